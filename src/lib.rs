@@ -1,0 +1,39 @@
+//! kakitome (書留, registered mail): a transactional notification worker.
+//!
+//! A notification is recorded before it is acknowledged, sent through a provider as often as it should be, tracked by
+//! the provider's events, and never lost from sight. The rooms, in the order in which a notification walks through
+//! them; imports point down only, which `tests/it/tidy.rs` checks:
+//!
+//! | layer | room | what it is |
+//! | --- | --- | --- |
+//! | L0 | [`clock`], [`shutdown`], [`metrics`] | ground |
+//! | L0 | [`notification`] | what is asked, and its life: `Life::after(fact)`, pure |
+//! | L1 | [`queue`] | port: the timer that brings a notification to a worker |
+//! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
+//! | L1 | [`provider`] | port: the hand-over, and the events that come back |
+//! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
+//! | L1 | [`server`] | the HTTP listener that all doors share |
+//! | L2 | [`api`] | the door in |
+//! | L2 | [`worker`] | permits, receive, claim, send, settle |
+//! | L2 | [`webhook`] | the door back |
+//! | L2 | [`recovery`] | second chances: sweep, redrive |
+//! | L2 | [`sandbox`] | the scripted SendGrid-style provider, a product of its own |
+//! | L4 | [`settings`], [`app`], [`cli`] | configuration, composition, commands; `app` alone names backends |
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod message_log;
+pub mod metrics;
+pub mod notification;
+pub mod provider;
+pub mod queue;
+pub mod recovery;
+pub mod sandbox;
+pub mod server;
+pub mod settings;
+pub mod shutdown;
+pub mod sqlite;
+pub mod webhook;
+pub mod worker;

@@ -1,0 +1,1 @@
+//! Names of every metric, and the recorder that renders them as Prometheus text.

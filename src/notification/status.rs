@@ -1,0 +1,491 @@
+//! A notification's life: which facts change it, and how. Pure; every adapter applies these very functions.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use super::OnUnknown;
+use crate::clock::Timestamp;
+
+mod after;
+pub mod recipient;
+
+/// The status that the outside sees. `Unknown` is derived from time, never written: that is what survives `kill -9`.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Recorded, waiting for its first attempt.
+    Accepted,
+    /// Recorded, waiting for its `deliver_at`.
+    Scheduled,
+    /// Kept back until somebody releases it.
+    Held,
+    /// A worker is handing it to the provider.
+    Attempting,
+    /// Not accepted by the provider; waiting for the next attempt.
+    Retrying,
+    /// An attempt ended without an answer that says whether the provider took it.
+    Unknown,
+    /// The provider took it.
+    Sent,
+    /// Dead letter: refused for good, or attempts used up.
+    Failed,
+    /// Its `useful_until` passed before it could be sent.
+    Expired,
+    /// An operator or producer stopped it.
+    Cancelled,
+    /// A recipient is on the suppression list.
+    Suppressed,
+}
+
+impl Status {
+    /// Every status, in the order of a life.
+    pub const ALL: [Status; 11] = [
+        Status::Accepted,
+        Status::Scheduled,
+        Status::Held,
+        Status::Attempting,
+        Status::Retrying,
+        Status::Unknown,
+        Status::Sent,
+        Status::Failed,
+        Status::Expired,
+        Status::Cancelled,
+        Status::Suppressed,
+    ];
+
+    /// The name used in JSON, on the command line and as a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Accepted => "accepted",
+            Status::Scheduled => "scheduled",
+            Status::Held => "held",
+            Status::Attempting => "attempting",
+            Status::Retrying => "retrying",
+            Status::Unknown => "unknown",
+            Status::Sent => "sent",
+            Status::Failed => "failed",
+            Status::Expired => "expired",
+            Status::Cancelled => "cancelled",
+            Status::Suppressed => "suppressed",
+        }
+    }
+
+    /// Whether it lists as unsent: accepted, not handed to a provider, and nobody decided that it should not be.
+    /// Dead letters and expired ones stay listed until an operator deals with them.
+    pub fn is_unsent(self) -> bool {
+        !matches!(self, Status::Sent | Status::Cancelled | Status::Suppressed)
+    }
+
+    /// Whether nothing further happens to it by itself.
+    pub fn is_end(self) -> bool {
+        matches!(self, Status::Sent | Status::Failed | Status::Expired | Status::Cancelled | Status::Suppressed)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The state that is written. [`Life::status`] derives the [`Status`] from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// See [`Status::Accepted`].
+    Accepted,
+    /// See [`Status::Scheduled`].
+    Scheduled,
+    /// See [`Status::Held`].
+    Held,
+    /// Claimed: [`Status::Attempting`] while the lease lasts, [`Status::Unknown`] after it.
+    Attempting,
+    /// See [`Status::Retrying`].
+    Retrying,
+    /// See [`Status::Sent`].
+    Sent,
+    /// See [`Status::Failed`].
+    Failed,
+    /// See [`Status::Expired`].
+    Expired,
+    /// See [`Status::Cancelled`].
+    Cancelled,
+    /// See [`Status::Suppressed`].
+    Suppressed,
+}
+
+/// Names one claim: fresh random per claim, so that a stale worker cannot speak for a newer attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub [u8; 16]);
+
+impl Token {
+    /// A fresh random token.
+    pub fn fresh() -> Self {
+        Self(rand::rng().random())
+    }
+}
+
+/// One attempt to hand the notification to a provider, as the record shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    /// The provider's name.
+    pub provider: String,
+    /// When it was claimed.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// When its outcome was known; absent while it runs or after a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+    /// What became of it.
+    pub outcome: AttemptOutcome,
+    /// The provider's status code, where there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// The provider's or the network's words, truncated, addresses masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The closed vocabulary of what became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptOutcome {
+    /// Under way, or cut off by a crash: nobody has said yet.
+    Pending,
+    /// The provider took it.
+    Accepted,
+    /// Provably not taken; another attempt follows.
+    NotAccepted,
+    /// The provider refused this message for good.
+    Refused,
+    /// The provider may have taken it.
+    Unknown,
+}
+
+/// What the provider or the network answered to one attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The provider's status code.
+    pub http_status: Option<u16>,
+    /// Its words, truncated and redacted.
+    pub error: Option<String>,
+}
+
+/// How many attempts a notification has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptLimits {
+    /// Attempts that count, resends of unknowns included.
+    pub attempts: u32,
+    /// Resends of unknowns that count.
+    pub unknown_resends: u32,
+}
+
+/// Something that happened to a notification. Applied by compare-and-set through [`Life::after`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A worker takes it, before any byte is sent.
+    Claimed {
+        /// Names this claim.
+        token: Token,
+        /// The provider that will be asked.
+        provider: String,
+        /// Until then no one else may judge it.
+        lease_until: Timestamp,
+        /// Until then an unknown outcome is not resent.
+        hold_until: Timestamp,
+        /// Set when an unknown is resent: the token seen on the attempt that left it unknown.
+        resend_of: Option<Token>,
+        /// When the claim is refused as exhausted.
+        limits: AttemptLimits,
+    },
+    /// The provider took it. Deliberately not fenced by a token: acceptance is a fact, whoever learns it.
+    Accepted {
+        /// The provider that took it.
+        provider: String,
+        /// The provider's id of the message.
+        message_id: Option<String>,
+        /// The status code, when a worker saw the answer; absent when an event is the evidence.
+        http_status: Option<u16>,
+    },
+    /// Provably not accepted; try again at `due_at`. Fenced: an unfenced version duplicates.
+    NotAccepted {
+        /// The claim that speaks.
+        token: Token,
+        /// What was answered.
+        answer: Answer,
+        /// When to try again.
+        due_at: Timestamp,
+        /// Whether it counts against the limits (a probe of an ill provider does not).
+        counts: bool,
+    },
+    /// The provider refused this message for good: a dead letter at once.
+    Refused {
+        /// The claim that speaks.
+        token: Token,
+        /// What was answered.
+        answer: Answer,
+        /// The reason code.
+        reason: String,
+    },
+    /// The attempt ended and nobody knows whether the provider took it.
+    Unsettled {
+        /// The claim that speaks.
+        token: Token,
+        /// What was answered.
+        answer: Answer,
+        /// Whether it counts against the limits.
+        counts: bool,
+    },
+    /// Claimed, but provably no byte was sent; nothing is counted.
+    PutBack {
+        /// The claim that speaks.
+        token: Token,
+        /// When it may be claimed again.
+        due_at: Timestamp,
+    },
+    /// Attempts or unknown resends are used up, or the policy forbids a resend.
+    Parked {
+        /// The reason code.
+        reason: String,
+        /// Held for an operator instead of failed.
+        hold: bool,
+    },
+    /// Its `useful_until` has passed.
+    Expired,
+    /// An operator keeps it back.
+    Held {
+        /// In the operator's words.
+        reason: String,
+    },
+    /// An operator lets it go on.
+    Released,
+    /// An operator or producer stops it.
+    Cancelled {
+        /// In their words.
+        reason: String,
+    },
+    /// An operator sends a dead letter again, with fresh attempts.
+    Redriven,
+    /// The sweeper saw to it that a queue message exists, and looks again at `wake_at`.
+    Enqueued {
+        /// When the sweeper looks again.
+        wake_at: Timestamp,
+    },
+}
+
+/// Why a fact does not apply. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is at an end.
+    #[error("it is already {0}")]
+    Ended(Status),
+    /// It is kept back.
+    #[error("it is held")]
+    Held,
+    /// It is not due.
+    #[error("it is not due before {due_at}")]
+    NotDue {
+        /// When it is.
+        due_at: Timestamp,
+    },
+    /// Another attempt is under way, or its outcome is on hold.
+    #[error("an attempt is under way or unsettled until {until}")]
+    Leased {
+        /// When its outcome may be judged.
+        until: Timestamp,
+    },
+    /// The hold is over and the outcome still unknown: the witness rule decides.
+    #[error("the outcome of the last attempt is unknown")]
+    Unknown {
+        /// The token to name in a resend.
+        seen: Token,
+        /// The provider of that attempt.
+        provider: String,
+        /// When that attempt ended at the latest.
+        ended_at: Timestamp,
+        /// Whether the resends are used up.
+        exhausted: bool,
+    },
+    /// The attempts are used up.
+    #[error("its attempts are used up")]
+    Exhausted,
+    /// Its `useful_until` has passed.
+    #[error("its useful_until has passed")]
+    DeadlineOver,
+    /// The claim that speaks is not the latest one.
+    #[error("another attempt has taken over")]
+    Stale,
+    /// The fact does not fit its status.
+    #[error("its status {0} does not allow it")]
+    NotAllowed(Status),
+}
+
+/// The part of a record that moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The written state.
+    pub state: State,
+    /// Since when it is in that state.
+    pub state_since: Timestamp,
+    /// Why it is there: a short code or an operator's words.
+    pub reason: Option<String>,
+    /// When it was recorded.
+    pub accepted_at: Timestamp,
+    /// Not to be sent before.
+    pub deliver_at: Option<Timestamp>,
+    /// Not to be sent from then on.
+    pub useful_until: Option<Timestamp>,
+    /// The policy for an unknown outcome.
+    pub on_unknown: OnUnknown,
+    /// When it may next be claimed.
+    pub due_at: Timestamp,
+    /// When the sweeper looks at it; `None` at an end and while held without a deadline.
+    pub wake_at: Option<Timestamp>,
+    /// The latest attempt's number.
+    pub attempt: u32,
+    /// Attempts that count against the limit.
+    pub spent: u32,
+    /// Resends of unknowns that count against the limit.
+    pub resends: u32,
+    /// Whether the attempt under way resends an unknown (its refund then covers both counters).
+    pub is_resend: bool,
+    /// The latest claim; kept while its outcome is open.
+    pub token: Option<Token>,
+    /// The end of that claim's lease.
+    pub lease_until: Timestamp,
+    /// The end of that claim's hold.
+    pub hold_until: Timestamp,
+    /// The provider of the latest attempt.
+    pub provider: Option<String>,
+    /// The provider's id of the message.
+    pub provider_message_id: Option<String>,
+    /// When the provider took it.
+    pub sent_at: Option<Timestamp>,
+    /// Every attempt, oldest first; above [`Life::KEPT_ATTEMPTS`] the middle ones are dropped.
+    pub attempts: Vec<Attempt>,
+}
+
+impl Life {
+    /// How many attempts a record keeps: the limits allow far fewer, but probes in a long outage do not count.
+    pub const KEPT_ATTEMPTS: usize = 50;
+
+    /// The sweeper looks at a fresh notification after this long, in case the crash came before its queue message.
+    pub const FIRST_LOOK: Duration = Duration::from_secs(60);
+
+    /// Queue messages wait at most this long (the longest SQS delay); longer waits live in the log.
+    pub const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(900);
+
+    /// A life that begins at `now`.
+    pub fn accepted(
+        now: Timestamp,
+        deliver_at: Option<Timestamp>,
+        useful_until: Option<Timestamp>,
+        on_unknown: OnUnknown,
+    ) -> Self {
+        let later = deliver_at.filter(|at| *at > now);
+        let mut life = Self {
+            state: if later.is_some() { State::Scheduled } else { State::Accepted },
+            state_since: now,
+            reason: None,
+            accepted_at: now,
+            deliver_at,
+            useful_until,
+            on_unknown,
+            due_at: later.unwrap_or(now),
+            wake_at: None,
+            attempt: 0,
+            spent: 0,
+            resends: 0,
+            is_resend: false,
+            token: None,
+            lease_until: now,
+            hold_until: now,
+            provider: None,
+            provider_message_id: None,
+            sent_at: None,
+            attempts: Vec::new(),
+        };
+        life.schedule_wake(now);
+        life
+    }
+
+    /// The status at `now`.
+    pub fn status(&self, now: Timestamp) -> Status {
+        match self.state {
+            State::Accepted => Status::Accepted,
+            State::Scheduled if self.due_at > now => Status::Scheduled,
+            State::Scheduled => Status::Accepted,
+            State::Held => Status::Held,
+            State::Attempting if self.lease_until > now => Status::Attempting,
+            State::Attempting => Status::Unknown,
+            State::Retrying => Status::Retrying,
+            State::Sent => Status::Sent,
+            State::Failed => Status::Failed,
+            State::Expired => Status::Expired,
+            State::Cancelled => Status::Cancelled,
+            State::Suppressed => Status::Suppressed,
+        }
+    }
+
+    /// Since when the status at `now` holds.
+    pub fn status_since(&self, now: Timestamp) -> Timestamp {
+        match self.state {
+            State::Attempting if self.lease_until <= now => self.lease_until,
+            State::Scheduled if self.due_at <= now => self.due_at,
+            _ => self.state_since,
+        }
+    }
+
+    /// When the next attempt may happen by itself; `None` when none will.
+    pub fn next_attempt_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.status(now) {
+            Status::Accepted | Status::Scheduled | Status::Retrying => Some(self.due_at.max(now)),
+            Status::Unknown if self.on_unknown == OnUnknown::Resend => Some(self.hold_until.max(now)),
+            _ => None,
+        }
+    }
+
+    /// From when the wait for it counts: its acceptance, or its `deliver_at` if that is later.
+    pub fn ready_at(&self) -> Timestamp {
+        self.deliver_at.map_or(self.accepted_at, |at| at.max(self.accepted_at))
+    }
+
+    /// How long to let a queue message wait; `None` when the wait is the log's (too long, or nothing to wait for).
+    pub fn queue_delay(&self, now: Timestamp) -> Option<Duration> {
+        let until = match self.state {
+            State::Accepted | State::Scheduled | State::Retrying => self.due_at,
+            State::Attempting => self.hold_until,
+            _ => return None,
+        };
+        let wait = until.since(now);
+        (wait <= Self::LONGEST_QUEUE_WAIT).then_some(wait)
+    }
+
+    /// Sets when the sweeper looks: at the deadline, or when a long wait is over, or soon in case of a crash.
+    fn schedule_wake(&mut self, now: Timestamp) {
+        let look = match self.state {
+            State::Accepted | State::Scheduled | State::Retrying => Some(self.due_at),
+            State::Attempting => Some(self.hold_until),
+            State::Held => None,
+            State::Sent | State::Failed | State::Expired | State::Cancelled | State::Suppressed => {
+                self.wake_at = None;
+                return;
+            }
+        };
+        let look = look.map(|at| {
+            let long = at.since(now) > Self::LONGEST_QUEUE_WAIT;
+            if long { at } else { at.max(now).plus(Self::FIRST_LOOK) }
+        });
+        self.wake_at = match (look, self.useful_until) {
+            (Some(look), Some(deadline)) => Some(look.min(deadline)),
+            (look, deadline) => look.or(deadline),
+        };
+    }
+}

@@ -1,0 +1,239 @@
+//! The provider port: how a notification is handed over, and what the provider says about it later.
+//!
+//! Only an adapter knows status codes. It classifies; when to try again is `worker/retry.rs`'s business.
+
+pub mod health;
+pub mod sendgrid;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::notification::address::Address;
+use crate::notification::status::recipient::RecipientStatus;
+use crate::notification::{Notification, NotificationId};
+
+/// Hands notifications to one provider account.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// The name in configuration, records and metrics.
+    fn name(&self) -> &str;
+
+    /// One attempt, one request, no retry inside. Ends within the configured time-out.
+    async fn send(&self, id: NotificationId, notification: &Notification) -> Result<Handover, SendError>;
+
+    /// Whether the provider can be reached: connects, asks nothing of it. For `check`.
+    async fn reach(&self) -> Result<(), String>;
+}
+
+/// The provider took it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// The provider's id of the message, where it gave one.
+    pub message_id: Option<String>,
+    /// The status code of the answer.
+    pub http_status: u16,
+}
+
+/// The provider did not say that it took it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{class:?}: {message}")]
+pub struct SendError {
+    /// What it means.
+    pub class: SendErrorClass,
+    /// The status code, where there was an answer.
+    pub http_status: Option<u16>,
+    /// The provider's or the network's words, truncated, addresses masked.
+    pub message: String,
+    /// How long the provider asks to wait, not yet clamped.
+    pub retry_after: Option<Duration>,
+}
+
+/// The closed vocabulary of failed attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SendErrorClass {
+    /// Provably not accepted, and it may go better later: name, connect or TLS failure, nothing written.
+    NotAccepted,
+    /// Provably not accepted: too many requests.
+    Throttled,
+    /// This message is refused for good.
+    Refused,
+    /// The provider refuses *us*, whatever the message: key, credits, sender identity, configuration.
+    ProviderRefused,
+    /// It may have been accepted: time-out or reset after the request was written, every 5xx.
+    Unknown,
+}
+
+impl SendErrorClass {
+    /// The metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SendErrorClass::NotAccepted => "not_accepted",
+            SendErrorClass::Throttled => "throttled",
+            SendErrorClass::Refused => "refused",
+            SendErrorClass::ProviderRefused => "provider_refused",
+            SendErrorClass::Unknown => "unknown",
+        }
+    }
+}
+
+/// Verifies and parses one provider's event webhook.
+pub trait EventSource: Send + Sync {
+    /// The provider's name.
+    fn name(&self) -> &str;
+
+    /// The events in a post, oldest first as far as the provider says; verified over the raw bytes before parsing.
+    /// `header` looks a request header up by its lower-case name.
+    fn events(
+        &self,
+        header: &dyn Fn(&str) -> Option<String>,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Vec<ProviderEvent>, WebhookError>;
+}
+
+/// Why a webhook post is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookError {
+    /// No signature, a wrong one, or a time stamp too far from now.
+    #[error("the signature is not valid: {0}")]
+    Signature(&'static str),
+    /// Not the JSON that this provider sends.
+    #[error("the body is not valid: {0}")]
+    Malformed(String),
+}
+
+/// One event as the provider told it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderEvent {
+    /// The provider's name.
+    pub provider: String,
+    /// Our id, if it came back to us.
+    pub id: Option<NotificationId>,
+    /// The provider's id of the message, in the form that the send call returned.
+    pub provider_message_id: Option<String>,
+    /// The provider's id of the event, for deduplication.
+    pub event_id: Option<String>,
+    /// What happened.
+    pub kind: EventKind,
+    /// When, by the provider's clock.
+    pub at: Timestamp,
+    /// To whom.
+    pub recipient: Option<Address>,
+    /// The provider says a machine did it.
+    pub machine: bool,
+    /// Everything else it said, unknown fields included, our own ids and the address left out.
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What an event says happened.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum EventKind {
+    /// The provider works on it.
+    Processed,
+    /// The receiving server asked to try later.
+    Deferred,
+    /// The receiving server took it.
+    Delivered,
+    /// Refused for good.
+    Bounced,
+    /// Refused for now; the address itself is fine.
+    Blocked,
+    /// The provider did not try.
+    Dropped,
+    /// Marked as spam.
+    Complained,
+    /// Images were loaded.
+    Opened,
+    /// A link was followed.
+    Clicked,
+    /// Unsubscribed from everything.
+    Unsubscribed,
+    /// Unsubscribed from one group.
+    GroupUnsubscribed,
+    /// Subscribed to a group again.
+    GroupResubscribed,
+    /// The provider account itself changed its state.
+    AccountStatusChanged,
+    /// A kind that we do not know, kept under the provider's name.
+    Other(String),
+}
+
+impl EventKind {
+    /// The name used in JSON and as a metric label.
+    pub fn as_str(&self) -> &str {
+        match self {
+            EventKind::Processed => "processed",
+            EventKind::Deferred => "deferred",
+            EventKind::Delivered => "delivered",
+            EventKind::Bounced => "bounced",
+            EventKind::Blocked => "blocked",
+            EventKind::Dropped => "dropped",
+            EventKind::Complained => "complained",
+            EventKind::Opened => "opened",
+            EventKind::Clicked => "clicked",
+            EventKind::Unsubscribed => "unsubscribed",
+            EventKind::GroupUnsubscribed => "group_unsubscribed",
+            EventKind::GroupResubscribed => "group_resubscribed",
+            EventKind::AccountStatusChanged => "account_status_changed",
+            EventKind::Other(name) => name,
+        }
+    }
+
+    /// What it says of its recipient; `None` when nothing (opens, clicks, unsubscribes, unknown kinds).
+    pub fn recipient_status(&self) -> Option<RecipientStatus> {
+        match self {
+            EventKind::Processed => Some(RecipientStatus::Processed),
+            EventKind::Deferred => Some(RecipientStatus::Deferred),
+            EventKind::Delivered => Some(RecipientStatus::Delivered),
+            EventKind::Bounced => Some(RecipientStatus::Bounced),
+            EventKind::Blocked => Some(RecipientStatus::Blocked),
+            EventKind::Dropped => Some(RecipientStatus::Dropped),
+            EventKind::Complained => Some(RecipientStatus::Complained),
+            _ => None,
+        }
+    }
+
+    /// Whether it proves that the provider accepted the message it names: every event about a message does, since
+    /// the provider cannot know of a message that it did not take. Unknown kinds prove nothing.
+    pub fn proves_acceptance(&self) -> bool {
+        !matches!(self, EventKind::AccountStatusChanged | EventKind::Other(_))
+    }
+}
+
+impl From<String> for EventKind {
+    fn from(name: String) -> Self {
+        const KNOWN: [EventKind; 13] = [
+            EventKind::Processed,
+            EventKind::Deferred,
+            EventKind::Delivered,
+            EventKind::Bounced,
+            EventKind::Blocked,
+            EventKind::Dropped,
+            EventKind::Complained,
+            EventKind::Opened,
+            EventKind::Clicked,
+            EventKind::Unsubscribed,
+            EventKind::GroupUnsubscribed,
+            EventKind::GroupResubscribed,
+            EventKind::AccountStatusChanged,
+        ];
+        KNOWN.into_iter().find(|kind| kind.as_str() == name).unwrap_or(EventKind::Other(name))
+    }
+}
+
+impl From<EventKind> for String {
+    fn from(kind: EventKind) -> Self {
+        kind.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

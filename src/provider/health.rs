@@ -1,0 +1,88 @@
+//! What the worker last saw of each provider, for whoever reports it: a board of plain values.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+/// The board. Cheap to clone; every clone is the same board.
+#[derive(Clone, Debug, Default)]
+pub struct HealthBoard(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    providers: BTreeMap<String, ProviderHealth>,
+    last_receive: Option<Timestamp>,
+    sent_per_second: f64,
+}
+
+/// One provider account as the worker sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProviderHealth {
+    /// The provider's name.
+    pub name: String,
+    /// What the circuit breaker says.
+    pub circuit: Circuit,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// When it will be tried again, while the circuit is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub probe_at: Option<Timestamp>,
+    /// The last error, addresses masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// The state of a circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Circuit {
+    /// Healthy.
+    Closed,
+    /// Ill: nothing is sent to it.
+    Open,
+    /// Being tried with a few messages.
+    HalfOpen,
+    /// It refuses us (key, credits, sender): paused, somebody must mend it.
+    Refused,
+}
+
+impl HealthBoard {
+    /// Writes down one provider's state.
+    pub fn set_provider(&self, health: ProviderHealth) {
+        self.with(|board| board.providers.insert(health.name.clone(), health));
+    }
+
+    /// Every provider, by name.
+    pub fn providers(&self) -> Vec<ProviderHealth> {
+        self.with(|board| board.providers.values().cloned().collect())
+    }
+
+    /// Writes down that the queue answered a receive.
+    pub fn set_last_receive(&self, at: Timestamp) {
+        self.with(|board| board.last_receive = Some(at));
+    }
+
+    /// When the queue last answered a receive.
+    pub fn last_receive(&self) -> Option<Timestamp> {
+        self.with(|board| board.last_receive)
+    }
+
+    /// Writes down how many per second the provider took, lately.
+    pub fn set_sent_per_second(&self, rate: f64) {
+        self.with(|board| board.sent_per_second = rate);
+    }
+
+    /// How many per second the provider took, lately.
+    pub fn sent_per_second(&self) -> f64 {
+        self.with(|board| board.sent_per_second)
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Board) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,111 @@
+//! The queue port: the timer that brings a notification to a worker. The log is the obligation; a queue message may
+//! be lost, doubled or late without harm.
+
+pub mod sqlite;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::notification::{NotificationId, Priority};
+
+/// A queue with visibility time-outs, receive counts, delays and a dead-letter queue, fair across tenants.
+///
+/// Batches in, a result per entry out, in order: one entry's failure is that entry's alone.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Enqueues. A message for an id that already has one may be merged into it or stand beside it.
+    async fn send_batch(&self, messages: &[Message]) -> Vec<Result<(), QueueError>>;
+
+    /// Waits up to `wait` for at least one visible message, then returns up to `max` of them, fair across tenants,
+    /// transactional before bulk. Each is invisible to others for the visibility time-out from now.
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, QueueError>;
+
+    /// Heartbeat: makes each delivery invisible for another `for_` from now.
+    async fn extend(&self, receipts: &[Receipt], for_: Duration) -> Vec<Result<(), QueueError>>;
+
+    /// Ends each delivery as its [`Settlement`] says. Takes the deliveries: settling twice does not compile.
+    async fn settle(&self, settled: Vec<(Delivery, Settlement)>) -> Vec<Result<(), QueueError>>;
+
+    /// How much lies where. May be approximate.
+    async fn depth(&self) -> Result<Depth, QueueError>;
+}
+
+/// What is put on the queue.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The notification.
+    pub id: NotificationId,
+    /// The fairness group.
+    pub tenant: String,
+    /// The lane.
+    pub priority: Priority,
+    /// Invisible for this long; at most 15 minutes (the longest SQS delay).
+    pub delay: Duration,
+    /// The stored content, for a backend that carries it along while it fits. The log has it in any case.
+    pub content: Option<Bytes>,
+}
+
+/// A received message, to be settled exactly once.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The notification.
+    pub id: NotificationId,
+    /// The fairness group.
+    pub tenant: String,
+    /// Names this delivery; a later delivery of the same message makes it stale.
+    pub receipt: Receipt,
+    /// 1 on the first receive. Approximate on SQS.
+    pub receive_count: u32,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
+    /// The content, if it came along.
+    pub content: Option<Bytes>,
+}
+
+/// Names one delivery. Opaque.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt(pub String);
+
+/// How a delivery ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Nothing more to do: delete it.
+    Done,
+    /// Bring it again after this long; at most 15 minutes.
+    Again {
+        /// From now.
+        after: Duration,
+    },
+    /// Move it to the dead-letter queue.
+    Dead {
+        /// A short code, kept with the dead letter.
+        reason: String,
+    },
+}
+
+/// Message counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Ready to be received.
+    pub visible: u64,
+    /// Received and not settled.
+    pub in_flight: u64,
+    /// Sent or given back with a delay that is not over.
+    pub delayed: u64,
+    /// In the dead-letter queue.
+    pub dead: u64,
+}
+
+/// Why a queue operation failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The delivery was made again since, or settled: this receipt no longer counts. Harmless.
+    #[error("the receipt is stale")]
+    StaleReceipt,
+    /// The backend cannot be reached or refused; a later try may do.
+    #[error("the queue is unavailable: {0}")]
+    Unavailable(String),
+}
