@@ -1,1 +1,57 @@
 //! Names of every metric, and the recorder that renders them as Prometheus text.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Notifications recorded, by the door in. Counter.
+pub const ACCEPTED_TOTAL: &str = "kakitome_accepted_total";
+/// Attempts that ended, by `provider` and `outcome`. Counter.
+pub const ATTEMPTS_TOTAL: &str = "kakitome_attempts_total";
+/// From acceptance to the provider's acceptance, in seconds. Histogram.
+pub const ACCEPT_TO_SENT_SECONDS: &str = "kakitome_accept_to_sent_seconds";
+/// Age of the longest-waiting notification that should be on its way, in seconds; 0 when none waits. Gauge.
+pub const UNSENT_OLDEST_AGE_SECONDS: &str = "kakitome_unsent_oldest_age_seconds";
+/// Unsent notifications, by `status`. Gauge.
+pub const UNSENT: &str = "kakitome_unsent";
+/// Queue messages, by `state`: `visible`, `in_flight`, `delayed`. Gauge.
+pub const QUEUE_MESSAGES: &str = "kakitome_queue_messages";
+/// Failed notifications that nobody has dealt with. Gauge.
+pub const DEAD_LETTERS: &str = "kakitome_dead_letters";
+/// Unknown outcomes, by `resolution`: `event`, `resent`, `parked`, `late_answer`. Counter.
+pub const UNKNOWN_TOTAL: &str = "kakitome_unknown_total";
+/// 1 while the circuit to `provider` is closed, else 0. Gauge.
+pub const PROVIDER_UP: &str = "kakitome_provider_up";
+/// Provider events kept, by `provider` and `kind`. Counter.
+pub const EVENTS_TOTAL: &str = "kakitome_events_total";
+/// From an event's own time to its being durable here, in seconds. Histogram.
+pub const WEBHOOK_LAG_SECONDS: &str = "kakitome_webhook_lag_seconds";
+/// Seconds since the queue last answered a receive. Gauge.
+pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
+
+/// Buckets for waits, in seconds: from a quiet machine's milliseconds to a day's outage.
+const WAIT_BUCKETS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0];
+
+/// Installs the process-wide recorder. Its handle renders `/metrics`. Fails if a recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &WAIT_BUCKETS)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    describe_counter!(ACCEPTED_TOTAL, "Notifications recorded");
+    describe_counter!(ATTEMPTS_TOTAL, "Attempts that ended, by provider and outcome");
+    describe_histogram!(ACCEPT_TO_SENT_SECONDS, Unit::Seconds, "From acceptance to the provider's acceptance");
+    describe_gauge!(UNSENT_OLDEST_AGE_SECONDS, Unit::Seconds, "Age of the longest-waiting unsent notification");
+    describe_gauge!(UNSENT, "Unsent notifications by status");
+    describe_gauge!(QUEUE_MESSAGES, "Queue messages by state");
+    describe_gauge!(DEAD_LETTERS, "Failed notifications that nobody has dealt with");
+    describe_counter!(UNKNOWN_TOTAL, "Unknown outcomes by how they were resolved");
+    describe_gauge!(PROVIDER_UP, "1 while the circuit to the provider is closed");
+    describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");
+    describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being durable");
+    describe_gauge!(LAST_RECEIVE_AGE_SECONDS, Unit::Seconds, "Seconds since the queue last answered a receive");
+}
