@@ -1,5 +1,7 @@
 //! The HTTP listener that all doors share: bounded connections, header and idle time-outs, graceful end.
 
+pub mod problem;
+
 use std::time::Duration;
 
 use tokio::net::TcpListener;
