@@ -40,7 +40,7 @@ pub(super) async fn admit(
 ) -> Response {
     let key = match key_of(&door, request.headers()) {
         Ok(key) => key,
-        Err(response) => return response,
+        Err(unknown) => return unknown.into_response(),
     };
     if !key.allows(scope) {
         return Problem::new(StatusCode::FORBIDDEN)
@@ -57,32 +57,38 @@ pub(super) async fn admit(
     next.run(request).await
 }
 
-fn key_of(door: &Shared, headers: &HeaderMap) -> Result<Arc<ApiKey>, Response> {
-    let given = headers.get(header::AUTHORIZATION);
-    let (detail, challenge) = match given.map(|value| value.to_str().ok().and_then(bearer)) {
-        Some(Some(token)) => match door.state.keys.find(token) {
-            Some(key) => return Ok(key),
-            None => (
+/// Why a request has no key.
+enum NoKey {
+    Absent,
+    Malformed,
+    Unknown,
+}
+
+fn key_of(door: &Shared, headers: &HeaderMap) -> Result<Arc<ApiKey>, NoKey> {
+    let given = headers.get(header::AUTHORIZATION).ok_or(NoKey::Absent)?;
+    let token = given.to_str().ok().and_then(bearer).ok_or(NoKey::Malformed)?;
+    door.state.keys.find(token).ok_or(NoKey::Unknown)
+}
+
+impl IntoResponse for NoKey {
+    fn into_response(self) -> Response {
+        let plain = r#"Bearer realm="kakitome""#;
+        let (detail, challenge) = match self {
+            NoKey::Absent => ("a key is needed: Authorization: Bearer KEY", plain),
+            NoKey::Malformed => ("the Authorization header is not of the form: Bearer KEY", plain),
+            NoKey::Unknown => (
                 "the key is not known",
                 r#"Bearer realm="kakitome", error="invalid_token""#,
             ),
-        },
-        Some(None) => (
-            "the Authorization header is not of the form: Bearer KEY",
-            r#"Bearer realm="kakitome""#,
-        ),
-        None => (
-            "a key is needed: Authorization: Bearer KEY",
-            r#"Bearer realm="kakitome""#,
-        ),
-    };
-    let mut response = Problem::new(StatusCode::UNAUTHORIZED)
-        .with_detail(detail)
-        .into_response();
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    Err(response)
+        };
+        let mut response = Problem::new(StatusCode::UNAUTHORIZED)
+            .with_detail(detail)
+            .into_response();
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        response
+    }
 }
 
 /// Writes one line per request, and turns a panic into a 500 that leaves the process unharmed. The line names the
