@@ -35,7 +35,13 @@ impl Problem {
     /// A problem that the status code's own phrase names.
     pub fn new(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { status, title, detail: None, errors: Vec::new(), retry_after: None }
+        Self {
+            status,
+            title,
+            detail: None,
+            errors: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// Says what is wrong this time.
@@ -76,7 +82,9 @@ impl Serialize for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let retry_after = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let retry_after = self
+            .retry_after
+            .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let mut response = match serde_json::to_vec(&self) {
             Ok(body) => (self.status, body).into_response(),
             // Strings and numbers always serialise; the status alone still says the essential.
@@ -103,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_problem_carries_its_media_type_and_a_whole_number_of_seconds_to_wait() {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(Duration::from_millis(1_200));
+        let problem =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(Duration::from_millis(1_200));
         let response = problem.into_response();
         assert_eq!(response.headers()[header::CONTENT_TYPE], CONTENT_TYPE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
