@@ -127,8 +127,10 @@ fn header_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
+/// The rule of the body's field.
 fn is_key(key: &str) -> bool {
-    (1..=255).contains(&key.chars().count()) && !key.chars().any(char::is_control)
+    let is_allowed = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    (1..=255).contains(&key.chars().count()) && key.chars().all(is_allowed)
 }
 
 /// From a body to what the log takes. Checks what depends on the caller and the time; `content` checks the rest.
