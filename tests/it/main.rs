@@ -2,7 +2,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
 mod api;
-mod conformance;
-mod engine;
 mod server;
 mod tidy;
