@@ -57,7 +57,7 @@ pub(super) async fn enqueue_batch(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let media = body::media(&parts.headers, &[Media::Json, Media::Ndjson])?;
-    let held = body::read(&door, &parts.headers, body, door.state.config.batch_body_bytes).await?;
+    let held = body::read(&door, body, door.state.config.batch_body_bytes).await?;
     let now = door.state.clock.now();
     let (bytes, shared) = (held.bytes.clone(), Arc::clone(&door));
     let slots = off_the_reactor(move || {

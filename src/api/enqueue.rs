@@ -65,7 +65,7 @@ pub(super) async fn enqueue(
     let (parts, body) = request.into_parts();
     body::media(&parts.headers, &[Media::Json])?;
     let header_key = header_key(&parts.headers)?;
-    let held = body::read(&door, &parts.headers, body, door.state.config.limits.body_bytes).await?;
+    let held = body::read(&door, body, door.state.config.limits.body_bytes).await?;
     let now = door.state.clock.now();
     let new = if held.bytes.len() > LARGE_BODY_BYTES {
         let (door, bytes) = (Arc::clone(&door), held.bytes.clone());
