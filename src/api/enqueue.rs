@@ -141,6 +141,9 @@ pub(super) fn prepare(
     config: &Config,
     now: Timestamp,
 ) -> Result<NewNotification, Problem> {
+    if body.len() > config.limits.body_bytes {
+        return Err(trouble::too_large(config.limits.body_bytes));
+    }
     let mut notification =
         content::parse(body, &caller.0.tenant, &config.limits).map_err(trouble::invalid)?;
     if let Some(key) = header_key {
@@ -230,7 +233,7 @@ pub(super) async fn record(
     send(door, &messages).await;
 
     let mut answers = answers.into_iter();
-    let enqueued = |id: NotificationId| match answers.next().unwrap_or_else(|| Err(silent())) {
+    let mut enqueued = |id: NotificationId| match answers.next().unwrap_or_else(|| Err(silent())) {
         Ok(Acceptance::Created(status)) => Ok(Enqueued {
             id,
             status,
@@ -244,7 +247,6 @@ pub(super) async fn record(
         Ok(Acceptance::Conflict) => Err(trouble::conflict()),
         Err(error) => Err(trouble::log(&error)),
     };
-    let mut enqueued = enqueued;
     Ok(slots
         .into_iter()
         .map(|slot| slot.and_then(&mut enqueued))
