@@ -1,0 +1,14 @@
+//! The door in, over the real router and the embedded storage.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod batch;
+mod bodies;
+mod bulk;
+mod describe;
+mod enqueue;
+mod keys;
+mod lookup;
+mod operate;
+mod outage;
+mod probes;
+mod world;
