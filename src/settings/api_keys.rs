@@ -3,51 +3,7 @@
 use super::fault::Fault;
 use super::reader::Reader;
 use super::sources::ApiKeyTable;
-
-/// A configured API key. The secret itself is nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    /// Its name in logs and messages.
-    pub id: String,
-    /// SHA-256 of the secret.
-    pub sha256: [u8; 32],
-    /// Whose notifications it may hand in and see.
-    pub tenant: String,
-    /// What it may do; never empty.
-    pub scopes: Vec<Scope>,
-}
-
-/// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
-pub enum Scope {
-    /// Hand in notifications.
-    Send,
-    /// Read records.
-    Read,
-    /// Hold, release, cancel and redrive.
-    Operate,
-    /// Everything of its scopes, for any tenant.
-    Admin,
-}
-
-impl Scope {
-    /// Every scope.
-    pub const ALL: [Scope; 4] = [Scope::Send, Scope::Read, Scope::Operate, Scope::Admin];
-
-    /// The name in configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Scope::Send => "send",
-            Scope::Read => "read",
-            Scope::Operate => "operate",
-            Scope::Admin => "admin",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
-    }
-}
+use crate::api::auth::{ApiKey, Scope};
 
 /// Interprets the tables; faults go to the reader.
 pub fn read(reader: &mut Reader) -> Vec<ApiKey> {
@@ -104,7 +60,7 @@ fn read_one(table: &ApiKeyTable, reader: &mut Reader) -> ApiKey {
         (1..=128).contains(&text.len())
     });
     let scopes = want("scopes", "a list of send, read, operate, admin", &|text| {
-        text.split(',').all(|scope| Scope::parse(scope.trim()).is_some())
+        text.split(',').all(|scope| scope.trim().parse::<Scope>().is_ok())
     });
     ApiKey {
         id,
@@ -112,7 +68,7 @@ fn read_one(table: &ApiKeyTable, reader: &mut Reader) -> ApiKey {
         tenant,
         scopes: scopes
             .split(',')
-            .filter_map(|scope| Scope::parse(scope.trim()))
+            .filter_map(|scope| scope.trim().parse::<Scope>().ok())
             .collect(),
     }
 }

@@ -85,6 +85,11 @@ fn orders(settings: &Settings, reader: &mut Reader) {
             "worker.concurrency_max",
         ),
         (
+            worker.breaker_open > worker.breaker_open_max,
+            "worker.breaker_open",
+            "worker.breaker_open_max",
+        ),
+        (
             worker.backoff_base > worker.backoff_cap,
             "worker.backoff_base",
             "worker.backoff_cap",

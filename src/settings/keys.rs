@@ -121,7 +121,7 @@ pub const AWS_KEYS: [&str; 4] = [
 ];
 
 /// Every key, `[[api_key]]` tables apart.
-pub const KEYS: [Key; 41] = [
+pub const KEYS: [Key; 44] = [
     key(
         "backend",
         Kind::Choice(&["embedded", "aws"]),
@@ -156,8 +156,8 @@ pub const KEYS: [Key; 41] = [
     key(
         "sandbox.url",
         Kind::Url,
-        Some("http://127.0.0.1:7626"),
-        "where the sandbox provider listens",
+        None,
+        "where the sandbox provider listens; without one it runs inside the server",
     ),
     key(
         "sandbox.api_key",
@@ -252,6 +252,24 @@ pub const KEYS: [Key; 41] = [
         Kind::Span(ms(100), s(72 * HOUR)),
         Some("6h"),
         "after this long an unknown is resent without a witness",
+    ),
+    key(
+        "worker.witness_poll",
+        Kind::Span(ms(100), s(HOUR)),
+        Some("60s"),
+        "how often an unknown is looked at again while there is no witness",
+    ),
+    key(
+        "worker.breaker_open",
+        Kind::Span(ms(100), s(HOUR)),
+        Some("15s"),
+        "how long the circuit of an ill provider stays open the first time; doubles",
+    ),
+    key(
+        "worker.breaker_open_max",
+        Kind::Span(ms(100), s(HOUR)),
+        Some("300s"),
+        "how long the circuit of an ill provider stays open at the longest",
     ),
     key(
         "worker.max_attempts",
