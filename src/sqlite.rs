@@ -50,6 +50,9 @@ impl Default for Config {
     }
 }
 
+/// The database's name in the data directory.
+pub const DATABASE_FILE: &str = "kakitome.db";
+
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -124,7 +127,7 @@ impl Engine {
     pub fn open(dir: &Path, config: Config) -> Result<Self, OpenError> {
         check_version(rusqlite::version_number())?;
         let lock = lock(dir)?;
-        let file = dir.join("kakitome.db");
+        let file = dir.join(DATABASE_FILE);
         let connection = open_for_writing(&file)?;
         let writer =
             Writer::start(connection, lock, dir.join("kakitome.db-wal"), &config).map_err(|source| {

@@ -88,6 +88,9 @@ impl Config {
     }
 }
 
+/// The loop shows that it is alive at least this often, also while every circuit is open.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+
 /// What a drain left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainReport {
@@ -244,10 +247,12 @@ impl Window {
                     None
                 }
                 Room::ShutUntil(until) => {
+                    // Not receiving is on purpose here: whoever watches this worker must not restart it.
+                    self.health.set_last_receive(self.hands.clock.now());
                     let wait = until.saturating_sub(self.hands.clock.boot_time());
                     self.give_back(wait.min(crate::notification::status::Life::LONGEST_QUEUE_WAIT))
                         .await;
-                    Some(wait.max(Duration::from_millis(10)))
+                    Some(wait.clamp(Duration::from_millis(10), LONGEST_SLEEP))
                 }
             };
             tokio::select! {
