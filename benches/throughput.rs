@@ -1,11 +1,6 @@
 //! `make bench`: what the whole program does on this machine, as processes of their own on loopback, SQLite durable
 //! (`synchronous=FULL`). Prints figures; timing decides nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a bench prints and may fail loudly"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench prints and may fail loudly")]
 #![allow(missing_docs, reason = "a program, not a library")]
 
 use std::sync::Arc;
@@ -42,31 +37,18 @@ fn client() -> reqwest::Client {
 /// Posts `count` notifications in batches of 1,000 over four connections; the seconds it took.
 async fn post_batches(url: &str, count: usize, run: &str) -> f64 {
     let bodies: Vec<String> = (0..count / 1000)
-        .map(|b| {
-            (0..1000)
-                .map(|i| notification(b * 1000 + i, run).to_string() + "\n")
-                .collect()
-        })
+        .map(|b| (0..1000).map(|i| notification(b * 1000 + i, run).to_string() + "\n").collect())
         .collect();
     let bodies = Arc::new(std::sync::Mutex::new(bodies));
     let client = client();
     let start = Instant::now();
     let mut posters = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (bodies, client, url) = (
-            bodies.clone(),
-            client.clone(),
-            format!("{url}/v1/notifications/batch"),
-        );
+        let (bodies, client, url) = (bodies.clone(), client.clone(), format!("{url}/v1/notifications/batch"));
         posters.spawn(async move {
             loop {
-                let Some(body) = bodies.lock().unwrap().pop() else {
-                    return;
-                };
-                let request = client
-                    .post(&url)
-                    .bearer_auth(KEY)
-                    .header("content-type", "application/x-ndjson");
+                let Some(body) = bodies.lock().unwrap().pop() else { return };
+                let request = client.post(&url).bearer_auth(KEY).header("content-type", "application/x-ndjson");
                 let answer = request.body(body).send().await.unwrap();
                 assert_eq!(answer.status(), 207);
                 let text = answer.text().await.unwrap();
@@ -97,13 +79,7 @@ async fn post_singly(url: &str, count: usize, run: &'static str, connections: us
                 }
                 let body = notification(i, run).to_string();
                 let asked = Instant::now();
-                let answer = client
-                    .post(&url)
-                    .bearer_auth(KEY)
-                    .body(body)
-                    .send()
-                    .await
-                    .unwrap();
+                let answer = client.post(&url).bearer_auth(KEY).body(body).send().await.unwrap();
                 assert_eq!(answer.status(), 202);
                 times.push(asked.elapsed().as_secs_f64() * 1000.0);
             }
@@ -118,41 +94,18 @@ async fn post_singly(url: &str, count: usize, run: &'static str, connections: us
 }
 
 async fn metric(url: &str, name: &str) -> f64 {
-    let text = client()
-        .get(format!("{url}/metrics"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    text.lines()
-        .filter(|l| l.starts_with(name))
-        .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
+    let text = client().get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+    text.lines().filter(|l| l.starts_with(name)).filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 async fn accepted_by(sandbox: &str) -> (usize, usize) {
-    let stats = client()
-        .get(format!("{sandbox}/sandbox/stats"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let stats = client().get(format!("{sandbox}/sandbox/stats")).send().await.unwrap().text().await.unwrap();
     let stats: Value = serde_json::from_str(&stats).unwrap();
-    (
-        stats["accepted"].as_u64().unwrap() as usize,
-        stats["duplicates"].as_u64().unwrap() as usize,
-    )
+    (stats["accepted"].as_u64().unwrap() as usize, stats["duplicates"].as_u64().unwrap() as usize)
 }
 
 fn percentile(sorted: &[f64], share: f64) -> f64 {
-    sorted
-        .get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(0.0)
+    sorted.get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }
 
 fn row(name: &str, figure: String, goal: &str) {
@@ -175,36 +128,12 @@ async fn accepts(sandbox: &Kakitome) {
     let (cpu, _) = server.cost();
     let seconds = post_batches(&server.url, WAITING, "wait").await;
     let (cpu_after, rss) = server.cost();
-    row(
-        "accepts/s through /batch, 4 connections",
-        format!("{:.0}", WAITING as f64 / seconds),
-        ">= 10,000",
-    );
-    row(
-        "  CPU per accept",
-        format!("{:.1} us", (cpu_after - cpu) as f64 / WAITING as f64),
-        "",
-    );
-    row(
-        "resident with 200,000 waiting",
-        format!("{} MiB", rss / 1024),
-        "< 150 MB",
-    );
+    row("accepts/s through /batch, 4 connections", format!("{:.0}", WAITING as f64 / seconds), ">= 10,000");
+    row("  CPU per accept", format!("{:.1} us", (cpu_after - cpu) as f64 / WAITING as f64), "");
+    row("resident with 200,000 waiting", format!("{} MiB", rss / 1024), "< 150 MB");
     let (seconds, times) = post_singly(&server.url, SINGLES, "single", 64).await;
-    row(
-        "accepts/s singly, 64 connections",
-        format!("{:.0}", SINGLES as f64 / seconds),
-        ">= 2,500",
-    );
-    row(
-        "  p50 / p99",
-        format!(
-            "{:.1} / {:.1} ms",
-            percentile(&times, 0.5),
-            percentile(&times, 0.99)
-        ),
-        "",
-    );
+    row("accepts/s singly, 64 connections", format!("{:.0}", SINGLES as f64 / seconds), ">= 2,500");
+    row("  p50 / p99", format!("{:.1} / {:.1} ms", percentile(&times, 0.5), percentile(&times, 0.99)), "");
 }
 
 async fn sends(sandbox: &Kakitome) {
@@ -235,21 +164,9 @@ async fn sends(sandbox: &Kakitome) {
     let rate = sent / since.elapsed().as_secs_f64();
     let cpu_each = (server.cost().0 - cpu) as f64 / sent;
     let fsyncs = (metric(&server.url, "kakitome_storage_commits_total").await - commits) / sent;
-    row(
-        "sends/s, sandbox at zero latency, events off",
-        format!("{rate:.0}"),
-        ">= 4,000",
-    );
-    row(
-        "  CPU per send (receive, claim, send, outcome, delete)",
-        format!("{cpu_each:.1} us"),
-        "floor 35 us with accept",
-    );
-    row(
-        "  commits (fsync) per notification",
-        format!("{fsyncs:.4}"),
-        "<= 0.05",
-    );
+    row("sends/s, sandbox at zero latency, events off", format!("{rate:.0}"), ">= 4,000");
+    row("  CPU per send (receive, claim, send, outcome, delete)", format!("{cpu_each:.1} us"), "floor 35 us with accept");
+    row("  commits (fsync) per notification", format!("{fsyncs:.4}"), "<= 0.05");
     let all = (server.cost().0 - cpu_start) as f64 / SENDS as f64;
     row("  CPU per send over the whole run", format!("{all:.1} us"), "");
     let (_, duplicates) = accepted_by(&sandbox.url).await;
@@ -261,11 +178,7 @@ async fn sends(sandbox: &Kakitome) {
     drop(server);
     let server = Kakitome::start(dir.path(), &["serve"], &env);
     let (_, times) = post_singly(&server.url, 4_000, "meanwhile", 8).await;
-    row(
-        "accept p99 while sending, 8 connections",
-        format!("{:.1} ms", percentile(&times, 0.99)),
-        "< 50 ms",
-    );
+    row("accept p99 while sending, 8 connections", format!("{:.1} ms", percentile(&times, 0.99)), "< 50 ms");
 }
 
 #[tokio::main]

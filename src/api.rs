@@ -116,14 +116,23 @@ struct Door {
 /// The router of every API path, with 404 and 405 answers as problems. Merge it with routers that set no fallback of
 /// their own.
 pub fn router(state: ApiState) -> Router {
-    let door = Arc::new(Door {
+    routes::router(door(state), routes::table())
+}
+
+/// The router of the paths that need no key, for a process without the API role: it is probed and scraped all the same.
+pub fn probes(state: ApiState) -> Router {
+    let keyless = routes::table().into_iter().filter(|route| route.scope.is_none());
+    routes::router(door(state), keyless.collect())
+}
+
+fn door(state: ApiState) -> Shared {
+    Arc::new(Door {
         started_at: state.clock.now(),
         bodies: BodyBudget::new(state.config.in_flight_body_bytes),
         rates: RequestRates::new(state.config.requests_per_second),
         backlog: Backlog::new(state.config.backlog_cap),
         state,
-    });
-    routes::router(door)
+    })
 }
 
 /// The API's description (OpenAPI 3.1), as `/openapi.json` serves it.

@@ -63,10 +63,10 @@ pub(super) fn table() -> Vec<Route> {
     ]
 }
 
-/// The router of the table.
-pub(super) fn router(door: Shared) -> Router {
+/// The router of these routes.
+pub(super) fn router(door: Shared, routes: Vec<Route>) -> Router {
     let mut router = Router::new();
-    for route in table() {
+    for route in routes {
         let handler = match route.scope {
             // A route layer does not touch the answer to a wrong method, which needs no key.
             Some(scope) => route

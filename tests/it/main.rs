@@ -1,10 +1,8 @@
 //! The one integration binary: one file a flow.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed unwrap is the failed test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
 mod api;
+mod notification;
+mod sandbox;
 mod server;
 mod tidy;

@@ -43,23 +43,15 @@ impl Kakitome {
             text
         });
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let url = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            line.split_whitespace()
-                .find(|word| word.starts_with("http://"))
-                .map(str::to_owned)
-        });
+        let url = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned));
         let Some(url) = url else {
-            panic!(
-                "it ended without naming its address: {}",
-                log.join().unwrap_or_default()
-            );
+            panic!("it ended without naming its address: {}", log.join().unwrap_or_default());
         };
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self {
-            child,
-            url,
-            log: Some(log),
-        }
+        Self { child, url, log: Some(log) }
     }
 
     /// `kill -9`. What it had logged.
@@ -71,41 +63,25 @@ impl Kakitome {
     /// SIGTERM, then waits: whether it ended well, and what it had logged.
     pub fn terminate(mut self) -> (bool, String) {
         let pid = self.child.id().to_string();
-        let told = Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("kill runs");
+        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         assert!(told.success());
         self.end()
     }
 
     fn end(&mut self) -> (bool, String) {
         let status = self.child.wait().expect("it can be waited for");
-        (
-            status.success(),
-            self.log
-                .take()
-                .map(|log| log.join().unwrap_or_default())
-                .unwrap_or_default(),
-        )
+        (status.success(), self.log.take().map(|log| log.join().unwrap_or_default()).unwrap_or_default())
     }
 
     /// User plus system CPU time so far, in microseconds; and resident memory in KiB.
     #[allow(dead_code, reason = "the benches ask, the flow tests do not")]
     pub fn cost(&self) -> (u64, u64) {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let fields: Vec<_> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = rss
-            .and_then(|rss| rss.split_whitespace().next()?.parse().ok())
-            .unwrap_or(0);
+        let kib = rss.and_then(|rss| rss.split_whitespace().next()?.parse().ok()).unwrap_or(0);
         ((ticks(11) + ticks(12)) * 10_000, kib)
     }
 }

@@ -42,10 +42,7 @@ const SIDEWAYS: [(&str, &str); 9] = [
 
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 4] = [
-    (
-        "rusqlite::",
-        &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite"],
-    ),
+    ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite"]),
     ("reqwest::", &["provider/", "sandbox", "cli/client", "app"]),
     ("backoff::", &["worker/retry.rs"]),
     ("comfy_table::", &["cli/"]),
@@ -61,11 +58,7 @@ fn sources() -> Vec<(String, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ext| ext == "rs") {
-                let name = path
-                    .strip_prefix(&root)
-                    .unwrap()
-                    .to_string_lossy()
-                    .replace('\\', "/");
+                let name = path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
                 files.push((name, fs::read_to_string(&path).unwrap()));
             }
         }
@@ -89,11 +82,7 @@ fn rooms_named(text: &str) -> Vec<String> {
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| line.split("crate::").skip(1))
-        .map(|rest| {
-            rest.chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-                .collect()
-        })
+        .map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
         .collect()
 }
 
@@ -111,9 +100,7 @@ fn imports_point_down() {
             continue;
         };
         for named in rooms_named(&text) {
-            let Some(other) = layers.get(named.as_str()) else {
-                continue;
-            };
+            let Some(other) = layers.get(named.as_str()) else { continue };
             let sideways = SIDEWAYS.contains(&(room, named.as_str()));
             if named != room && !sideways && other >= own {
                 wrong.push(format!("{file} imports {named}"));
@@ -165,14 +152,9 @@ fn every_file_belongs_to_a_room_and_none_is_called_mod() {
     let files = sources();
     for (file, _) in &files {
         assert!(!file.ends_with("/mod.rs"), "{file}: room.rs + room/ instead");
-        let Some((folder, _)) = file.rsplit_once('/') else {
-            continue;
-        };
+        let Some((folder, _)) = file.rsplit_once('/') else { continue };
         let parent = format!("{folder}.rs");
-        assert!(
-            files.iter().any(|(name, _)| *name == parent),
-            "{file} has no {parent}"
-        );
+        assert!(files.iter().any(|(name, _)| *name == parent), "{file} has no {parent}");
     }
 }
 
