@@ -89,11 +89,8 @@ async fn a_worker_that_pauses_for_an_ill_provider_is_alive_until_it_should_probe
 #[tokio::test]
 async fn without_the_api_role_the_probes_still_answer() {
     let mut kept = None;
-    let world = world_with(|state| kept = Some(state.clone())).await;
-    let probes = World {
-        router: kakitome::api::probes(kept.unwrap()),
-        ..world
-    };
+    let mut probes = world_with(|state| kept = Some(state.clone())).await;
+    probes.router = kakitome::api::probes(kept.unwrap());
     for path in ["/healthz", "/readyz", "/openapi.json"] {
         assert_eq!(ask(&probes, path).await.status, 200, "{path}");
     }
