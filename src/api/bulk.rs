@@ -7,7 +7,7 @@
 use axum::Extension;
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use utoipa::ToSchema;
 
 use super::act::{Action, check_reason, wake};
@@ -47,6 +47,9 @@ pub struct BulkRequest {
     #[serde(default)]
     pub cursor: Option<String>,
 }
+
+/// What is said of an id that the caller cannot see.
+const ABSENT: &str = "there is no such notification";
 
 fn max_limit() -> usize {
     MAX_LIMIT
@@ -141,7 +144,7 @@ pub(super) async fn bulk(
     let answer = if asked.filter.ids.is_empty() {
         by_filter(&door, &asked, selection, now).await
     } else {
-        by_ids(&door, &asked, &selection.filter, now).await
+        by_ids(&door, &asked, &caller, &selection.filter, now).await
     };
     answer.map(Json).map_err(|error| trouble::log(&error))
 }
@@ -216,31 +219,28 @@ async fn by_filter(
 async fn by_ids(
     door: &Door,
     asked: &BulkRequest,
+    caller: &Caller,
     filter: &Filter,
     now: Timestamp,
 ) -> Result<BulkAnswer, LogError> {
     let mut answer = BulkAnswer::default();
     let mut counts: BTreeMap<(Status, Option<String>), u64> = BTreeMap::new();
     let mut records = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for id in asked.filter.ids.iter().copied().filter(|id| seen.insert(*id)) {
-        let found = door
-            .state
-            .log
-            .get(id)
-            .await?
-            .filter(|record| fits(record, filter, now));
-        match found {
-            None => answer.refuse(id, "there is no such notification"),
-            Some(record) => {
-                let status = record.life.status(now);
-                if asked.action.concerns(status) {
-                    *counts.entry((status, record.life.reason.clone())).or_default() += 1;
-                    records.push(record);
-                } else {
-                    answer.refuse(id, &Refusal::NotAllowed(status).to_string());
-                }
-            }
+        let found = door.state.log.get(id).await?;
+        let Some(record) = found.filter(|record| caller.0.may_act_for(&record.tenant)) else {
+            answer.refuse(id, ABSENT);
+            continue;
+        };
+        let status = record.life.status(now);
+        if !fits(&record, filter, now) {
+            answer.refuse(id, "it does not match the filter");
+        } else if !asked.action.concerns(status) {
+            answer.refuse(id, &Refusal::NotAllowed(status).to_string());
+        } else {
+            *counts.entry((status, record.life.reason.clone())).or_default() += 1;
+            records.push(record);
         }
     }
     answer.count(
@@ -302,7 +302,7 @@ async fn apply(
                 done.push(record);
             }
             Ok(Applied::Refused(refusal)) => answer.refuse(record.id, &refusal.to_string()),
-            Ok(Applied::Absent) => answer.refuse(record.id, "there is no such notification"),
+            Ok(Applied::Absent) => answer.refuse(record.id, ABSENT),
             Err(error) => failure = Some(error),
         }
     }

@@ -206,51 +206,57 @@ pub(super) async fn record(
     let slots: Vec<Result<NotificationId, Problem>> = slots
         .into_iter()
         .map(|slot| {
-            slot.map(|one| {
-                let id = one.id;
-                new.push(one);
-                id
-            })
+            let one = slot?;
+            let id = one.id;
+            new.push(one);
+            Ok(id)
         })
         .collect();
-    let mut answers = if new.is_empty() {
-        Vec::new()
-    } else {
-        state.log.accept(&new).await
-    };
-    // An adapter that answers too few has not said that the rest is durable.
-    answers.resize_with(new.len(), || Err(silent()));
+    let answers = accept(door, &new).await;
 
-    let created: Vec<&NewNotification> = new
+    let created = new
         .iter()
         .zip(&answers)
-        .filter(|(_, answer)| matches!(answer, Ok(Acceptance::Created(_))))
-        .map(|p| p.0)
-        .collect();
+        .filter(|(_, answer)| matches!(answer, Ok(Acceptance::Created(_))));
+    let created: Vec<&NewNotification> = created.map(|(one, _)| one).collect();
     metrics::counter!(ACCEPTED_TOTAL, "door" => at_door).increment(created.len() as u64);
     door.backlog.add(created.len() as u64);
     let messages: Vec<Message> = created.into_iter().filter_map(|one| message(one, now)).collect();
     send(door, &messages).await;
 
     let mut answers = answers.into_iter();
-    let mut enqueued = |id: NotificationId| match answers.next().unwrap_or_else(|| Err(silent())) {
-        Ok(Acceptance::Created(status)) => Ok(Enqueued {
+    let mut enqueued = |id| {
+        let (status, duplicate) = match answers.next().unwrap_or_else(|| Err(silent())) {
+            Ok(Acceptance::Created(status)) => (status, false),
+            Ok(Acceptance::Duplicate(status)) => (status, true),
+            Ok(Acceptance::Conflict) => return Err(trouble::conflict()),
+            Err(error) => return Err(trouble::log_failed(&error)),
+        };
+        Ok(Enqueued {
             id,
             status,
-            duplicate: false,
-        }),
-        Ok(Acceptance::Duplicate(status)) => Ok(Enqueued {
-            id,
-            status,
-            duplicate: true,
-        }),
-        Ok(Acceptance::Conflict) => Err(trouble::conflict()),
-        Err(error) => Err(trouble::log(&error)),
+            duplicate,
+        })
     };
     Ok(slots
         .into_iter()
         .map(|slot| slot.and_then(&mut enqueued))
         .collect())
+}
+
+/// One call to the log, one answer for each. Its failures are written down as one.
+async fn accept(door: &Door, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
+    if new.is_empty() {
+        return Vec::new();
+    }
+    let mut answers = door.state.log.accept(new).await;
+    // An adapter that answers too few has not said that the rest is durable.
+    answers.resize_with(new.len(), || Err(silent()));
+    let failed = answers.iter().filter(|answer| answer.is_err()).count();
+    if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        tracing::error!(%error, failed, of = new.len(), "notifications could not be recorded");
+    }
+    answers
 }
 
 fn silent() -> LogError {

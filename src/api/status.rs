@@ -21,9 +21,10 @@ pub struct StatusView {
     /// Notifications by status; every status is there.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub by_status: BTreeMap<Status, u64>,
-    /// How long the longest-waiting notification that should be on its way has waited; null when none waits.
+    /// How long the longest-waiting notification that should be on its way has waited, in whole seconds; null when
+    /// none waits.
     #[schema(required = true)]
-    pub oldest_unsent_seconds: Option<f64>,
+    pub oldest_unsent_seconds: Option<u64>,
     /// Since when it waits.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub oldest_unsent_since: Option<Timestamp>,
@@ -37,9 +38,9 @@ pub struct StatusView {
     pub last_receive_at: Option<Timestamp>,
     /// How many per second the providers took, lately.
     pub sent_per_second: f64,
-    /// How long the backlog takes at that rate; 0 without a backlog, null when nothing moves.
+    /// How long the backlog takes at that rate, in whole seconds; 0 without a backlog, null when nothing moves.
     #[schema(required = true)]
-    pub drain_seconds: Option<f64>,
+    pub drain_seconds: Option<u64>,
 }
 
 /// Queue messages by where they lie.
@@ -103,7 +104,7 @@ pub(super) async fn status(State(door): State<Shared>) -> Result<Json<StatusView
     Ok(Json(StatusView {
         drain_seconds: drain_seconds(&by_status, rate),
         by_status,
-        oldest_unsent_seconds: counts.oldest_unsent.map(|since| now.since(since).as_secs_f64()),
+        oldest_unsent_seconds: counts.oldest_unsent.map(|since| now.since(since).as_secs()),
         oldest_unsent_since: counts.oldest_unsent,
         queue: depth,
         providers: state.health.providers(),
@@ -112,7 +113,7 @@ pub(super) async fn status(State(door): State<Shared>) -> Result<Json<StatusView
     }))
 }
 
-fn drain_seconds(by_status: &BTreeMap<Status, u64>, per_second: f64) -> Option<f64> {
+fn drain_seconds(by_status: &BTreeMap<Status, u64>, per_second: f64) -> Option<u64> {
     let on_its_way = [
         Status::Accepted,
         Status::Attempting,
@@ -121,9 +122,9 @@ fn drain_seconds(by_status: &BTreeMap<Status, u64>, per_second: f64) -> Option<f
     ];
     let backlog: u64 = on_its_way.iter().filter_map(|status| by_status.get(status)).sum();
     match backlog {
-        0 => Some(0.0),
-        // A forecast to a tenth of a second is more than precise enough.
-        _ if per_second > 0.0 => Some((backlog as f64 / per_second * 10.0).round() / 10.0),
+        0 => Some(0),
+        // The cast saturates, and no forecast is negative.
+        _ if per_second > 0.0 => Some((backlog as f64 / per_second).ceil() as u64),
         _ => None,
     }
 }
@@ -139,11 +140,11 @@ mod tests {
             (Status::Retrying, 10),
             (Status::Failed, 1000),
         ]);
-        assert_eq!(drain_seconds(&stand, 40.0), Some(2.5));
+        assert_eq!(drain_seconds(&stand, 40.0), Some(3));
         assert_eq!(drain_seconds(&stand, 0.0), None);
         assert_eq!(
             drain_seconds(&BTreeMap::from([(Status::Sent, 5)]), 0.0),
-            Some(0.0)
+            Some(0)
         );
     }
 }

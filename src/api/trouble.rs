@@ -95,18 +95,20 @@ pub(super) fn body(error: BodyError, limit: usize) -> Problem {
     }
 }
 
-/// The log failed. The cause is for our own log: it may name paths and hosts.
+/// The log failed: writes that down once, and says so to the caller.
 pub(super) fn log(error: &LogError) -> Problem {
-    match error {
-        LogError::BadCursor => return invalid_at("/cursor", "is not a cursor that this server gave out"),
-        LogError::Unavailable(_) => {
-            tracing::error!(%error, "a request could not be answered");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE)
-        }
-        LogError::Corrupt(_) => {
-            tracing::error!(%error, "a stored record is damaged");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
-        }
+    if !matches!(error, LogError::BadCursor) {
+        tracing::error!(%error, "a request could not be answered");
     }
-    .with_detail("the message log could not answer")
+    log_failed(error)
+}
+
+/// What the caller reads when the log failed. The cause is for our own log: it may name paths and hosts.
+pub(super) fn log_failed(error: &LogError) -> Problem {
+    let problem = match error {
+        LogError::BadCursor => return invalid_at("/cursor", "is not a cursor that this server gave out"),
+        LogError::Unavailable(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE),
+        LogError::Corrupt(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    problem.with_detail("the message log could not answer")
 }

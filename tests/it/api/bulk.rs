@@ -187,6 +187,12 @@ async fn named_ids_that_are_not_touched_say_why() {
         ]
     );
     assert_eq!(answer.next_cursor, None);
+    let narrowed = json!({"action": "cancel", "filter": {"ids": [waiting], "batch": "tos"}});
+    let answer = bulk(&world, ADMIN, narrowed).await;
+    assert_eq!(
+        (answer.done, answer.refused[0].detail.as_str()),
+        (0, "it does not match the filter")
+    );
 }
 
 #[tokio::test]

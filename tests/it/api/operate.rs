@@ -138,7 +138,7 @@ async fn the_status_tells_how_much_stands_where_and_how_long_it_will_take() {
     let empty: StatusView = serde_json::from_value(world.get(ADMIN, "/v1/status").await.json).unwrap();
     assert_eq!(
         (empty.drain_seconds, empty.oldest_unsent_seconds),
-        (Some(0.0), None)
+        (Some(0), None)
     );
 
     let failed = world.hand_in(ADMIN, &booking("f")).await;
@@ -171,8 +171,8 @@ async fn the_status_tells_how_much_stands_where_and_how_long_it_will_take() {
         [by("failed"), by("accepted"), by("scheduled"), by("sent")],
         [Some(1), Some(1), Some(1), Some(0)]
     );
-    assert_eq!(status.oldest_unsent_seconds, Some(60.0));
-    assert_eq!(status.drain_seconds, Some(2.0));
+    assert_eq!(status.oldest_unsent_seconds, Some(60));
+    assert_eq!(status.drain_seconds, Some(2));
     assert_eq!(status.queue.map(|queue| queue.visible), Some(2));
     assert_eq!(reply.json["providers"][0]["circuit"], "open");
     assert_eq!(reply.json["last_receive_at"], Value::Null);
