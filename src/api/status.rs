@@ -99,7 +99,7 @@ pub(super) async fn status(State(door): State<Shared>) -> Result<Json<StatusView
         .into_iter()
         .map(|status| (status, counts.by_status.get(&status).copied().unwrap_or(0)))
         .collect();
-    let rate = state.health.sent_per_second();
+    let rate = state.health.sent_per_second(now);
     Ok(Json(StatusView {
         drain_seconds: drain_seconds(&by_status, rate),
         by_status,
