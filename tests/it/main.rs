@@ -1,1 +1,4 @@
+mod sendgrid;
+mod sendgrid_events;
 mod server;
+mod webhook;
