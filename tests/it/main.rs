@@ -1,4 +1,3 @@
 mod sendgrid;
-mod sendgrid_events;
 mod server;
 mod webhook;

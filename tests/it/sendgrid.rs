@@ -5,6 +5,9 @@
     reason = "a test that cannot be set up should fail loudly"
 )]
 
+mod events;
+mod loopback;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -14,62 +17,14 @@ use kakitome::provider::sendgrid::{Config, ConfigError, SendGrid};
 use kakitome::provider::{Handover, Provider, SendError, SendErrorClass};
 use kakitome::secret::Secret;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+
+use loopback::{Play, Server};
 
 const KEY: &str = "SG.secret-key";
 const ACCEPTED: &str =
     "HTTP/1.1 202 Accepted\r\nX-Message-Id: kA5kcHA8SVGtVh5S9rAUew\r\nContent-Length: 0\r\n\r\n";
 
-/// What the server does with every request.
-#[derive(Clone)]
-enum Play {
-    Answer(Vec<u8>),
-    AnswerAndClose(Vec<u8>),
-    ResetBeforeReading,
-    CloseAfterReading,
-    Stall,
-}
-
-/// A server on loopback that plays one thing and keeps what it was sent.
-struct Server {
-    base_url: String,
-    requests: mpsc::UnboundedReceiver<(usize, String)>,
-    running: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.running.abort();
-    }
-}
-
 impl Server {
-    async fn start(play: Play) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base_url = format!("http://{}", listener.local_addr().unwrap());
-        let (sender, requests) = mpsc::unbounded_channel();
-        let running = tokio::spawn(async move {
-            let mut open = tokio::task::JoinSet::new();
-            for connection in 0.. {
-                let (stream, _) = listener.accept().await.unwrap();
-                open.spawn(play_on(stream, connection, play.clone(), sender.clone()));
-            }
-        });
-        Self {
-            base_url,
-            requests,
-            running,
-        }
-    }
-
-    async fn answering(status: u16, headers: &str, body: &str) -> Self {
-        let length = body.len();
-        let answer = format!("HTTP/1.1 {status} Whatever\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
-        Self::start(Play::Answer(answer.into_bytes())).await
-    }
-
     fn client(&self) -> SendGrid {
         client(&self.base_url)
     }
@@ -77,69 +32,14 @@ impl Server {
     async fn send(&self) -> Result<Handover, SendError> {
         self.client().send(id(), &notification()).await
     }
-
-    /// The next request's head and body.
-    async fn request(&mut self) -> (String, String) {
-        let (_, request) = self.requests.recv().await.unwrap();
-        let (head, body) = request.split_once("\r\n\r\n").unwrap();
-        (head.to_owned(), body.to_owned())
-    }
-}
-
-async fn play_on(
-    mut stream: TcpStream,
-    connection: usize,
-    play: Play,
-    requests: mpsc::UnboundedSender<(usize, String)>,
-) {
-    if matches!(play, Play::ResetBeforeReading) {
-        // Without lingering, closing resets.
-        socket2::SockRef::from(&stream)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
-        return;
-    }
-    while let Some(request) = read_request(&mut stream).await {
-        requests.send((connection, request)).ok();
-        match &play {
-            Play::Answer(answer) => stream.write_all(answer).await.unwrap(),
-            Play::AnswerAndClose(answer) => {
-                stream.write_all(answer).await.unwrap();
-                return;
-            }
-            Play::CloseAfterReading | Play::ResetBeforeReading => return,
-            Play::Stall => std::future::pending().await,
-        }
-    }
-}
-
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
-    let mut request = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&request);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length")
-                    .then(|| value.trim().parse::<usize>().unwrap())
-            });
-            if body.len() >= length.unwrap_or(0) {
-                return Some(text.into_owned());
-            }
-        }
-        let read = stream.read_buf(&mut request).await.ok()?;
-        if read == 0 {
-            return None;
-        }
-    }
 }
 
 fn client(base_url: &str) -> SendGrid {
     let config = Config {
         base_url: base_url.to_owned(),
         api_key: Secret::new(KEY),
-        connect_timeout: Duration::from_millis(300),
-        attempt_timeout: Duration::from_millis(800),
+        connect_timeout: Duration::from_secs(1),
+        attempt_timeout: Duration::from_secs(2),
         ..Config::default()
     };
     SendGrid::new("sendgrid", config).unwrap()
