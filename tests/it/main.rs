@@ -4,5 +4,7 @@
 mod api;
 mod notification;
 mod sandbox;
+mod sendgrid;
 mod server;
 mod tidy;
+mod webhook;
