@@ -7,8 +7,6 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::answer::Json;
@@ -17,6 +15,7 @@ use super::enqueue::{self, Enqueued, off_the_reactor};
 use super::guard::Caller;
 use super::{Shared, body, trouble};
 use crate::notification::Notification;
+use crate::notification::content::batch::{self, BatchFault, Form};
 use crate::server::problem::Problem;
 
 /// A result per entry, in the order of the entries.
@@ -81,84 +80,22 @@ pub(super) async fn enqueue_batch(
     Ok((StatusCode::MULTI_STATUS, Json(BatchAnswer { results })).into_response())
 }
 
-/// The entries of a batch, uncopied. The number is bounded while they are found: a body of millions of tiny entries
-/// must not become a list of millions.
+/// The entries of a batch, uncopied.
 fn entries(body: &[u8], media: Media, max: usize) -> Result<Vec<&[u8]>, Problem> {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    let entries = match (media, first) {
-        (_, None) => return Err(trouble::invalid_at("", "the body is empty")),
-        (Media::Ndjson, _) => lines(body, max),
-        (Media::Unsaid, Some(first)) if *first != b'[' => lines(body, max),
-        (Media::Json | Media::Unsaid, _) => elements(body, max)?,
+    if body.trim_ascii().is_empty() {
+        return Err(trouble::invalid_at("", "the body is empty"));
+    }
+    let form = match media {
+        Media::Ndjson => Form::Ndjson,
+        Media::Json => Form::List,
+        Media::Unsaid => Form::of(body),
     };
-    if entries.len() > max {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE)
-            .with_detail(format!("the batch has more than {max} notifications")));
-    }
-    Ok(entries)
-}
-
-/// Up to one more than `max` lines.
-fn lines(body: &[u8], max: usize) -> Vec<&[u8]> {
-    body.split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty())
-        .take(max + 1)
-        .collect()
-}
-
-/// Up to one more than `max` elements.
-fn elements(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
-    let mut found = Vec::new();
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let read = Elements {
-        found: &mut found,
-        max,
-    }
-    .deserialize(&mut json)
-    .and_then(|()| json.end());
-    match read {
-        Err(_) if found.len() > max => Ok(found),
-        Err(error) => {
-            let place = format!(
-                "is not a JSON array (line {}, column {})",
-                error.line(),
-                error.column()
-            );
-            Err(trouble::invalid_at("", place))
+    match batch::split(body, form, max) {
+        Ok(entries) => Ok(entries.into_iter().map(|entry| entry.body).collect()),
+        Err(fault @ BatchFault::NotOneList) => Err(trouble::invalid_at("", fault.to_string())),
+        Err(fault @ BatchFault::TooMany(_)) => {
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail(format!("the batch {fault}")))
         }
-        Ok(()) => Ok(found),
-    }
-}
-
-struct Elements<'f, 'b> {
-    found: &'f mut Vec<&'b [u8]>,
-    max: usize,
-}
-
-impl<'b> DeserializeSeed<'b> for Elements<'_, 'b> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'b>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'b> Visitor<'b> for Elements<'_, 'b> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an array of notifications")
-    }
-
-    fn visit_seq<A: SeqAccess<'b>>(self, mut array: A) -> Result<(), A::Error> {
-        while let Some(element) = array.next_element::<&'b RawValue>()? {
-            self.found.push(element.get().as_bytes());
-            if self.found.len() > self.max {
-                return Err(A::Error::custom("too many"));
-            }
-        }
-        Ok(())
     }
 }
 
