@@ -1,4 +1,10 @@
 //! The one integration binary: one file a flow.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed unwrap is the failed test"
+)]
 
+mod conformance;
+mod engine;
 mod tidy;
