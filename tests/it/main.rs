@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
 mod api;
+mod conformance;
+mod engine;
 mod notification;
 mod sandbox;
 mod sendgrid;
