@@ -148,7 +148,7 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
     );
     match &cli.command {
         Command::Serve(args) => serve::run(args, &settings).await,
-        Command::Demo(args) => demo::run(args, &settings).await,
+        Command::Demo(args) => demo::run(args, &settings, out).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Check(args) => Ok(check::run(args, &settings, out).await?.into()),
         Command::Setup(args) => Ok(setup::run(args, &settings, out).await?.into()),

@@ -1,7 +1,7 @@
 //! The scripted SendGrid-style provider: strict about what it takes, honest about what it took, ill on demand.
 //!
 //! A product of its own: staging environments run it with `kakitome sandbox`, `demo` and the tests inside their own
-//! process. `POST /v3/mail/send` answers as SendGrid does ([`validate`]); [`faults`] says what can go wrong and how to
+//! process. `POST /v3/mail/send` answers as SendGrid does (`sandbox/validate.rs`); [`faults`] says what can go wrong and how to
 //! ask for it; what was accepted is kept in an outbox and, where a webhook URL is given, followed by signed events.
 //! Everything is in memory: a restart forgets all but the key pair, if that has a file.
 //!

@@ -142,9 +142,6 @@ mod tests {
         ]);
         assert_eq!(drain_seconds(&stand, 40.0), Some(3));
         assert_eq!(drain_seconds(&stand, 0.0), None);
-        assert_eq!(
-            drain_seconds(&BTreeMap::from([(Status::Sent, 5)]), 0.0),
-            Some(0)
-        );
+        assert_eq!(drain_seconds(&BTreeMap::from([(Status::Sent, 5)]), 0.0), Some(0));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::api;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
-use crate::provider::sendgrid::{self, SendGrid, events::SendGridEvents};
+use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
 use crate::provider::{EventSource, Provider};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
@@ -32,7 +32,8 @@ pub(super) fn api(settings: &Settings) -> api::Config {
         limits: content::Limits { body_bytes: limits.notification_bytes },
         batch_body_bytes: limits.batch_bytes,
         batch_entries: limits.batch_entries,
-        requests_per_second: limits.rate_per_second,
+        requests_per_second: limits.requests_per_second,
+        backlog_cap: limits.backlog,
         ..api::Config::default()
     }
 }

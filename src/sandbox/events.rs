@@ -15,7 +15,6 @@ use crate::clock::Timestamp;
 const SENDING_IP: &str = "192.0.2.25";
 
 /// One event on its way.
-#[derive(Clone, Debug)]
 pub(super) struct Event {
     /// One JSON object, `<`, `>` and `&` escaped.
     pub(super) json: Bytes,

@@ -67,36 +67,58 @@ pub struct Rate(u32);
 
 /// What can go wrong. See the table of this module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the table above describes each kind and setting once")]
 pub enum Kind {
+    /// An error answer, not accepted.
     ServerError {
+        /// 500 … 599; `None` draws one of 500, 502, 503 and 504.
         status: Option<u16>,
     },
+    /// 429, not accepted.
     TooManyRequests {
+        /// The `Retry-After` header; `None` leaves it out.
         retry_after_seconds: Option<u32>,
     },
+    /// Waits before it takes the mail.
     Slow {
+        /// How long.
         by: Duration,
     },
+    /// TCP reset, not accepted.
     ResetBefore,
+    /// Accepted, then TCP reset.
     ResetAfterAccept,
+    /// Accepted, then silence.
     TimeoutAfterAccept {
+        /// How long, if the client waits; then TCP reset.
         hold: Duration,
     },
+    /// Nothing is accepted for a time.
     Outage {
+        /// From the moment the plan becomes active.
         after: Duration,
+        /// `None` until the plan is replaced.
         length: Option<Duration>,
+        /// How it looks.
         mode: OutageMode,
     },
+    /// A recipient ends badly.
     Bounce {
+        /// How badly.
         how: BounceType,
+        /// The enhanced status code (RFC 3463).
         status: String,
     },
+    /// A recipient is deferred before it is delivered.
     Defer,
+    /// An event is posted again in a later post.
     WebhookDuplicate,
+    /// A recipient's events come newest first.
     WebhookReorder,
+    /// An event is never posted.
     WebhookDrop,
+    /// An event is posted later.
     WebhookDelay {
+        /// How much.
         by: Duration,
     },
 }
@@ -135,11 +157,6 @@ impl Rate {
     /// From a fraction, `None` outside 0 … 1. Rounded to a millionth.
     pub fn from_fraction(fraction: f64) -> Option<Self> {
         let rounded = (fraction * 1e6).round();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the range is checked right here"
-        )]
         (0.0..=1e6).contains(&rounded).then_some(Self(rounded as u32))
     }
 
@@ -189,7 +206,8 @@ impl Plan {
     /// Reads what `--faults` was given: the name of a file that holds a plan in either form, or a plan itself.
     pub fn load(file_or_spec: &str) -> Result<Self, PlanError> {
         if !Path::new(file_or_spec).is_file() {
-            return file_or_spec.parse();
+            let no_file = |PlanError(error)| PlanError(format!("{error} (and `{file_or_spec}` is no file)"));
+            return file_or_spec.parse().map_err(no_file);
         }
         std::fs::read_to_string(file_or_spec)
             .map_err(|error| PlanError(format!("cannot read {file_or_spec}: {error}")))?

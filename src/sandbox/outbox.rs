@@ -1,6 +1,7 @@
 //! What was accepted: the latest mails whole, and every id ever, to tell duplicates.
 
 use std::collections::{HashSet, VecDeque};
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 
-/// One accepted request.
-#[derive(Clone, Debug)]
+/// One accepted request. `Debug` leaves out what it says and to whom.
+#[derive(Clone)]
 pub struct Mail {
     /// When it was taken.
     pub accepted_at: Timestamp,
@@ -20,6 +21,15 @@ pub struct Mail {
     pub kakitome_id: Option<String>,
     /// The request as it came.
     pub request: Bytes,
+}
+
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mail")
+            .field("message_id", &self.message_id)
+            .field("kakitome_id", &self.kakitome_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The counts of [`Outbox`]. `accepted` = `distinct` + `duplicates`.

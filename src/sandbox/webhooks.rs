@@ -168,6 +168,18 @@ impl Webhooks {
                 "webhook posts were still under way at the end"
             );
         }
+        let held_back = self
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .later
+            .len();
+        if held_back > 0 {
+            tracing::warn!(
+                held_back,
+                "events that were not due yet were forgotten at the end"
+            );
+        }
     }
 
     /// What is due, cut into posts.

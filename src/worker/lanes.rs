@@ -162,6 +162,9 @@ impl Lanes {
         let mut state = permit.lane.lock();
         state.breaker.hear(heard, now, randomness);
         state.concurrency.hear(heard, now);
+        if heard.is_ok() {
+            self.health.record_sent(self.clock.now());
+        }
         self.show(&permit.lane, &mut state, error);
     }
 

@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
 mod api;
+mod conformance;
+mod engine;
 mod notification;
 mod sandbox;
+mod sendgrid;
 mod server;
 mod tidy;
+mod webhook;

@@ -114,6 +114,21 @@ async fn half_a_head_and_then_silence_is_cut() {
 }
 
 #[tokio::test]
+async fn a_head_that_drips_is_cut() {
+    let running = start(quick());
+    let (mut reading, mut writing) = connect(&running).await.into_split();
+    let drip = tokio::spawn(async move {
+        while writing.write_all(b"X").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    // An orderly end or a reset over what was written meanwhile: cut either way.
+    let end = timeout(PATIENCE, reading.read_u8()).await.unwrap();
+    assert!(end.is_err());
+    drip.abort();
+}
+
+#[tokio::test]
 async fn a_connection_that_says_nothing_is_cut() {
     let running = start(quick());
     let mut stream = connect(&running).await;

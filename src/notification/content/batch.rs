@@ -85,25 +85,21 @@ fn split_list(body: &[u8], most: usize) -> Result<Vec<Entry<'_>>, BatchFault> {
             b'"' => in_text = true,
             b'[' | b'{' => depth += 1,
             b']' | b'}' if depth > 0 => depth -= 1,
-            b',' | b']' if depth == 0 => {
-                let entry = Entry {
-                    number: entries.len() + 1,
-                    body: rest[start..i].trim_ascii(),
+            b']' if depth == 0 => {
+                let last = rest[start..i].trim_ascii();
+                match (last.is_empty(), entries.is_empty()) {
+                    (true, true) => {}
+                    (true, false) => return Err(BatchFault::NotOneList),
+                    (false, _) => push(&mut entries, last, most)?,
+                }
+                return if i + 1 == rest.len() {
+                    Ok(entries)
+                } else {
+                    Err(BatchFault::NotOneList)
                 };
-                let is_last = *byte == b']';
-                if !(is_last && entries.is_empty() && entry.body.is_empty()) {
-                    if entries.len() == most {
-                        return Err(BatchFault::TooMany(most));
-                    }
-                    entries.push(entry);
-                }
-                if is_last {
-                    return if i + 1 == rest.len() {
-                        Ok(entries)
-                    } else {
-                        Err(BatchFault::NotOneList)
-                    };
-                }
+            }
+            b',' if depth == 0 => {
+                push(&mut entries, rest[start..i].trim_ascii(), most)?;
                 start = i + 1;
             }
             b'}' => return Err(BatchFault::NotOneList),
@@ -111,6 +107,18 @@ fn split_list(body: &[u8], most: usize) -> Result<Vec<Entry<'_>>, BatchFault> {
         }
     }
     Err(BatchFault::NotOneList)
+}
+
+/// Bounded while they are found: a body of millions of tiny entries must not become a list of millions.
+fn push<'a>(entries: &mut Vec<Entry<'a>>, body: &'a [u8], most: usize) -> Result<(), BatchFault> {
+    if entries.len() == most {
+        return Err(BatchFault::TooMany(most));
+    }
+    entries.push(Entry {
+        number: entries.len() + 1,
+        body,
+    });
+    Ok(())
 }
 
 #[cfg(test)]
@@ -144,7 +152,9 @@ mod tests {
 
     #[test]
     fn what_does_not_match_up_is_refused_as_a_whole() {
-        for body in ["[", "[{}", "[{]", "[}]", "[\"]", "[{}]]", "[{}] {}", "[{}],"] {
+        for body in [
+            "[", "[{}", "[{]", "[}]", "[\"]", "[{}]]", "[{}] {}", "[{}],", "[{},]",
+        ] {
             assert_eq!(bodies(body), Err(BatchFault::NotOneList), "{body}");
         }
     }

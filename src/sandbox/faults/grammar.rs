@@ -213,7 +213,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 
 fn write_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
-    if ms % 1000 == 0 {
+    if ms.is_multiple_of(1000) {
         format!("{}s", ms / 1000)
     } else {
         format!("{ms}ms")

@@ -34,6 +34,8 @@ fn to(email: &str) -> Value {
     changed("/personalizations/0/to/0/email", email.into())
 }
 
+// One case a line, as a table; rustfmt would make it four times as long.
+#[rustfmt::skip]
 fn table() -> Vec<(Value, &'static str, &'static str)> {
     let p0 = "/personalizations/0";
     let with = |name: &str, value: Value| changed(&format!("{p0}/{name}"), value);
@@ -44,283 +46,61 @@ fn table() -> Vec<(Value, &'static str, &'static str)> {
         changed("/attachments", json!([one]))
     };
     vec![
-        (
-            changed("/personalizations", Value::Null),
-            "personalizations",
-            "at least one personalization",
-        ),
-        (
-            changed("/personalizations", json!([])),
-            "personalizations",
-            "at least one personalization",
-        ),
-        (
-            with("to", Value::Null),
-            "personalizations.0.to",
-            "The to array is required",
-        ),
-        (
-            with("to", json!([])),
-            "personalizations.0.to",
-            "The to array is required",
-        ),
-        (
-            with("to", json!("a@example.com")),
-            "personalizations.0.to",
-            "Expected: array, given: string.",
-        ),
-        (
-            with("to", json!([{"name": "x"}])),
-            "personalizations.0.to.0.email",
-            "The to email parameter is required.",
-        ),
-        (
-            to("a..b@docomo.ne.jp"),
-            "personalizations.0.to.0.email",
-            "valid address",
-        ),
-        (
-            to(".a@ezweb.ne.jp"),
-            "personalizations.0.to.0.email",
-            "valid address",
-        ),
-        (
-            to("a.@docomo.ne.jp"),
-            "personalizations.0.to.0.email",
-            "valid address",
-        ),
-        (
-            to("a@example.com\r\nBcc: b@example.com"),
-            "personalizations.0.to.0.email",
-            "valid address",
-        ),
-        (
-            to(&format!("a@{}.com", "b".repeat(320))),
-            "personalizations.0.to.0.email",
-            "320",
-        ),
-        (
-            with("to/0/name", json!("a, b")),
-            "personalizations.0.to.0.name",
-            "';' or ','",
-        ),
-        (
-            with("cc", guest.clone()),
-            "personalizations.0",
-            "unique between to, cc, and bcc",
-        ),
-        (
-            with("bcc", guest),
-            "personalizations.0",
-            "unique between to, cc, and bcc",
-        ),
-        (
-            with("cc", recipients(1000)),
-            "personalizations",
-            "limit of 1000 total recipients",
-        ),
-        (
-            with("subject", json!("")),
-            "personalizations.0.subject",
-            "one character",
-        ),
-        (
-            with("headers", json!({"X-A": 1})),
-            "personalizations.0.headers.X-A",
-            "must be strings",
-        ),
-        (
-            with("custom_args", json!({"a": 1})),
-            "personalizations.0.custom_args",
-            "must be strings",
-        ),
-        (
-            with("custom_args", json!({})),
-            "personalizations.0.custom_args",
-            "cannot be empty",
-        ),
-        (
-            with("custom_args", json!({"a": "x".repeat(9_990)})),
-            "personalizations.0.custom_args",
-            "10,000 bytes",
-        ),
-        (
-            with("dynamic_template_data", json!({"a": 1})),
-            "personalizations.0.dynamic_template_data",
-            "d-",
-        ),
-        (
-            with("send_at", json!(in_hours(73))),
-            "personalizations.0.send_at",
-            "72 hours",
-        ),
-        (
-            with("nonsense", json!(1)),
-            "personalizations.0.nonsense",
-            "not allowed",
-        ),
-        (
-            changed("/from", Value::Null),
-            "from",
-            "The from object must be provided",
-        ),
-        (
-            changed("/from", json!("a@example.com")),
-            "from",
-            "Expected: object, given: string.",
-        ),
-        (
-            changed("/from/email", json!("nobody")),
-            "from.email",
-            "valid address",
-        ),
-        (
-            changed("/from/email", json!(1)),
-            "from.email",
-            "Expected: string, given: integer.",
-        ),
-        (
-            changed("/reply_to", json!({"email": "x"})),
-            "reply_to.email",
-            "valid address",
-        ),
-        (
-            changed("/subject", Value::Null),
-            "subject",
-            "The subject is required",
-        ),
-        (
-            changed("/subject", json!("")),
-            "subject",
-            "at least one character",
-        ),
-        (
-            changed("/content", Value::Null),
-            "content",
-            "the content parameter is required",
-        ),
-        (
-            changed("/content", json!([])),
-            "content",
-            "the content parameter is required",
-        ),
-        (
-            changed("/content/0/value", json!("")),
-            "content.0.value",
-            "at least one character",
-        ),
-        (
-            changed("/content/0/type", json!("text/plain; charset=x")),
-            "content.0.type",
-            "';'",
-        ),
-        (
-            changed(
-                "/content",
-                json!([{"type": "text/html", "value": "x"}, {"type": "text/plain", "value": "x"}]),
-            ),
-            "content",
-            "RFC 1341",
-        ),
-        (
-            changed("/headers", json!({"Reply-To": "a@example.com"})),
-            "headers.Reply-To",
-            "reserved",
-        ),
-        (
-            changed("/headers", json!({"X A": "a"})),
-            "headers.X A",
-            "empty spaces",
-        ),
-        (
-            changed("/headers", json!({"X-A": "a", "x-a": "b"})),
-            "headers.x-a",
-            "duplicate",
-        ),
-        (
-            changed("/headers", json!({"X-A": "a\r\nb: c"})),
-            "headers.X-A",
-            "CRLF",
-        ),
-        (
-            changed("/headers", json!({"X-A": "予約"})),
-            "headers.X-A",
-            "non-ASCII",
-        ),
-        (
-            changed("/categories", json!(["a", "a"])),
-            "categories.1",
-            "unique",
-        ),
-        (
-            changed("/categories", json!(["予約"])),
-            "categories.0",
-            "non-ASCII",
-        ),
-        (
-            changed("/categories", json!(["x".repeat(256)])),
-            "categories.0",
-            "255",
-        ),
-        (
-            changed("/categories", (0..11).map(|n| n.to_string()).collect()),
-            "categories",
-            "You provided 11",
-        ),
-        (
-            attachment("content", json!("not base64!")),
-            "attachments.0.content",
-            "base64",
-        ),
-        (
-            attachment("content", json!("")),
-            "attachments.0.content",
-            "one character",
-        ),
-        (
-            attachment("filename", Value::Null),
-            "attachments.0.filename",
-            "must be a string",
-        ),
-        (
-            attachment("filename", json!("a\r\nb")),
-            "attachments.0.filename",
-            "CRLF",
-        ),
-        (
-            attachment("disposition", json!("sideways")),
-            "attachments.0.disposition",
-            "You provided \"sideways\".",
-        ),
+        (changed("/personalizations", Value::Null), "personalizations", "at least one personalization"),
+        (changed("/personalizations", json!([])), "personalizations", "at least one personalization"),
+        (with("to", Value::Null), "personalizations.0.to", "The to array is required"),
+        (with("to", json!([])), "personalizations.0.to", "The to array is required"),
+        (with("to", json!("a@example.com")), "personalizations.0.to", "Expected: array, given: string."),
+        (with("to", json!([{"name": "x"}])), "personalizations.0.to.0.email", "The to email parameter is required."),
+        (to("a..b@docomo.ne.jp"), "personalizations.0.to.0.email", "valid address"),
+        (to(".a@ezweb.ne.jp"), "personalizations.0.to.0.email", "valid address"),
+        (to("a.@docomo.ne.jp"), "personalizations.0.to.0.email", "valid address"),
+        (to("a@example.com\r\nBcc: b@example.com"), "personalizations.0.to.0.email", "valid address"),
+        (to(&format!("a@{}.com", "b".repeat(320))), "personalizations.0.to.0.email", "320"),
+        (with("to/0/name", json!("a, b")), "personalizations.0.to.0.name", "';' or ','"),
+        (with("cc", guest.clone()), "personalizations.0", "unique between to, cc, and bcc"),
+        (with("bcc", guest), "personalizations.0", "unique between to, cc, and bcc"),
+        (with("cc", recipients(1000)), "personalizations", "limit of 1000 total recipients"),
+        (with("subject", json!("")), "personalizations.0.subject", "one character"),
+        (with("headers", json!({"X-A": 1})), "personalizations.0.headers.X-A", "must be strings"),
+        (with("custom_args", json!({"a": 1})), "personalizations.0.custom_args", "must be strings"),
+        (with("custom_args", json!({})), "personalizations.0.custom_args", "cannot be empty"),
+        (with("custom_args", json!({"a": "x".repeat(9_990)})), "personalizations.0.custom_args", "10,000 bytes"),
+        (with("dynamic_template_data", json!({"a": 1})), "personalizations.0.dynamic_template_data", "d-"),
+        (with("send_at", json!(in_hours(73))), "personalizations.0.send_at", "72 hours"),
+        (with("nonsense", json!(1)), "personalizations.0.nonsense", "not allowed"),
+        (changed("/from", Value::Null), "from", "The from object must be provided"),
+        (changed("/from", json!("a@example.com")), "from", "Expected: object, given: string."),
+        (changed("/from/email", json!("nobody")), "from.email", "valid address"),
+        (changed("/from/email", json!(1)), "from.email", "Expected: string, given: integer."),
+        (changed("/reply_to", json!({"email": "x"})), "reply_to.email", "valid address"),
+        (changed("/subject", Value::Null), "subject", "The subject is required"),
+        (changed("/subject", json!("")), "subject", "at least one character"),
+        (changed("/content", Value::Null), "content", "the content parameter is required"),
+        (changed("/content", json!([])), "content", "the content parameter is required"),
+        (changed("/content/0/value", json!("")), "content.0.value", "at least one character"),
+        (changed("/content/0/type", json!("text/plain; charset=x")), "content.0.type", "';'"),
+        (changed("/content", json!([{"type": "text/html", "value": "x"}, {"type": "text/plain", "value": "x"}])), "content", "RFC 1341"),
+        (changed("/headers", json!({"Reply-To": "a@example.com"})), "headers.Reply-To", "reserved"),
+        (changed("/headers", json!({"X A": "a"})), "headers.X A", "empty spaces"),
+        (changed("/headers", json!({"X-A": "a", "x-a": "b"})), "headers.x-a", "duplicate"),
+        (changed("/headers", json!({"X-A": "a\r\nb: c"})), "headers.X-A", "CRLF"),
+        (changed("/headers", json!({"X-A": "予約"})), "headers.X-A", "non-ASCII"),
+        (changed("/categories", json!(["a", "a"])), "categories.1", "unique"),
+        (changed("/categories", json!(["予約"])), "categories.0", "non-ASCII"),
+        (changed("/categories", json!(["x".repeat(256)])), "categories.0", "255"),
+        (changed("/categories", (0..11).map(|n| n.to_string()).collect()), "categories", "You provided 11"),
+        (attachment("content", json!("not base64!")), "attachments.0.content", "base64"),
+        (attachment("content", json!("")), "attachments.0.content", "one character"),
+        (attachment("filename", Value::Null), "attachments.0.filename", "must be a string"),
+        (attachment("filename", json!("a\r\nb")), "attachments.0.filename", "CRLF"),
+        (attachment("disposition", json!("sideways")), "attachments.0.disposition", "You provided \"sideways\"."),
         (changed("/send_at", json!("soon")), "send_at", "Unix timestamp"),
-        (
-            changed("/template_id", json!(7)),
-            "template_id",
-            "you provided 7.",
-        ),
-        (
-            changed("/asm", json!({"group_id": "x"})),
-            "asm.group_id",
-            "integer",
-        ),
-        (
-            changed("/ip_pool_name", json!("x")),
-            "ip_pool_name",
-            "valid pool name",
-        ),
-        (
-            changed("/mail_settings", json!({"sandbox_mode": {"enable": "yes"}})),
-            "mail_settings.sandbox_mode.enable",
-            "boolean",
-        ),
-        (
-            changed(
-                "/tracking_settings",
-                json!({"open_tracking": {"substitution_tag": 1}}),
-            ),
-            "tracking_settings.open_tracking.substitution_tag",
-            "string",
-        ),
+        (changed("/template_id", json!(7)), "template_id", "you provided 7."),
+        (changed("/asm", json!({"group_id": "x"})), "asm.group_id", "integer"),
+        (changed("/ip_pool_name", json!("x")), "ip_pool_name", "valid pool name"),
+        (changed("/mail_settings", json!({"sandbox_mode": {"enable": "yes"}})), "mail_settings.sandbox_mode.enable", "boolean"),
+        (changed("/tracking_settings", json!({"open_tracking": {"substitution_tag": 1}})), "tracking_settings.open_tracking.substitution_tag", "string"),
         (changed("/nonsense", json!(1)), "nonsense", "not allowed"),
     ]
 }
