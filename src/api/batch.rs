@@ -63,10 +63,7 @@ pub(super) async fn enqueue_batch(
     let slots = off_the_reactor(move || {
         let config = &shared.state.config;
         let entries = entries(&bytes, media, config.batch_entries)?;
-        Ok(entries
-            .into_iter()
-            .map(|entry| enqueue::prepare(entry, None, &caller, config, now))
-            .collect())
+        Ok(entries.into_iter().map(|entry| enqueue::prepare(entry, None, &caller, config, now)).collect())
     })
     .await?;
     let results = enqueue::record(&door, slots, "batch", now).await?;
@@ -105,24 +102,17 @@ mod tests {
 
     fn found(body: &str, media: Media) -> Result<Vec<&str>, u16> {
         match entries(body.as_bytes(), media, 3) {
-            Ok(entries) => Ok(entries
-                .into_iter()
-                .map(|entry| std::str::from_utf8(entry).unwrap_or("?"))
-                .collect()),
+            Ok(entries) => {
+                Ok(entries.into_iter().map(|entry| std::str::from_utf8(entry).unwrap_or("?")).collect())
+            }
             Err(problem) => Err(problem.status.as_u16()),
         }
     }
 
     #[test]
     fn lines_and_arrays_are_both_read_and_bounded() {
-        assert_eq!(
-            found("{\"a\":1}\r\n\n  nonsense\n", Media::Ndjson),
-            Ok(vec!["{\"a\":1}", "nonsense"])
-        );
-        assert_eq!(
-            found(" [ {\"a\": [1]} , 2 ] ", Media::Json),
-            Ok(vec!["{\"a\": [1]}", "2"])
-        );
+        assert_eq!(found("{\"a\":1}\r\n\n  nonsense\n", Media::Ndjson), Ok(vec!["{\"a\":1}", "nonsense"]));
+        assert_eq!(found(" [ {\"a\": [1]} , 2 ] ", Media::Json), Ok(vec!["{\"a\": [1]}", "2"]));
         assert_eq!(found("[1]", Media::Unsaid), Ok(vec!["1"]));
         assert_eq!(found("{}\n{}", Media::Unsaid), Ok(vec!["{}", "{}"]));
         assert_eq!(found("[]", Media::Json), Ok(vec![]));

@@ -74,11 +74,7 @@ pub async fn run(change: &Change<'_>, client: &Client, out: &mut Output) -> anyh
     let matched = preview(change, client, out).await?;
     if matched == 0 || change.dry_run {
         let some_are_missing = matched == 0 && !change.ids.is_empty();
-        return Ok(if some_are_missing {
-            Exit::Failed
-        } else {
-            Exit::Done
-        });
+        return Ok(if some_are_missing { Exit::Failed } else { Exit::Done });
     }
     if matched > 1 && !change.yes {
         match out.ask(format_args!("{} {matched} notifications?", change.action))? {
@@ -97,45 +93,29 @@ pub async fn run(change: &Change<'_>, client: &Client, out: &mut Output) -> anyh
         }
     }
     let total = carry_out(change, matched, client, out).await?;
-    out.line(format_args!(
-        "{}: {} done, {} refused",
-        change.action,
-        total.done,
-        total.refused.len()
-    ))?;
+    out.line(format_args!("{}: {} done, {} refused", change.action, total.done, total.refused.len()))?;
     for refused in total.refused.iter().take(TOLD) {
         out.line(format_args!("  {}: {}", refused.id, refused.detail))?;
     }
     if total.refused.len() > TOLD {
         out.line(format_args!("  … and {} more", total.refused.len() - TOLD))?;
     }
-    Ok(if total.refused.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    Ok(if total.refused.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 /// The exact counts by status and reason, printed; their sum.
 async fn preview(change: &Change<'_>, client: &Client, out: &mut Output) -> anyhow::Result<u64> {
     let mut total = Answer::default();
     // Without ids one request that the filter describes.
-    let pages: Vec<&[NotificationId]> = if change.ids.is_empty() {
-        vec![&[]]
-    } else {
-        change.ids.chunks(PAGE).collect()
-    };
+    let pages: Vec<&[NotificationId]> =
+        if change.ids.is_empty() { vec![&[]] } else { change.ids.chunks(PAGE).collect() };
     for ids in pages {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let answer: Answer = client.post("/v1/bulk", &change.request(&ids, true)).await?;
         total.matched += answer.matched;
         total.by_reason.extend(answer.by_reason);
     }
-    let noun = if total.matched == 1 {
-        "notification"
-    } else {
-        "notifications"
-    };
+    let noun = if total.matched == 1 { "notification" } else { "notifications" };
     out.line(format_args!("{}: {} {noun}", change.action, total.matched))?;
     if !total.by_reason.is_empty() {
         let mut table = table::table(&["count", "status", "reason"], out.is_out_terminal());
@@ -160,23 +140,19 @@ async fn carry_out(
     out: &mut Output,
 ) -> anyhow::Result<Answer> {
     let bar = progress::bar(out.is_err_terminal(), Some(matched), false);
-    let step = change
-        .per_second
-        .map_or(PAGE, |rate| usize::try_from(rate).unwrap_or(PAGE).clamp(1, PAGE));
+    let step = change.per_second.map_or(PAGE, |rate| usize::try_from(rate).unwrap_or(PAGE).clamp(1, PAGE));
     let mut pages = Pages::new(change, usize::try_from(matched).unwrap_or(usize::MAX));
     let mut total = Answer::default();
     while let Some(page) = pages.next(client).await? {
         for ids in page.chunks(step) {
             let began = tokio::time::Instant::now();
-            let answer: Answer = patiently(client, &change.request(ids, false))
-                .await
-                .with_context(|| {
-                    format!(
-                        "stopped after {} done, {} refused; run it again for the rest",
-                        total.done,
-                        total.refused.len()
-                    )
-                })?;
+            let answer: Answer = patiently(client, &change.request(ids, false)).await.with_context(|| {
+                format!(
+                    "stopped after {} done, {} refused; run it again for the rest",
+                    total.done,
+                    total.refused.len()
+                )
+            })?;
             total.done += answer.done;
             total.refused.extend(answer.refused);
             bar.inc(ids.len() as u64);
@@ -234,13 +210,7 @@ impl<'a> Pages<'a> {
     fn new(change: &'a Change<'a>, matched: usize) -> Self {
         let named: VecDeque<String> = change.ids.iter().map(ToString::to_string).collect();
         let left = if named.is_empty() { matched } else { named.len() };
-        Self {
-            change,
-            named,
-            cursor: None,
-            left,
-            begun: false,
-        }
+        Self { change, named, cursor: None, left, begun: false }
     }
 
     async fn next(&mut self, client: &Client) -> Result<Option<Vec<String>>, ClientError> {
@@ -268,8 +238,6 @@ impl<'a> Pages<'a> {
             }
         };
         self.left -= found.items.len().min(wanted);
-        Ok(Some(
-            found.items.into_iter().take(wanted).map(|item| item.id).collect(),
-        ))
+        Ok(Some(found.items.into_iter().take(wanted).map(|item| item.id).collect()))
     }
 }

@@ -87,13 +87,8 @@ impl WhichArgs {
     }
 }
 
-const WAITING: [Status; 5] = [
-    Status::Accepted,
-    Status::Scheduled,
-    Status::Attempting,
-    Status::Retrying,
-    Status::Unknown,
-];
+const WAITING: [Status; 5] =
+    [Status::Accepted, Status::Scheduled, Status::Attempting, Status::Retrying, Status::Unknown];
 
 /// Runs `hold`.
 pub async fn run_hold(args: &HoldArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
@@ -102,12 +97,7 @@ pub async fn run_hold(args: &HoldArgs, client: &Client, out: &mut Output) -> any
 
 /// Runs `release`.
 pub async fn run_release(args: &ReleaseArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
-    change::run(
-        &args.which.change("release", &args.reason, &[Status::Held]),
-        client,
-        out,
-    )
-    .await
+    change::run(&args.which.change("release", &args.reason, &[Status::Held]), client, out).await
 }
 
 /// Runs `cancel`.

@@ -43,10 +43,9 @@ impl Kakitome {
             text
         });
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let url = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned));
+        let url = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
+        });
         let Some(url) = url else {
             panic!("it ended without naming its address: {}", log.join().unwrap_or_default());
         };
