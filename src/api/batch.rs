@@ -15,7 +15,7 @@ use super::enqueue::{self, Enqueued, off_the_reactor};
 use super::guard::Caller;
 use super::{Shared, body, trouble};
 use crate::notification::Notification;
-use crate::notification::content::batch::{self, BatchFault, Form};
+use crate::notification::content::batch::{BatchFault, Entry, Form, split};
 use crate::server::problem::Problem;
 
 /// A result per entry, in the order of the entries.
@@ -57,7 +57,7 @@ pub(super) async fn enqueue_batch(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let media = body::media(&parts.headers, &[Media::Json, Media::Ndjson])?;
-    let held = body::read(&door, &parts.headers, body, door.state.config.batch_body_bytes).await?;
+    let held = body::read(&door, body, door.state.config.batch_body_bytes).await?;
     let now = door.state.clock.now();
     let (bytes, shared) = (held.bytes.clone(), Arc::clone(&door));
     let slots = off_the_reactor(move || {
@@ -65,7 +65,7 @@ pub(super) async fn enqueue_batch(
         let entries = entries(&bytes, media, config.batch_entries)?;
         Ok(entries
             .into_iter()
-            .map(|entry| enqueue::prepare(entry, None, &caller, config, now))
+            .map(|entry| enqueue::prepare(entry.body, None, &caller, config, now))
             .collect())
     })
     .await?;
@@ -80,56 +80,17 @@ pub(super) async fn enqueue_batch(
     Ok((StatusCode::MULTI_STATUS, Json(BatchAnswer { results })).into_response())
 }
 
-/// The entries of a batch, uncopied.
-fn entries(body: &[u8], media: Media, max: usize) -> Result<Vec<&[u8]>, Problem> {
-    if body.trim_ascii().is_empty() {
-        return Err(trouble::invalid_at("", "the body is empty"));
-    }
+/// The entries of a batch, uncopied and not looked into.
+fn entries(body: &[u8], media: Media, max: usize) -> Result<Vec<Entry<'_>>, Problem> {
     let form = match media {
         Media::Ndjson => Form::Ndjson,
         Media::Json => Form::List,
         Media::Unsaid => Form::of(body),
     };
-    match batch::split(body, form, max) {
-        Ok(entries) => Ok(entries.into_iter().map(|entry| entry.body).collect()),
-        Err(fault @ BatchFault::NotOneList) => Err(trouble::invalid_at("", fault.to_string())),
-        Err(fault @ BatchFault::TooMany(_)) => {
-            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail(format!("the batch {fault}")))
+    split(body, form, max).map_err(|fault| match fault {
+        BatchFault::TooMany(_) => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail(format!("the body {fault}"))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(body: &str, media: Media) -> Result<Vec<&str>, u16> {
-        match entries(body.as_bytes(), media, 3) {
-            Ok(entries) => Ok(entries
-                .into_iter()
-                .map(|entry| std::str::from_utf8(entry).unwrap_or("?"))
-                .collect()),
-            Err(problem) => Err(problem.status.as_u16()),
-        }
-    }
-
-    #[test]
-    fn lines_and_arrays_are_both_read_and_bounded() {
-        assert_eq!(
-            found("{\"a\":1}\r\n\n  nonsense\n", Media::Ndjson),
-            Ok(vec!["{\"a\":1}", "nonsense"])
-        );
-        assert_eq!(
-            found(" [ {\"a\": [1]} , 2 ] ", Media::Json),
-            Ok(vec!["{\"a\": [1]}", "2"])
-        );
-        assert_eq!(found("[1]", Media::Unsaid), Ok(vec!["1"]));
-        assert_eq!(found("{}\n{}", Media::Unsaid), Ok(vec!["{}", "{}"]));
-        assert_eq!(found("[]", Media::Json), Ok(vec![]));
-        assert_eq!(found("1\n2\n3\n4", Media::Ndjson), Err(413));
-        assert_eq!(found("[1,2,3,4,]", Media::Json), Err(413));
-        for wrong in ["{}", "[1", "[1] 2", "[1,]", ""] {
-            assert_eq!(found(wrong, Media::Json), Err(422), "{wrong}");
-        }
-    }
+        BatchFault::NotOneList => trouble::invalid_at("", fault.to_string()),
+    })
 }

@@ -1,13 +1,18 @@
 //! A request's body: its media type, and its bytes within every bound.
 
-use axum::body::Body;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use futures::StreamExt;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::limit::Room;
 use super::{Door, trouble};
 use crate::server::problem::Problem;
+use crate::server::{BodyError, read_body};
 
 /// How large the body of an operator's request may be: a thousand ids fit.
 const SMALL_BODY_BYTES: usize = 256 * 1024;
@@ -52,29 +57,43 @@ pub(super) fn media(headers: &HeaderMap, allowed: &[Media]) -> Result<Media, Pro
 /// A whole body, and the room that it takes up until it is dropped.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Arc<Mutex<Room>>,
 }
 
 /// Reads a whole body of at most `limit` bytes.
-pub(super) async fn read(
-    door: &Door,
-    headers: &HeaderMap,
-    body: Body,
-    limit: usize,
-) -> Result<Held, Problem> {
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    // Without a length, room for the largest.
-    let room = door
-        .bodies
-        .take(declared.unwrap_or(limit).min(limit))
-        .ok_or_else(trouble::memory_short)?;
+pub(super) async fn read(door: &Door, body: Body, limit: usize) -> Result<Held, Problem> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(trouble::body(BodyError::TooLarge, limit));
+    }
+    let room = Arc::new(Mutex::new(door.bodies.room()));
+    let is_short = Arc::new(AtomicBool::new(false));
+    let (counted, noticed) = (Arc::clone(&room), Arc::clone(&is_short));
+    let pieces = body.into_data_stream().map(move |piece| {
+        let piece = piece?;
+        if counted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .grow(piece.len())
+        {
+            return Ok(piece);
+        }
+        noticed.store(true, Ordering::Relaxed);
+        Err(axum::Error::new(std::io::Error::from(
+            std::io::ErrorKind::OutOfMemory,
+        )))
+    });
     let config = &door.state.config;
-    let bytes = crate::server::read_body(body, limit, config.body_idle_timeout, config.body_timeout)
-        .await
-        .map_err(|error| trouble::body(error, limit))?;
-    Ok(Held { bytes, _room: room })
+    let read = read_body(
+        Body::from_stream(pieces),
+        limit,
+        config.body_idle_timeout,
+        config.body_timeout,
+    );
+    match read.await {
+        Ok(bytes) => Ok(Held { bytes, _room: room }),
+        Err(_) if is_short.load(Ordering::Relaxed) => Err(trouble::memory_short()),
+        Err(error) => Err(trouble::body(error, limit)),
+    }
 }
 
 /// Reads an operator's JSON. An empty body is `None`.
@@ -83,7 +102,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Option<T>, Problem> {
-    let held = read(door, headers, body, SMALL_BODY_BYTES).await?;
+    let held = read(door, body, SMALL_BODY_BYTES).await?;
     if held.bytes.is_empty() {
         return Ok(None);
     }

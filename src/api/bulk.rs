@@ -12,9 +12,10 @@ use utoipa::ToSchema;
 
 use super::act::{Action, check_reason, wake};
 use super::answer::Json;
-use super::guard::{Caller, check};
+use super::guard::Caller;
 use super::query::{Criteria, MAX_LIMIT, Selection};
-use super::{Door, Shared, body, trouble};
+use super::trouble::{self, check};
+use super::{Door, Shared, body};
 use crate::clock::Timestamp;
 use crate::message_log::{Applied, Filter, LogError, Order, Page, ReasonCount, Record};
 use crate::notification::NotificationId;

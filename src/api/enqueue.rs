@@ -65,7 +65,7 @@ pub(super) async fn enqueue(
     let (parts, body) = request.into_parts();
     body::media(&parts.headers, &[Media::Json])?;
     let header_key = header_key(&parts.headers)?;
-    let held = body::read(&door, &parts.headers, body, door.state.config.limits.body_bytes).await?;
+    let held = body::read(&door, body, door.state.config.limits.body_bytes).await?;
     let now = door.state.clock.now();
     let new = if held.bytes.len() > LARGE_BODY_BYTES {
         let (door, bytes) = (Arc::clone(&door), held.bytes.clone());
@@ -127,8 +127,10 @@ fn header_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
+/// The rule of the body's field.
 fn is_key(key: &str) -> bool {
-    (1..=255).contains(&key.chars().count()) && !key.chars().any(char::is_control)
+    let is_allowed = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    (1..=255).contains(&key.chars().count()) && key.chars().all(is_allowed)
 }
 
 /// From a body to what the log takes. Checks what depends on the caller and the time; `content` checks the rest.
@@ -139,6 +141,9 @@ pub(super) fn prepare(
     config: &Config,
     now: Timestamp,
 ) -> Result<NewNotification, Problem> {
+    if body.len() > config.limits.body_bytes {
+        return Err(trouble::too_large(config.limits.body_bytes));
+    }
     let mut notification =
         content::parse(body, &caller.0.tenant, &config.limits).map_err(trouble::invalid)?;
     if let Some(key) = header_key {
@@ -228,7 +233,7 @@ pub(super) async fn record(
     send(door, &messages).await;
 
     let mut answers = answers.into_iter();
-    let enqueued = |id: NotificationId| match answers.next().unwrap_or_else(|| Err(silent())) {
+    let mut enqueued = |id: NotificationId| match answers.next().unwrap_or_else(|| Err(silent())) {
         Ok(Acceptance::Created(status)) => Ok(Enqueued {
             id,
             status,
@@ -242,7 +247,6 @@ pub(super) async fn record(
         Ok(Acceptance::Conflict) => Err(trouble::conflict()),
         Err(error) => Err(trouble::log(&error)),
     };
-    let mut enqueued = enqueued;
     Ok(slots
         .into_iter()
         .map(|slot| slot.and_then(&mut enqueued))

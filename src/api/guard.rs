@@ -12,7 +12,6 @@ use futures::FutureExt;
 
 use super::auth::{ApiKey, Scope, bearer};
 use super::{Shared, trouble};
-use crate::notification::content::Fault;
 use crate::server::problem::Problem;
 
 /// Who calls: put into the request by [`admit`].
@@ -120,11 +119,4 @@ pub(super) async fn unknown_path() -> Problem {
 /// No such method on this path; axum adds `Allow`.
 pub(super) async fn unknown_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED).with_detail("this path does not answer to this method")
-}
-
-/// The caller's value is refused at `pointer`: shorthand for one fault.
-pub(super) fn check(is_right: bool, pointer: &str, detail: &str, faults: &mut Vec<Fault>) {
-    if !is_right {
-        faults.push(trouble::fault(pointer, detail));
-    }
 }

@@ -11,27 +11,47 @@ use crate::clock::Clock;
 use crate::message_log::{LogError, MessageLog};
 
 /// Bytes of bodies that may be in memory at once, so that many big bodies cannot exhaust it.
-pub(super) struct BodyBudget {
-    kib: Arc<Semaphore>,
-    capacity_kib: u32,
-}
+pub(super) struct BodyBudget(Arc<Semaphore>);
 
 impl BodyBudget {
     pub(super) fn new(bytes: usize) -> Self {
-        let capacity_kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
-        Self {
-            kib: Arc::new(Semaphore::new(capacity_kib as usize)),
-            capacity_kib,
-        }
+        Self(Arc::new(Semaphore::new(
+            bytes.div_ceil(1024).min(Semaphore::MAX_PERMITS),
+        )))
     }
 
-    /// Room for a body of up to `bytes`, given back when the permit is dropped. `None` while there is none: waiting
-    /// for it would only move the heap of bodies into the sockets.
-    pub(super) fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = u32::try_from(bytes.div_ceil(1024))
-            .unwrap_or(u32::MAX)
-            .min(self.capacity_kib);
-        Arc::clone(&self.kib).try_acquire_many_owned(kib).ok()
+    /// Room for a body, empty as yet.
+    pub(super) fn room(&self) -> Room {
+        Room {
+            budget: Arc::clone(&self.0),
+            held: None,
+            bytes: 0,
+        }
+    }
+}
+
+/// The room that one body takes up, by what has come and not by what was declared; given back when dropped.
+pub(super) struct Room {
+    budget: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Makes room for so many more bytes. `false` while there is none: waiting for it would only move the heap of
+    /// bodies into the sockets.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        self.bytes += bytes;
+        let held_kib = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more_kib = u32::try_from(self.bytes.div_ceil(1024) - held_kib).unwrap_or(u32::MAX);
+        let Ok(more) = Arc::clone(&self.budget).try_acquire_many_owned(more_kib) else {
+            return false;
+        };
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        true
     }
 }
 
@@ -140,13 +160,14 @@ mod tests {
     #[test]
     fn bodies_share_one_budget_and_give_it_back() {
         let budget = BodyBudget::new(10 * 1024);
-        let first = budget.take(8 * 1024);
-        assert!(first.is_some() && budget.take(4 * 1024).is_none());
-        drop(first);
+        let (mut first, mut second) = (budget.room(), budget.room());
         assert!(
-            budget.take(1 << 40).is_some(),
-            "a body above the whole budget takes all of it"
+            (0..1024).all(|_| first.grow(8)),
+            "small pieces add up to what they are"
         );
+        assert!(!second.grow(4 * 1024));
+        drop(first);
+        assert!(budget.room().grow(10 * 1024));
     }
 
     #[test]

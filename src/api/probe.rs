@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 
 use super::answer::Json;
 use super::{Shared, openapi};
+use crate::clock::Timestamp;
 use crate::notification::NotificationId;
+use crate::provider::health::{Circuit, HealthBoard, ProviderHealth};
 use crate::server::problem::Problem;
 
 /// How long the log may take to show that it answers.
@@ -35,14 +37,29 @@ pub(super) struct Fine {
 )]
 pub(super) async fn healthz(State(door): State<Shared>) -> Result<Json<Fine>, Problem> {
     let state = &door.state;
-    // A worker that has never received is measured from the start.
-    let last = state.health.last_receive().unwrap_or(door.started_at);
-    let silent = state.clock.now().since(last);
+    let now = state.clock.now();
+    let silent = now.since(last_sign_of_life(&state.health, door.started_at, now));
     if state.worker_expected && silent > state.config.worker_silence {
         let detail = format!("the worker has received nothing for {} s", silent.as_secs());
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail));
     }
     Ok(Json(Fine { status: "ok" }))
+}
+
+/// When the worker last showed that it lives. Circuits that turn are signs too; and while no provider takes anything,
+/// the worker rightly receives nothing until it probes again: a restart during an outage would help nobody.
+fn last_sign_of_life(health: &HealthBoard, started_at: Timestamp, now: Timestamp) -> Timestamp {
+    let providers = health.providers();
+    let is_ill = |provider: &ProviderHealth| matches!(provider.circuit, Circuit::Open | Circuit::Refused);
+    let all_are_ill = providers.iter().all(is_ill);
+    let signs = providers.iter().map(|provider| match provider.probe_at {
+        _ if !all_are_ill => provider.since,
+        Some(probe_at) => provider.since.max(probe_at),
+        None => now,
+    });
+    signs
+        .chain(health.last_receive())
+        .fold(started_at, Timestamp::max)
 }
 
 /// Readiness

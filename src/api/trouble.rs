@@ -23,6 +23,13 @@ pub(super) fn fault(pointer: &str, detail: impl Into<String>) -> Fault {
     }
 }
 
+/// Notes a fault unless the value is right.
+pub(super) fn check(is_right: bool, pointer: &str, detail: &str, faults: &mut Vec<Fault>) {
+    if !is_right {
+        faults.push(fault(pointer, detail));
+    }
+}
+
 /// 422 with every fault.
 pub(super) fn invalid(errors: Vec<Fault>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY)
@@ -73,11 +80,16 @@ pub(super) fn memory_short() -> Problem {
         .with_retry_after(SHORTAGE)
 }
 
+/// 413; `limit` in bytes.
+pub(super) fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body is larger than the limit of {limit} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail(detail)
+}
+
 /// A body that could not be read; `limit` in bytes.
 pub(super) fn body(error: BodyError, limit: usize) -> Problem {
     match error {
-        BodyError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE)
-            .with_detail(format!("the body is larger than the limit of {limit} bytes")),
+        BodyError::TooLarge => too_large(limit),
         BodyError::TimedOut => Problem::new(StatusCode::REQUEST_TIMEOUT).with_detail(error.to_string()),
         BodyError::Broken => Problem::new(StatusCode::BAD_REQUEST).with_detail(error.to_string()),
     }

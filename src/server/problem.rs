@@ -25,6 +25,7 @@ pub struct Problem {
     #[schema(value_type = Option<String>)]
     pub detail: Option<String>,
     /// Every fault of the body, each with its place.
+    #[schema(required = false)]
     pub errors: Vec<Fault>,
     /// Sent as `Retry-After`, in whole seconds rounded up; not part of the body.
     #[schema(ignore)]

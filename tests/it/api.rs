@@ -1,5 +1,4 @@
 //! The door in, over the real router and the embedded storage.
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod batch;
 mod bodies;

@@ -45,9 +45,9 @@ async fn a_bad_entry_never_spoils_its_neighbours_and_the_order_is_kept() {
 #[tokio::test]
 async fn a_json_array_is_read_as_lines_are() {
     let world = api_world().await;
-    let list = json!([booking("a"), {"from": 1}, booking("b")]);
+    let list = format!("[{}, {{\"broken\": }}, {}]", booking("a"), booking("b"));
     for headers in [&[("content-type", "application/json")][..], &[][..]] {
-        let results = results(&world, headers, list.to_string()).await;
+        let results = results(&world, headers, list.clone()).await;
         assert_eq!(results.len(), 3);
         assert_eq!(results[1]["error"]["status"], 422);
         assert_eq!(results[2]["id"].as_str().map(str::len), Some(36));
@@ -108,7 +108,7 @@ async fn entries_of_other_tenants_are_refused_one_by_one() {
 async fn what_is_no_batch_is_refused_whole() {
     let world = world_with(|state| state.config.batch_body_bytes = 10_000).await;
     let json = [("content-type", "application/json")];
-    for wrong in ["{}", "[1", "", "nonsense"] {
+    for wrong in ["{}", "[1", "", "[{}] {}", "nonsense"] {
         let reply = world.post_raw(ADMIN, PATH, &json, wrong).await;
         assert_eq!((reply.status, reply.pointers()), (422, vec![""]), "{wrong}");
     }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use futures::StreamExt;
 use kakitome::server;
 use kakitome::shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::world::{ADMIN, api_world, booking, world_with};
@@ -31,9 +34,7 @@ async fn a_body_over_the_limit_is_refused_declared_or_not() {
             .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
             .collect::<Vec<_>>(),
     );
-    let undeclared = world
-        .post_raw(ADMIN, PATH, JSON, axum::body::Body::from_stream(chunks))
-        .await;
+    let undeclared = world.post_raw(ADMIN, PATH, JSON, Body::from_stream(chunks)).await;
     assert_eq!(undeclared.status, 413);
 }
 
@@ -98,28 +99,42 @@ async fn a_body_of_another_type_is_not_read() {
 
 #[tokio::test]
 async fn many_large_bodies_do_not_exhaust_the_memory() {
-    let world = world_with(|state| state.config.in_flight_body_bytes = 12 << 20).await;
-    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-    let end = futures::stream::once(async move {
-        receiver.await.ok();
-        Ok::<_, std::io::Error>(Vec::<u8>::new())
+    let world = world_with(|state| state.config.in_flight_body_bytes = 4 << 20).await;
+    let (begun, has_begun) = oneshot::channel::<()>();
+    let (end, may_end) = oneshot::channel::<()>();
+    let pieces = futures::stream::once(async { Ok::<_, std::io::Error>(vec![b' '; 3 << 20]) });
+    let rest = futures::stream::once(async move {
+        begun.send(()).unwrap();
+        may_end.await.unwrap();
+        Ok(b"{}".to_vec())
     });
-    let slow = world.post_raw(ADMIN, PATH, JSON, axum::body::Body::from_stream(end));
-    let second = async {
-        let reply = world
-            .post_raw(ADMIN, PATH, &[JSON[0], ("content-length", "4194304")], "{}")
-            .await;
-        assert_eq!((reply.status, reply.header("retry-after")), (503, "1"));
-        let small = booking("b-1").to_string();
-        let length = small.len().to_string();
-        let reply = world
-            .post_raw(ADMIN, PATH, &[JSON[0], ("content-length", &length)], small)
-            .await;
-        assert_eq!(reply.status, 202, "a small one still fits");
-        sender.send(()).unwrap();
+    let first = world.post_raw(ADMIN, PATH, JSON, Body::from_stream(pieces.chain(rest)));
+    let meanwhile = async {
+        has_begun.await.unwrap();
+        let reply = world.post_raw(ADMIN, PATH, JSON, vec![b' '; 2 << 20]).await;
+        assert_eq!(
+            (reply.status, reply.header("retry-after"), reply.pointers().len()),
+            (503, "1", 0)
+        );
+        assert_eq!(
+            world
+                .post_raw(ADMIN, PATH, JSON, booking("b-1").to_string())
+                .await
+                .status,
+            202
+        );
+        end.send(()).unwrap();
     };
-    let (first, ()) = futures::join!(slow, second);
+    let (first, ()) = futures::join!(first, meanwhile);
     assert_eq!(first.status, 422);
+    assert_eq!(
+        world
+            .post_raw(ADMIN, PATH, JSON, vec![b' '; 2 << 20])
+            .await
+            .status,
+        422,
+        "the room is given back"
+    );
 }
 
 #[tokio::test]

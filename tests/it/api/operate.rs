@@ -151,7 +151,7 @@ async fn the_status_tells_how_much_stands_where_and_how_long_it_will_take() {
         )
         .await;
     world.clock.advance(Duration::from_secs(60));
-    world.health.set_sent_per_second(0.5);
+    (0..15).for_each(|_| world.health.record_sent(world.clock.now()));
     let since = world.clock.now();
     world.health.set_provider(ProviderHealth {
         name: "sandbox".into(),

@@ -14,11 +14,17 @@ use kakitome::notification::status::Fact;
 use kakitome::provider::ProviderEvent;
 use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 
-use super::world::{ADMIN, booking, world_with};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::world::{ADMIN, World, booking, world_with};
 
 /// A queue that cannot be reached, or that never answers.
+#[derive(Default)]
 struct Unreachable {
     hangs: bool,
+    /// Told when a send begins.
+    asked: Arc<Notify>,
 }
 
 impl Unreachable {
@@ -33,6 +39,7 @@ impl Unreachable {
 #[async_trait]
 impl Queue for Unreachable {
     async fn send_batch(&self, messages: &[Message]) -> Vec<Result<(), QueueError>> {
+        self.asked.notify_one();
         let mut results = Vec::new();
         for _ in messages {
             results.push(self.fail().await);
@@ -99,7 +106,10 @@ impl MessageLog for Broken {
 async fn what_is_recorded_is_acknowledged_although_the_queue_is_away() {
     for hangs in [false, true] {
         let world = world_with(|state| {
-            state.queue = Arc::new(Unreachable { hangs });
+            state.queue = Arc::new(Unreachable {
+                hangs,
+                ..Unreachable::default()
+            });
             state.config.queue_timeout = Duration::from_millis(50);
         })
         .await;
@@ -143,4 +153,46 @@ async fn a_panic_is_one_failed_request() {
         assert_eq!((reply.status, reply.pointers().len()), (500, 0));
         assert!(!reply.text.contains("purpose"), "{}", reply.text);
     }
+}
+
+/// How many are due for the sweeper a minute from now, by which time every lost message is missed.
+async fn due(world: &World) -> usize {
+    let later = world.clock.now().plus(Duration::from_secs(60));
+    world.log.due(later, 1000).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_redrive_killed_midway_is_finished_by_the_same_request_and_nothing_is_lost() {
+    let asked = Arc::new(Notify::new());
+    let queue = Arc::new(Unreachable {
+        hangs: true,
+        asked: Arc::clone(&asked),
+    });
+    let world = world_with(|state| {
+        state.queue = queue;
+        state.config.queue_timeout = Duration::from_millis(50);
+    })
+    .await;
+    for i in 0..10 {
+        let id = world.hand_in(ADMIN, &booking(&format!("f-{i}"))).await;
+        world.fail(&id, "bad_request").await;
+        asked.notified().await;
+    }
+    let request = json!({"action": "redrive", "limit": 4});
+    tokio::select! {
+        reply = world.post(ADMIN, "/v1/bulk", &request) => panic!("not killed: {}", reply.text),
+        // The log has the facts, the queue has nothing: the worst moment.
+        () = asked.notified() => {}
+    }
+    assert_eq!(due(&world).await, 4, "the sweeper will bring them");
+    let mut done = 4;
+    loop {
+        let reply = world.post(ADMIN, "/v1/bulk", &request).await.json;
+        assert_eq!(reply["matched"], 10 - done);
+        done += reply["done"].as_u64().unwrap();
+        if reply["done"] == 0 {
+            break;
+        }
+    }
+    assert_eq!((done, due(&world).await), (10, 10));
 }

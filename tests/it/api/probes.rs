@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use kakitome::provider::health::{Circuit, ProviderHealth};
 
 use super::world::{Reply, World, api_world, world_with};
 
@@ -47,4 +48,51 @@ async fn metrics_are_prometheus_text_where_they_are_kept() {
         (reply.status, reply.header("content-type")),
         (200, "text/plain; version=0.0.4")
     );
+}
+
+#[tokio::test]
+async fn a_worker_that_pauses_for_an_ill_provider_is_alive_until_it_should_probe() {
+    let world = world_with(|state| state.worker_expected = true).await;
+    let since = world.clock.now();
+    let probe_at = Some(since.plus(Duration::from_secs(600)));
+    let mut health = ProviderHealth {
+        name: "sandbox".into(),
+        circuit: Circuit::Open,
+        since,
+        probe_at,
+        last_error: None,
+    };
+    world.health.set_provider(health.clone());
+    world.clock.advance(Duration::from_secs(600 + 120));
+    assert_eq!(ask(&world, "/healthz").await.status, 200);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(ask(&world, "/healthz").await.status, 503, "it should have probed");
+
+    health.circuit = Circuit::Refused;
+    health.probe_at = None;
+    world.health.set_provider(health.clone());
+    assert_eq!(
+        ask(&world, "/healthz").await.status,
+        200,
+        "somebody must mend it first"
+    );
+    health.name = "other".into();
+    health.circuit = Circuit::Closed;
+    world.health.set_provider(health);
+    assert_eq!(
+        ask(&world, "/healthz").await.status,
+        503,
+        "another provider would take mail"
+    );
+}
+
+#[tokio::test]
+async fn without_the_api_role_the_probes_still_answer() {
+    let mut kept = None;
+    let mut probes = world_with(|state| kept = Some(state.clone())).await;
+    probes.router = kakitome::api::probes(kept.unwrap());
+    for path in ["/healthz", "/readyz", "/openapi.json"] {
+        assert_eq!(ask(&probes, path).await.status, 200, "{path}");
+    }
+    assert_eq!(ask(&probes, "/v1/notifications").await.status, 404);
 }
