@@ -146,8 +146,7 @@ impl Notification {
     pub fn recipients(&self) -> impl Iterator<Item = (RecipientKind, &Mailbox)> {
         let of = |kind| move |mailbox| (kind, mailbox);
         let to = self.to.iter().map(of(RecipientKind::To));
-        to.chain(self.cc.iter().map(of(RecipientKind::Cc)))
-            .chain(self.bcc.iter().map(of(RecipientKind::Bcc)))
+        to.chain(self.cc.iter().map(of(RecipientKind::Cc))).chain(self.bcc.iter().map(of(RecipientKind::Bcc)))
     }
 }
 
@@ -194,20 +193,7 @@ pub struct Attachment {
 }
 
 /// Which lane a notification takes.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// A person waits for it.
@@ -229,9 +215,7 @@ pub enum OnUnknown {
 }
 
 /// How a recipient was addressed.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RecipientKind {
     /// In `to`.

@@ -19,11 +19,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            max_connections: 1024,
-            header_timeout: Duration::from_secs(5),
-            drain_timeout: Duration::from_secs(10),
-        }
+        Self { max_connections: 1024, header_timeout: Duration::from_secs(5), drain_timeout: Duration::from_secs(10) }
     }
 }
 

@@ -17,11 +17,7 @@ pub struct AddressFault(pub &'static str);
 impl Address {
     /// Parses one bare address (no display name, no comment).
     pub fn parse(text: &str) -> Result<Self, AddressFault> {
-        if text.contains('@') {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(AddressFault("has no @"))
-        }
+        if text.contains('@') { Ok(Self(text.to_owned())) } else { Err(AddressFault("has no @")) }
     }
 
     /// The address as it was given.

@@ -12,19 +12,10 @@ impl Life {
         let mut life = self.clone();
         match fact {
             Fact::Claimed { .. } => life.claim(fact, now)?,
-            Fact::Accepted {
-                provider,
-                message_id,
-                http_status,
-            } => {
+            Fact::Accepted { provider, message_id, http_status } => {
                 life.accept(provider, message_id.as_deref(), *http_status, now);
             }
-            Fact::NotAccepted {
-                token,
-                answer,
-                due_at,
-                counts,
-            } => {
+            Fact::NotAccepted { token, answer, due_at, counts } => {
                 life.fence(*token, now)?;
                 life.close_attempt(AttemptOutcome::NotAccepted, answer, now);
                 life.refund_unless(*counts);
@@ -32,21 +23,13 @@ impl Life {
                 life.due_at = *due_at;
                 life.enter(State::Retrying, None, now);
             }
-            Fact::Refused {
-                token,
-                answer,
-                reason,
-            } => {
+            Fact::Refused { token, answer, reason } => {
                 life.fence(*token, now)?;
                 life.close_attempt(AttemptOutcome::Refused, answer, now);
                 life.token = None;
                 life.enter(State::Failed, Some(reason.clone()), now);
             }
-            Fact::Unsettled {
-                token,
-                answer,
-                counts,
-            } => {
+            Fact::Unsettled { token, answer, counts } => {
                 life.fence(*token, now)?;
                 if life.close_attempt(AttemptOutcome::Unknown, answer, now) {
                     life.refund_unless(*counts);
@@ -67,10 +50,7 @@ impl Life {
                 if life.status(now).is_end() {
                     return Err(Refusal::Ended(life.status(now)));
                 }
-                life.wake_at = Some(
-                    life.useful_until
-                        .map_or(*wake_at, |deadline| deadline.max(now).min(*wake_at)),
-                );
+                life.wake_at = Some(life.useful_until.map_or(*wake_at, |deadline| deadline.max(now).min(*wake_at)));
             }
         }
         Ok(life)
@@ -84,15 +64,7 @@ impl Life {
     }
 
     fn claim(&mut self, fact: &Fact, now: Timestamp) -> Result<(), Refusal> {
-        let Fact::Claimed {
-            token,
-            provider,
-            lease_until,
-            hold_until,
-            resend_of,
-            limits,
-        } = fact
-        else {
+        let Fact::Claimed { token, provider, lease_until, hold_until, resend_of, limits } = fact else {
             return Err(Refusal::NotAllowed(self.status(now)));
         };
         match self.state {
@@ -111,9 +83,7 @@ impl Life {
             // The storage may apply a claim and lose its answer; the same claim again is the same claim.
             State::Attempting if self.token == Some(*token) => return Ok(()),
             State::Attempting if self.hold_until > now => {
-                return Err(Refusal::Leased {
-                    until: self.hold_until,
-                });
+                return Err(Refusal::Leased { until: self.hold_until });
             }
             State::Attempting => {
                 if self.is_past_deadline(now) {
@@ -155,11 +125,7 @@ impl Life {
         Refusal::Unknown {
             seen: self.token.unwrap_or(Token([0; 16])),
             provider: self.provider.clone().unwrap_or_default(),
-            ended_at: self
-                .attempts
-                .last()
-                .and_then(|last| last.ended_at)
-                .unwrap_or(self.lease_until),
+            ended_at: self.attempts.last().and_then(|last| last.ended_at).unwrap_or(self.lease_until),
             exhausted,
         }
     }
@@ -199,11 +165,7 @@ impl Life {
 
     /// Writes the outcome into the latest attempt if it is still open. Whether it was.
     fn close_attempt(&mut self, outcome: AttemptOutcome, answer: &Answer, ended_at: Timestamp) -> bool {
-        let Some(attempt) = self
-            .attempts
-            .last_mut()
-            .filter(|a| a.outcome == AttemptOutcome::Pending)
-        else {
+        let Some(attempt) = self.attempts.last_mut().filter(|a| a.outcome == AttemptOutcome::Pending) else {
             return false;
         };
         attempt.outcome = outcome;
@@ -230,11 +192,7 @@ impl Life {
     /// Undoes a claim of which provably nothing left the house. A resend goes back to being the unknown it was.
     fn take_claim_back(&mut self, due_at: Timestamp, now: Timestamp) {
         self.refund_unless(false);
-        if self
-            .attempts
-            .last()
-            .is_some_and(|a| a.outcome == AttemptOutcome::Pending)
-        {
+        if self.attempts.last().is_some_and(|a| a.outcome == AttemptOutcome::Pending) {
             self.attempts.pop();
             self.attempt = self.attempt.saturating_sub(1);
         }
@@ -246,15 +204,7 @@ impl Life {
         }
         self.token = None;
         self.due_at = due_at;
-        self.enter(
-            if self.attempts.is_empty() {
-                State::Accepted
-            } else {
-                State::Retrying
-            },
-            None,
-            now,
-        );
+        self.enter(if self.attempts.is_empty() { State::Accepted } else { State::Retrying }, None, now);
     }
 
     fn park(&mut self, reason: &str, hold: bool, now: Timestamp) -> Result<(), Refusal> {
@@ -264,19 +214,13 @@ impl Life {
             State::Held => return Err(Refusal::Held),
             _ => return Err(Refusal::Ended(self.status(now))),
         }
-        self.enter(
-            if hold { State::Held } else { State::Failed },
-            Some(reason.to_owned()),
-            now,
-        );
+        self.enter(if hold { State::Held } else { State::Failed }, Some(reason.to_owned()), now);
         Ok(())
     }
 
     fn expire(&mut self, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
-            State::Accepted | State::Scheduled | State::Retrying | State::Held
-                if !self.is_past_deadline(now) =>
-            {
+            State::Accepted | State::Scheduled | State::Retrying | State::Held if !self.is_past_deadline(now) => {
                 return Err(Refusal::NotAllowed(self.status(now)));
             }
             State::Accepted | State::Scheduled | State::Retrying | State::Held => {}
@@ -293,9 +237,7 @@ impl Life {
     /// Leaves an attempt whose hold is over behind as unknown. The token goes: only evidence may speak for it now.
     fn settle_as_unknown(&mut self, now: Timestamp) -> Result<(), Refusal> {
         if self.hold_until > now {
-            return Err(Refusal::Leased {
-                until: self.hold_until,
-            });
+            return Err(Refusal::Leased { until: self.hold_until });
         }
         self.close_attempt(AttemptOutcome::Unknown, &Answer::default(), self.lease_until);
         self.token = None;
@@ -307,11 +249,7 @@ impl Life {
             State::Accepted | State::Scheduled | State::Retrying => {}
             // The token stays: released, it is the same unknown again.
             State::Attempting if self.lease_until <= now => {}
-            State::Attempting => {
-                return Err(Refusal::Leased {
-                    until: self.lease_until,
-                });
-            }
+            State::Attempting => return Err(Refusal::Leased { until: self.lease_until }),
             State::Held => return Ok(()),
             _ => return Err(Refusal::Ended(self.status(now))),
         }
@@ -340,9 +278,7 @@ impl Life {
     fn cancel(&mut self, reason: &str, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
             State::Attempting if self.lease_until > now => {
-                return Err(Refusal::Leased {
-                    until: self.lease_until,
-                });
+                return Err(Refusal::Leased { until: self.lease_until });
             }
             State::Cancelled => return Ok(()),
             State::Sent | State::Suppressed => return Err(Refusal::Ended(self.status(now))),

@@ -7,18 +7,7 @@ use crate::clock::Timestamp;
 /// What the provider's events say of one recipient. Declared in rank order: a later one is never taken back by an
 /// earlier one.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum RecipientStatus {
@@ -83,10 +72,7 @@ impl RecipientState {
     pub fn after(self, status: RecipientStatus, at: Timestamp) -> Self {
         match status.cmp(&self.status) {
             std::cmp::Ordering::Greater => Self { status, since: at },
-            std::cmp::Ordering::Equal => Self {
-                status,
-                since: self.since.min(at),
-            },
+            std::cmp::Ordering::Equal => Self { status, since: self.since.min(at) },
             std::cmp::Ordering::Less => self,
         }
     }
@@ -104,13 +90,8 @@ mod tests {
     }
 
     fn fold(events: &[(RecipientStatus, Timestamp)]) -> RecipientState {
-        let start = RecipientState {
-            status: RecipientStatus::Pending,
-            since: Timestamp::from_ms(0),
-        };
-        events
-            .iter()
-            .fold(start, |state, (status, at)| state.after(*status, *at))
+        let start = RecipientState { status: RecipientStatus::Pending, since: Timestamp::from_ms(0) };
+        events.iter().fold(start, |state, (status, at)| state.after(*status, *at))
     }
 
     proptest! {
