@@ -1,6 +1,11 @@
 //! `make bench`: what the whole program does on this machine, as processes of their own on loopback, SQLite durable
 //! (`synchronous=FULL`). Prints figures; timing decides nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench prints and may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench prints and may fail loudly"
+)]
 #![allow(missing_docs, reason = "a program, not a library")]
 
 use std::sync::Arc;
@@ -48,7 +53,8 @@ async fn post_batches(url: &str, count: usize, run: &str) -> f64 {
         posters.spawn(async move {
             loop {
                 let Some(body) = bodies.lock().unwrap().pop() else { return };
-                let request = client.post(&url).bearer_auth(KEY).header("content-type", "application/x-ndjson");
+                let request =
+                    client.post(&url).bearer_auth(KEY).header("content-type", "application/x-ndjson");
                 let answer = request.body(body).send().await.unwrap();
                 assert_eq!(answer.status(), 207);
                 let text = answer.text().await.unwrap();
@@ -95,7 +101,10 @@ async fn post_singly(url: &str, count: usize, run: &'static str, connections: us
 
 async fn metric(url: &str, name: &str) -> f64 {
     let text = client().get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
-    text.lines().filter(|l| l.starts_with(name)).filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    text.lines()
+        .filter(|l| l.starts_with(name))
+        .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 async fn accepted_by(sandbox: &str) -> (usize, usize) {
@@ -105,7 +114,10 @@ async fn accepted_by(sandbox: &str) -> (usize, usize) {
 }
 
 fn percentile(sorted: &[f64], share: f64) -> f64 {
-    sorted.get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
+    sorted
+        .get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(0.0)
 }
 
 fn row(name: &str, figure: String, goal: &str) {
@@ -165,7 +177,11 @@ async fn sends(sandbox: &Kakitome) {
     let cpu_each = (server.cost().0 - cpu) as f64 / sent;
     let fsyncs = (metric(&server.url, "kakitome_storage_commits_total").await - commits) / sent;
     row("sends/s, sandbox at zero latency, events off", format!("{rate:.0}"), ">= 4,000");
-    row("  CPU per send (receive, claim, send, outcome, delete)", format!("{cpu_each:.1} us"), "floor 35 us with accept");
+    row(
+        "  CPU per send (receive, claim, send, outcome, delete)",
+        format!("{cpu_each:.1} us"),
+        "floor 35 us with accept",
+    );
     row("  commits (fsync) per notification", format!("{fsyncs:.4}"), "<= 0.05");
     let all = (server.cost().0 - cpu_start) as f64 / SENDS as f64;
     row("  CPU per send over the whole run", format!("{all:.1} us"), "");

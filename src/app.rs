@@ -126,7 +126,8 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let clock = Clock::system();
     let health = HealthBoard::default();
     let storage = Storage::open(settings, &clock).await?;
-    let listener = server::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener =
+        server::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = shutdown::channel();
     let (stop_sandbox, sandbox_stopped) = shutdown::channel();
@@ -156,7 +157,8 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         let providers = rooms::providers(settings, sandbox.as_ref())?;
         let config = rooms::worker(settings);
         let (queue, log) = (storage.queue.clone(), storage.log.clone());
-        let worker = Worker::new(queue.clone(), log.clone(), providers, clock.clone(), health.clone(), config);
+        let worker =
+            Worker::new(queue.clone(), log.clone(), providers, clock.clone(), health.clone(), config);
         let stopped_worker = stopped.clone();
         let worker = async move {
             worker.run(stopped_worker).await;

@@ -32,9 +32,8 @@ pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
 pub const STORAGE_COMMITS_TOTAL: &str = "kakitome_storage_commits_total";
 
 /// Buckets for waits, in seconds: from a quiet machine's milliseconds to a day's outage.
-const WAIT_BUCKETS: [f64; 16] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0,
-];
+const WAIT_BUCKETS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0];
 
 /// Installs the process-wide recorder. Its handle renders `/metrics`. Fails if a recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
@@ -65,11 +64,7 @@ fn describe() {
     describe_counter!(UNKNOWN_TOTAL, "Unknown outcomes by how they were resolved");
     describe_gauge!(PROVIDER_UP, "1 while the circuit to the provider is closed");
     describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");
-    describe_histogram!(
-        WEBHOOK_LAG_SECONDS,
-        Unit::Seconds,
-        "From an event's own time to its being durable"
-    );
+    describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being durable");
     describe_gauge!(
         LAST_RECEIVE_AGE_SECONDS,
         Unit::Seconds,

@@ -149,8 +149,7 @@ impl Notification {
     pub fn recipients(&self) -> impl Iterator<Item = (RecipientKind, &Mailbox)> {
         let of = |kind| move |mailbox| (kind, mailbox);
         let to = self.to.iter().map(of(RecipientKind::To));
-        to.chain(self.cc.iter().map(of(RecipientKind::Cc)))
-            .chain(self.bcc.iter().map(of(RecipientKind::Bcc)))
+        to.chain(self.cc.iter().map(of(RecipientKind::Cc))).chain(self.bcc.iter().map(of(RecipientKind::Bcc)))
     }
 }
 

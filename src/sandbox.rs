@@ -85,10 +85,7 @@ impl Default for Config {
             api_key: None,
             outbox_capacity: 10_000,
             outbox_capacity_bytes: 256 * 1024 * 1024,
-            server: server::Config {
-                drain_timeout: Duration::from_secs(2),
-                ..server::Config::default()
-            },
+            server: server::Config { drain_timeout: Duration::from_secs(2), ..server::Config::default() },
             clock: Clock::system(),
         }
     }
@@ -163,10 +160,7 @@ pub struct Sandbox {
 impl Sandbox {
     /// Listens and serves until the shutdown is pulled. Must be called inside a tokio runtime.
     pub fn start(config: Config, shutdown: Shutdown) -> Result<Self, StartError> {
-        let listen_error = |error| StartError::Listen {
-            address: config.listen,
-            error,
-        };
+        let listen_error = |error| StartError::Listen { address: config.listen, error };
         let listener = server::bind(config.listen).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let signer = Arc::new(match &config.webhook_key_file {
@@ -176,12 +170,7 @@ impl Sandbox {
         let webhooks = match &config.webhook_url {
             Some(url) => {
                 let interval = config.webhook_flush_interval;
-                Some(Arc::new(Webhooks::new(
-                    url,
-                    interval,
-                    Arc::clone(&signer),
-                    config.clock.clone(),
-                )?))
+                Some(Arc::new(Webhooks::new(url, interval, Arc::clone(&signer), config.clock.clone())?))
             }
             None => None,
         };

@@ -142,10 +142,7 @@ async fn drain(mut connections: JoinSet<()>, timeout: Duration) -> usize {
     while connections.try_join_next().is_some() {}
     let left = connections.len();
     if !in_time && left > 0 {
-        tracing::warn!(
-            left,
-            "connections still busy at the end of the drain time-out were cut"
-        );
+        tracing::warn!(left, "connections still busy at the end of the drain time-out were cut");
     }
     connections.shutdown().await;
     left
@@ -164,10 +161,7 @@ async fn connection(
         return;
     }
     let reset = Arc::new(Notify::new());
-    let here = Connection {
-        peer,
-        reset: Arc::clone(&reset),
-    };
+    let here = Connection { peer, reset: Arc::clone(&reset) };
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(here.clone());
         request.map(Body::new)

@@ -5,6 +5,7 @@
 mod api_keys;
 mod checks;
 mod fault;
+mod file;
 pub mod keys;
 mod reader;
 mod sources;
@@ -184,11 +185,7 @@ pub struct Roles {
 
 impl Roles {
     /// Every role.
-    pub const ALL: Roles = Roles {
-        api: true,
-        worker: true,
-        webhook: true,
-    };
+    pub const ALL: Roles = Roles { api: true, worker: true, webhook: true };
 }
 
 impl Settings {
@@ -217,13 +214,7 @@ impl Settings {
             providers: reader
                 .choices("provider")
                 .iter()
-                .map(|name| {
-                    if name == "sendgrid" {
-                        ProviderName::Sendgrid
-                    } else {
-                        ProviderName::Sandbox
-                    }
-                })
+                .map(|name| if name == "sendgrid" { ProviderName::Sendgrid } else { ProviderName::Sandbox })
                 .collect(),
             sandbox: SandboxSettings {
                 url: reader.url("sandbox.url"),
@@ -238,13 +229,9 @@ impl Settings {
             slack_webhook_url: reader.secret("slack.webhook_url"),
             alert_delay: reader.span("alert.delay"),
             log: reader.log_filter("log"),
-            log_format: reader.choice("log_format").map(|word| {
-                if word == "json" {
-                    LogFormat::Json
-                } else {
-                    LogFormat::Pretty
-                }
-            }),
+            log_format: reader
+                .choice("log_format")
+                .map(|word| if word == "json" { LogFormat::Json } else { LogFormat::Pretty }),
             worker: WorkerSettings::read(reader),
             queue: QueueSettings {
                 visibility: reader.span("queue.visibility"),

@@ -66,22 +66,11 @@ const EVENTS_PER_CALL: usize = 500;
 
 /// `POST` on every source's path. The bound on concurrent posts is shared by all of them.
 pub fn router(state: WebhookState) -> Router {
-    let WebhookState {
-        log,
-        sources,
-        clock,
-        config,
-    } = state;
+    let WebhookState { log, sources, clock, config } = state;
     let permits = Arc::new(Semaphore::new(config.max_concurrent));
     sources.into_iter().fold(Router::new(), |router, (path, source)| {
         let (log, permits, clock, config) = (log.clone(), permits.clone(), clock.clone(), config.clone());
-        let door = Arc::new(Door {
-            log,
-            source,
-            permits,
-            clock,
-            config,
-        });
+        let door = Arc::new(Door { log, source, permits, clock, config });
         let only_post = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED);
         router.route(&path, post(receive).fallback(only_post).with_state(door))
     })
@@ -108,15 +97,9 @@ async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
 impl Door {
     async fn take(&self, request: Request) -> Result<(), Problem> {
         let (parts, body) = request.into_parts();
-        let Config {
-            body_limit_bytes,
-            body_idle_timeout,
-            body_timeout,
-            ..
-        } = self.config;
-        let body = read_body(body, body_limit_bytes, body_idle_timeout, body_timeout)
-            .await
-            .map_err(|error| {
+        let Config { body_limit_bytes, body_idle_timeout, body_timeout, .. } = self.config;
+        let body =
+            read_body(body, body_limit_bytes, body_idle_timeout, body_timeout).await.map_err(|error| {
                 let status = match error {
                     BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                     BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
@@ -170,11 +153,7 @@ impl Door {
                 break;
             }
         }
-        let Tally {
-            folded,
-            repeated,
-            unmatched,
-        } = tally;
+        let Tally { folded, repeated, unmatched } = tally;
         let provider = self.source.name();
         match failure {
             None if unmatched > 0 => tracing::info!(provider, folded, repeated, unmatched, "recorded events"),

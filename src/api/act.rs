@@ -77,10 +77,7 @@ pub(super) fn check_reason(reason: Option<&str>, faults: &mut Vec<Fault>) {
     if reason
         .is_some_and(|text| text.chars().count() > MAX_REASON_CHARS || text.chars().any(char::is_control))
     {
-        faults.push(trouble::fault(
-            "/reason",
-            "must be at most 200 characters without control characters",
-        ));
+        faults.push(trouble::fault("/reason", "must be at most 200 characters without control characters"));
     }
 }
 
@@ -181,9 +178,7 @@ async fn act(
 ) -> Result<Json<RecordView>, Problem> {
     let mut record = read::find(door, caller, id).await?;
     let (parts, body) = request.into_parts();
-    let reason: Reason = body::read_json(door, &parts.headers, body)
-        .await?
-        .unwrap_or_default();
+    let reason: Reason = body::read_json(door, &parts.headers, body).await?.unwrap_or_default();
     let mut faults = Vec::new();
     check_reason(reason.reason.as_deref(), &mut faults);
     if !faults.is_empty() {
@@ -191,13 +186,7 @@ async fn act(
     }
     let now = door.state.clock.now();
     let fact = action.fact(reason.reason.as_deref());
-    let applied = door
-        .state
-        .log
-        .apply(&[(record.id, fact)], now)
-        .await
-        .into_iter()
-        .next();
+    let applied = door.state.log.apply(&[(record.id, fact)], now).await.into_iter().next();
     match applied.unwrap_or_else(|| Err(LogError::Unavailable("it gave no answer".into()))) {
         Ok(Applied::Done { life, .. }) => record.life = *life,
         Ok(Applied::Refused(refusal)) => return Err(trouble::refused(&refusal)),

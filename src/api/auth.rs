@@ -51,10 +51,7 @@ impl FromStr for Scope {
     type Err = UnknownScope;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or(UnknownScope)
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(UnknownScope)
     }
 }
 
@@ -86,12 +83,7 @@ impl ApiKey {
     /// A key for this secret.
     pub fn of_secret(id: &str, secret: &str, tenant: &str, scopes: &[Scope]) -> Self {
         let sha256 = Sha256::digest(secret.as_bytes()).into();
-        Self {
-            id: id.to_owned(),
-            sha256,
-            tenant: tenant.to_owned(),
-            scopes: scopes.to_vec(),
-        }
+        Self { id: id.to_owned(), sha256, tenant: tenant.to_owned(), scopes: scopes.to_vec() }
     }
 
     /// A fresh random secret, `kk_live_` and 43 letters and digits, with its key. Only the key is to be kept; the
@@ -173,16 +165,9 @@ mod tests {
     #[test]
     fn a_generated_secret_opens_the_door_and_no_other_does() {
         let (secret, key) = ApiKey::generate("ops", "hotel", &[Scope::Read]);
-        assert!(
-            secret.starts_with("kk_live_") && secret.len() == 51,
-            "{} characters",
-            secret.len()
-        );
+        assert!(secret.starts_with("kk_live_") && secret.len() == 51, "{} characters", secret.len());
         let ring = KeyRing::new(vec![ApiKey::of_secret("other", "another", "default", &[]), key]);
-        assert_eq!(
-            ring.find(&secret).map(|key| key.id.clone()).as_deref(),
-            Some("ops")
-        );
+        assert_eq!(ring.find(&secret).map(|key| key.id.clone()).as_deref(), Some("ops"));
         assert_eq!(ring.find(&secret[1..]), None);
         assert_eq!(KeyRing::default().find(""), None);
     }
@@ -201,10 +186,7 @@ mod tests {
     fn a_key_never_prints_its_hash() {
         let key = ApiKey::of_secret("ops", "hunter2", "default", &Scope::ALL);
         let printed = format!("{key:?}");
-        assert!(
-            !printed.contains("sha256") && !printed.contains(&format!("{:?}", key.sha256)),
-            "{printed}"
-        );
+        assert!(!printed.contains("sha256") && !printed.contains(&format!("{:?}", key.sha256)), "{printed}");
     }
 
     #[test]

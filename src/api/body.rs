@@ -41,17 +41,15 @@ pub(super) fn media(headers: &HeaderMap, allowed: &[Media]) -> Result<Media, Pro
     let is_utf8 = parts
         .filter_map(|part| part.strip_prefix("charset="))
         .all(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"));
-    media
-        .filter(|media| is_utf8 && allowed.contains(media))
-        .ok_or_else(|| {
-            let names = if allowed.contains(&Media::Ndjson) {
-                "application/x-ndjson, application/jsonl or application/json"
-            } else {
-                "application/json"
-            };
-            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
-                .with_detail(format!("the Content-Type must be {names}, in UTF-8"))
-        })
+    media.filter(|media| is_utf8 && allowed.contains(media)).ok_or_else(|| {
+        let names = if allowed.contains(&Media::Ndjson) {
+            "application/x-ndjson, application/jsonl or application/json"
+        } else {
+            "application/json"
+        };
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            .with_detail(format!("the Content-Type must be {names}, in UTF-8"))
+    })
 }
 
 /// A whole body, and the room that it takes up until it is dropped.
@@ -70,25 +68,14 @@ pub(super) async fn read(door: &Door, body: Body, limit: usize) -> Result<Held, 
     let (counted, noticed) = (Arc::clone(&room), Arc::clone(&is_short));
     let pieces = body.into_data_stream().map(move |piece| {
         let piece = piece?;
-        if counted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .grow(piece.len())
-        {
+        if counted.lock().unwrap_or_else(PoisonError::into_inner).grow(piece.len()) {
             return Ok(piece);
         }
         noticed.store(true, Ordering::Relaxed);
-        Err(axum::Error::new(std::io::Error::from(
-            std::io::ErrorKind::OutOfMemory,
-        )))
+        Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::OutOfMemory)))
     });
     let config = &door.state.config;
-    let read = read_body(
-        Body::from_stream(pieces),
-        limit,
-        config.body_idle_timeout,
-        config.body_timeout,
-    );
+    let read = read_body(Body::from_stream(pieces), limit, config.body_idle_timeout, config.body_timeout);
     match read.await {
         Ok(bytes) => Ok(Held { bytes, _room: room }),
         Err(_) if is_short.load(Ordering::Relaxed) => Err(trouble::memory_short()),
@@ -107,31 +94,20 @@ pub(super) async fn read_json<T: DeserializeOwned>(
         return Ok(None);
     }
     media(headers, &[Media::Json])?;
-    serde_json::from_slice(&held.bytes)
-        .map(Some)
-        .map_err(|error| trouble::invalid_at("", in_words(&error)))
+    serde_json::from_slice(&held.bytes).map(Some).map_err(|error| trouble::invalid_at("", in_words(&error)))
 }
 
 /// Says what is wrong without repeating a value, which may be an address; names of fields and choices are ours.
 fn in_words(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let is_about_names = ["missing field", "duplicate field"]
-        .iter()
-        .any(|start| text.starts_with(start));
+    let is_about_names = ["missing field", "duplicate field"].iter().any(|start| text.starts_with(start));
     if is_about_names {
         return text;
     }
     // "unknown field `x`, expected one of `a`, `b` at line 1 column 9": what was expected is enough.
-    let what = match text
-        .strip_prefix("unknown ")
-        .and_then(|rest| rest.split_once(", expected "))
-    {
+    let what = match text.strip_prefix("unknown ").and_then(|rest| rest.split_once(", expected ")) {
         Some((unknown, expected)) => {
-            let kind = if unknown.starts_with("field") {
-                "an unknown field"
-            } else {
-                "an unknown value"
-            };
+            let kind = if unknown.starts_with("field") { "an unknown field" } else { "an unknown value" };
             return format!("{kind}; expected {expected}");
         }
         None if error.is_data() => "a value is not of the right type",
@@ -152,10 +128,7 @@ mod tests {
     }
 
     fn words(json: &str) -> String {
-        serde_json::from_str::<Sample>(json)
-            .err()
-            .map(|error| in_words(&error))
-            .unwrap_or_default()
+        serde_json::from_str::<Sample>(json).err().map(|error| in_words(&error)).unwrap_or_default()
     }
 
     #[test]

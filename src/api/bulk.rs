@@ -149,18 +149,8 @@ pub(super) async fn bulk(
 fn selection(asked: &BulkRequest, caller: &Caller, now: Timestamp) -> Result<Selection, Problem> {
     let mut faults = Vec::new();
     check_reason(asked.reason.as_deref(), &mut faults);
-    check(
-        (1..=MAX_LIMIT).contains(&asked.limit),
-        "/limit",
-        "must be from 1 to 1000",
-        &mut faults,
-    );
-    check(
-        asked.filter.ids.len() <= MAX_LIMIT,
-        "/filter/ids",
-        "must be at most 1000",
-        &mut faults,
-    );
+    check((1..=MAX_LIMIT).contains(&asked.limit), "/limit", "must be from 1 to 1000", &mut faults);
+    check(asked.filter.ids.len() <= MAX_LIMIT, "/filter/ids", "must be at most 1000", &mut faults);
     let filter = asked.filter.clone();
     let criteria = Criteria {
         statuses: filter.status,
@@ -202,9 +192,7 @@ async fn by_filter(
     let mut answer = BulkAnswer::default();
     answer.count(log.count_by_reason(&selection.filter, now).await?);
     if !asked.dry_run {
-        let page = log
-            .list(&selection.filter, asked.cursor.as_deref(), asked.limit, now)
-            .await?;
+        let page = log.list(&selection.filter, asked.cursor.as_deref(), asked.limit, now).await?;
         let Page { items, next_cursor } = page;
         apply(door, asked, items, now, &mut answer).await?;
         answer.next_cursor = next_cursor;
@@ -224,12 +212,7 @@ async fn by_ids(
     let mut records = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for id in asked.filter.ids.iter().copied().filter(|id| seen.insert(*id)) {
-        let found = door
-            .state
-            .log
-            .get(id)
-            .await?
-            .filter(|record| fits(record, filter, now));
+        let found = door.state.log.get(id).await?.filter(|record| fits(record, filter, now));
         match found {
             None => answer.refuse(id, "there is no such notification"),
             Some(record) => {
@@ -244,14 +227,7 @@ async fn by_ids(
         }
     }
     answer.count(
-        counts
-            .into_iter()
-            .map(|((status, reason), count)| ReasonCount {
-                status,
-                reason,
-                count,
-            })
-            .collect(),
+        counts.into_iter().map(|((status, reason), count)| ReasonCount { status, reason, count }).collect(),
     );
     if !asked.dry_run {
         apply(door, asked, records, now, &mut answer).await?;
@@ -268,12 +244,7 @@ fn fits(record: &Record, filter: &Filter, now: Timestamp) -> bool {
         && is(&filter.reason, record.life.reason.as_deref())
         && filter.since.is_none_or(|since| record.life.accepted_at >= since)
         && filter.until.is_none_or(|until| record.life.accepted_at < until)
-        && recipient.is_none_or(|wanted| {
-            record
-                .recipients
-                .iter()
-                .any(|one| one.email.canonical() == wanted)
-        })
+        && recipient.is_none_or(|wanted| record.recipients.iter().any(|one| one.email.canonical() == wanted))
 }
 
 async fn apply(
@@ -289,9 +260,7 @@ async fn apply(
     let fact = asked.action.fact(asked.reason.as_deref());
     let facts: Vec<_> = records.iter().map(|record| (record.id, fact.clone())).collect();
     let mut results = door.state.log.apply(&facts, now).await;
-    results.resize_with(records.len(), || {
-        Err(LogError::Unavailable("it gave no answer".into()))
-    });
+    results.resize_with(records.len(), || Err(LogError::Unavailable("it gave no answer".into())));
     let mut done: Vec<&Record> = Vec::with_capacity(records.len());
     let mut failure = None;
     for (record, result) in records.iter_mut().zip(results) {
@@ -317,31 +286,16 @@ async fn apply(
 impl BulkAnswer {
     fn count(&mut self, mut counts: Vec<ReasonCount>) {
         counts.sort_by(|a, b| {
-            b.count
-                .cmp(&a.count)
-                .then_with(|| (a.status, &a.reason).cmp(&(b.status, &b.reason)))
+            b.count.cmp(&a.count).then_with(|| (a.status, &a.reason).cmp(&(b.status, &b.reason)))
         });
         self.matched = counts.iter().map(|line| line.count).sum();
         self.by_reason = counts
             .into_iter()
-            .map(
-                |ReasonCount {
-                     status,
-                     reason,
-                     count,
-                 }| ReasonLine {
-                    status,
-                    reason,
-                    count,
-                },
-            )
+            .map(|ReasonCount { status, reason, count }| ReasonLine { status, reason, count })
             .collect();
     }
 
     fn refuse(&mut self, id: NotificationId, detail: &str) {
-        self.refused.push(BulkRefusal {
-            id,
-            detail: detail.to_owned(),
-        });
+        self.refused.push(BulkRefusal { id, detail: detail.to_owned() });
     }
 }

@@ -72,24 +72,11 @@ pub(super) async fn enqueue(
         off_the_reactor(move || prepare(&bytes, header_key.as_deref(), &caller, &door.state.config, now))
             .await?
     } else {
-        prepare(
-            &held.bytes,
-            header_key.as_deref(),
-            &caller,
-            &door.state.config,
-            now,
-        )?
+        prepare(&held.bytes, header_key.as_deref(), &caller, &door.state.config, now)?
     };
     let enqueued = record(&door, vec![Ok(new)], "http", now).await?;
-    let enqueued = enqueued
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| Err(trouble::log(&silent())))?;
-    let status = if enqueued.duplicate {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
-    };
+    let enqueued = enqueued.into_iter().next().unwrap_or_else(|| Err(trouble::log(&silent())))?;
+    let status = if enqueued.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(enqueued)).into_response())
 }
 
@@ -113,10 +100,7 @@ fn header_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         return Ok(None);
     };
     if values.any(|other| other != first) {
-        return Err(trouble::invalid_at(
-            "/idempotency_key",
-            "the header Idempotency-Key is given twice",
-        ));
+        return Err(trouble::invalid_at("/idempotency_key", "the header Idempotency-Key is given twice"));
     }
     match std::str::from_utf8(first.as_bytes()) {
         Ok(key) if is_key(key) => Ok(Some(key.to_owned())),
@@ -160,15 +144,9 @@ pub(super) fn prepare(
     if !caller.0.may_act_for(&notification.tenant) {
         return Err(trouble::foreign_tenant("/tenant"));
     }
-    if notification
-        .deliver_at
-        .is_some_and(|at| at > now.plus(config.schedule_horizon))
-    {
+    if notification.deliver_at.is_some_and(|at| at > now.plus(config.schedule_horizon)) {
         let days = config.schedule_horizon.as_secs() / 86_400;
-        return Err(trouble::invalid_at(
-            "/deliver_at",
-            format!("is more than {days} days ahead"),
-        ));
+        return Err(trouble::invalid_at("/deliver_at", format!("is more than {days} days ahead")));
     }
     let stored = content::encode(&notification);
     Ok(NewNotification {
@@ -194,10 +172,7 @@ pub(super) async fn record(
 ) -> Result<Vec<Result<Enqueued, Problem>>, Problem> {
     let state = &door.state;
     let count = slots.iter().filter(|slot| slot.is_ok()).count();
-    let has_room = door
-        .backlog
-        .has_room(count, state.log.as_ref(), &state.clock)
-        .await;
+    let has_room = door.backlog.has_room(count, state.log.as_ref(), &state.clock).await;
     if !has_room.map_err(|error| trouble::log(&error))? {
         return Err(trouble::backlog_full());
     }
@@ -213,11 +188,7 @@ pub(super) async fn record(
             })
         })
         .collect();
-    let mut answers = if new.is_empty() {
-        Vec::new()
-    } else {
-        state.log.accept(&new).await
-    };
+    let mut answers = if new.is_empty() { Vec::new() } else { state.log.accept(&new).await };
     // An adapter that answers too few has not said that the rest is durable.
     answers.resize_with(new.len(), || Err(silent()));
 
@@ -234,23 +205,12 @@ pub(super) async fn record(
 
     let mut answers = answers.into_iter();
     let mut enqueued = |id: NotificationId| match answers.next().unwrap_or_else(|| Err(silent())) {
-        Ok(Acceptance::Created(status)) => Ok(Enqueued {
-            id,
-            status,
-            duplicate: false,
-        }),
-        Ok(Acceptance::Duplicate(status)) => Ok(Enqueued {
-            id,
-            status,
-            duplicate: true,
-        }),
+        Ok(Acceptance::Created(status)) => Ok(Enqueued { id, status, duplicate: false }),
+        Ok(Acceptance::Duplicate(status)) => Ok(Enqueued { id, status, duplicate: true }),
         Ok(Acceptance::Conflict) => Err(trouble::conflict()),
         Err(error) => Err(trouble::log(&error)),
     };
-    Ok(slots
-        .into_iter()
-        .map(|slot| slot.and_then(&mut enqueued))
-        .collect())
+    Ok(slots.into_iter().map(|slot| slot.and_then(&mut enqueued)).collect())
 }
 
 fn silent() -> LogError {
@@ -278,13 +238,7 @@ async fn refuse_late(door: &Door, slots: &mut [Result<NewNotification, Problem>]
 
 fn message(new: &NewNotification, now: Timestamp) -> Option<Message> {
     let notification = &new.notification;
-    let mut message = wake(
-        new.id,
-        &notification.tenant,
-        notification.priority,
-        &new.life,
-        now,
-    )?;
+    let mut message = wake(new.id, &notification.tenant, notification.priority, &new.life, now)?;
     message.content = Some(new.content.clone());
     Some(message)
 }
@@ -298,13 +252,7 @@ pub(super) fn wake(
     now: Timestamp,
 ) -> Option<Message> {
     let delay = life.queue_delay(now)?;
-    Some(Message {
-        id,
-        tenant: tenant.to_owned(),
-        priority,
-        delay,
-        content: None,
-    })
+    Some(Message { id, tenant: tenant.to_owned(), priority, delay, content: None })
 }
 
 /// Puts messages on the queue, within the time that an answer waits for it. A failure changes no answer: what is
@@ -313,11 +261,8 @@ pub(super) async fn send(door: &Door, messages: &[Message]) {
     if messages.is_empty() {
         return;
     }
-    let sent = tokio::time::timeout(
-        door.state.config.queue_timeout,
-        door.state.queue.send_batch(messages),
-    )
-    .await;
+    let sent =
+        tokio::time::timeout(door.state.config.queue_timeout, door.state.queue.send_batch(messages)).await;
     let failed: Vec<QueueError> = match sent {
         Ok(results) => results.into_iter().filter_map(Result::err).collect(),
         Err(_elapsed) => vec![QueueError::Unavailable("no answer in time".into())],

@@ -75,17 +75,10 @@ impl IntoResponse for NoKey {
         let (detail, challenge) = match self {
             NoKey::Absent => ("a key is needed: Authorization: Bearer KEY", plain),
             NoKey::Malformed => ("the Authorization header is not of the form: Bearer KEY", plain),
-            NoKey::Unknown => (
-                "the key is not known",
-                r#"Bearer realm="kakitome", error="invalid_token""#,
-            ),
+            NoKey::Unknown => ("the key is not known", r#"Bearer realm="kakitome", error="invalid_token""#),
         };
-        let mut response = Problem::new(StatusCode::UNAUTHORIZED)
-            .with_detail(detail)
-            .into_response();
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        let mut response = Problem::new(StatusCode::UNAUTHORIZED).with_detail(detail).into_response();
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         response
     }
 }
@@ -97,15 +90,12 @@ pub(super) async fn watch(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let response = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_panic| {
-            tracing::error!(%method, path, "a request's handler panicked");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
-                .with_detail("the request could not be handled")
-                .into_response()
-        });
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_panic| {
+        tracing::error!(%method, path, "a request's handler panicked");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+            .with_detail("the request could not be handled")
+            .into_response()
+    });
     let took_ms = started.elapsed().as_millis();
     tracing::debug!(%method, path, status = response.status().as_u16(), took_ms, "request");
     response

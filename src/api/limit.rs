@@ -15,18 +15,12 @@ pub(super) struct BodyBudget(Arc<Semaphore>);
 
 impl BodyBudget {
     pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(
-            bytes.div_ceil(1024).min(Semaphore::MAX_PERMITS),
-        )))
+        Self(Arc::new(Semaphore::new(bytes.div_ceil(1024).min(Semaphore::MAX_PERMITS))))
     }
 
     /// Room for a body, empty as yet.
     pub(super) fn room(&self) -> Room {
-        Room {
-            budget: Arc::clone(&self.0),
-            held: None,
-            bytes: 0,
-        }
+        Room { budget: Arc::clone(&self.0), held: None, bytes: 0 }
     }
 }
 
@@ -68,10 +62,7 @@ struct Bucket {
 
 impl RequestRates {
     pub(super) fn new(per_second: Option<u32>) -> Self {
-        Self {
-            per_second,
-            buckets: Mutex::default(),
-        }
+        Self { per_second, buckets: Mutex::default() }
     }
 
     /// Takes one request's token of this key; else how long until there is one. There are as many buckets as keys.
@@ -81,13 +72,7 @@ impl RequestRates {
         };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if !buckets.contains_key(key_id) {
-            buckets.insert(
-                key_id.to_owned(),
-                Bucket {
-                    tokens: per_second,
-                    at: boot_time,
-                },
-            );
+            buckets.insert(key_id.to_owned(), Bucket { tokens: per_second, at: boot_time });
         }
         let Some(bucket) = buckets.get_mut(key_id) else {
             return Ok(());
@@ -114,11 +99,7 @@ impl Backlog {
     const FRESH: Duration = Duration::from_secs(1);
 
     pub(super) fn new(cap: Option<u64>) -> Self {
-        Self {
-            cap,
-            open: AtomicU64::new(0),
-            counted_at: tokio::sync::Mutex::default(),
-        }
+        Self { cap, open: AtomicU64::new(0), counted_at: tokio::sync::Mutex::default() }
     }
 
     /// Whether `more` notifications fit under the cap.
@@ -135,12 +116,7 @@ impl Backlog {
         let boot_time = clock.boot_time();
         if counted_at.is_none_or(|at| boot_time.saturating_sub(at) >= Self::FRESH) {
             let counts = log.counts(clock.now()).await?;
-            let open = counts
-                .by_status
-                .iter()
-                .filter(|(status, _)| !status.is_end())
-                .map(|(_, n)| n)
-                .sum();
+            let open = counts.by_status.iter().filter(|(status, _)| !status.is_end()).map(|(_, n)| n).sum();
             self.open.store(open, Ordering::Relaxed);
             *counted_at = Some(boot_time);
         }
@@ -161,10 +137,7 @@ mod tests {
     fn bodies_share_one_budget_and_give_it_back() {
         let budget = BodyBudget::new(10 * 1024);
         let (mut first, mut second) = (budget.room(), budget.room());
-        assert!(
-            (0..1024).all(|_| first.grow(8)),
-            "small pieces add up to what they are"
-        );
+        assert!((0..1024).all(|_| first.grow(8)), "small pieces add up to what they are");
         assert!(!second.grow(4 * 1024));
         drop(first);
         assert!(budget.room().grow(10 * 1024));

@@ -50,13 +50,7 @@ pub(super) fn description() -> OpenApi {
     api.info.license = None;
     let mut paths = PathsBuilder::new();
     for route in routes::table() {
-        let Route {
-            path,
-            method,
-            scope,
-            mut operation,
-            ..
-        } = route;
+        let Route { path, method, scope, mut operation, .. } = route;
         if let Some(scope) = scope {
             operation.security = Some(vec![SecurityRequirement::new(SECURITY, [scope.as_str()])]);
             add_common_answers(
@@ -68,10 +62,8 @@ pub(super) fn description() -> OpenApi {
     }
     api.paths = paths.build();
     if let Some(components) = &mut api.components {
-        let bearer = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("An API key"))
-            .build();
+        let bearer =
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key")).build();
         components.add_security_scheme(SECURITY, SecurityScheme::Http(bearer));
         for name in CLOSED {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
@@ -92,17 +84,12 @@ fn add_common_answers(operation: &mut Operation, forbidden: &str) {
         ("503", "Storage or memory is short; see Retry-After"),
     ];
     for (status, description) in common {
-        let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .build();
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let response = ResponseBuilder::new()
             .description(description)
             .content("application/problem+json", content)
             .build();
-        operation
-            .responses
-            .responses
-            .insert(status.to_owned(), RefOr::T(response));
+        operation.responses.responses.insert(status.to_owned(), RefOr::T(response));
     }
 }
 
@@ -120,17 +107,10 @@ mod tests {
     fn the_description_has_every_route_and_no_other() {
         let api = description();
         let table = routes::table();
-        assert!(
-            table
-                .iter()
-                .all(|route| describes(&api, &route.method, &route.path))
-        );
+        assert!(table.iter().all(|route| describes(&api, &route.method, &route.path)));
         let json = serde_json::to_value(&api).unwrap_or_default();
         let described: usize = json["paths"].as_object().map_or(0, |paths| {
-            paths
-                .values()
-                .filter_map(|item| item.as_object().map(|item| item.len()))
-                .sum()
+            paths.values().filter_map(|item| item.as_object().map(|item| item.len())).sum()
         });
         assert_eq!(described, table.len());
     }

@@ -57,9 +57,7 @@ fn last_sign_of_life(health: &HealthBoard, started_at: Timestamp, now: Timestamp
         Some(probe_at) => provider.since.max(probe_at),
         None => now,
     });
-    signs
-        .chain(health.last_receive())
-        .fold(started_at, Timestamp::max)
+    signs.chain(health.last_receive()).fold(started_at, Timestamp::max)
 }
 
 /// Readiness

@@ -81,11 +81,8 @@ pub(super) struct Selection {
 impl Selection {
     /// Leaves only these statuses of those that were asked for.
     pub(super) fn narrow(&mut self, allowed: impl Fn(Status) -> bool) {
-        let asked: &[Status] = if self.filter.statuses.is_empty() {
-            &Status::ALL
-        } else {
-            &self.filter.statuses
-        };
+        let asked: &[Status] =
+            if self.filter.statuses.is_empty() { &Status::ALL } else { &self.filter.statuses };
         let left: Vec<Status> = asked.iter().copied().filter(|status| allowed(*status)).collect();
         self.matches_nothing |= left.is_empty();
         self.filter.statuses = left;
@@ -114,28 +111,10 @@ impl Criteria {
                 None
             }
         });
-        let Self {
-            statuses,
-            tenant,
-            batch,
-            reason,
-            ..
-        } = self;
+        let Self { statuses, tenant, batch, reason, .. } = self;
         let order = Order::default();
-        let filter = Filter {
-            statuses,
-            tenant,
-            batch,
-            recipient,
-            reason,
-            since,
-            until,
-            order,
-        };
-        Selection {
-            filter,
-            matches_nothing: false,
-        }
+        let filter = Filter { statuses, tenant, batch, recipient, reason, since, until, order };
+        Selection { filter, matches_nothing: false }
     }
 }
 
@@ -197,11 +176,7 @@ pub(super) fn parse(uri: &Uri, now: Timestamp) -> Result<Wanted, Problem> {
         selection.filter.order = Order::OldestFirst;
     }
     if faults.is_empty() {
-        Ok(Wanted {
-            selection,
-            cursor: question.cursor,
-            limit: question.limit.unwrap_or(DEFAULT_LIMIT),
-        })
+        Ok(Wanted { selection, cursor: question.cursor, limit: question.limit.unwrap_or(DEFAULT_LIMIT) })
     } else {
         Err(trouble::invalid(faults))
     }
@@ -214,10 +189,7 @@ impl Question {
             if let Err(detail) = question.take(&name, value) {
                 // The name is the caller's, and could be anything of any length.
                 let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-                faults.push(fault(
-                    &format!("/{}", shown.replace('~', "~0").replace('/', "~1")),
-                    detail,
-                ));
+                faults.push(fault(&format!("/{}", shown.replace('~', "~0").replace('/', "~1")), detail));
             }
         }
         question
@@ -240,10 +212,7 @@ impl Question {
             }
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                return put(
-                    &mut self.limit,
-                    limit.ok_or("must be a whole number from 1 to 1000")?,
-                );
+                return put(&mut self.limit, limit.ok_or("must be a whole number from 1 to 1000")?);
             }
             "tenant" => &mut self.tenant,
             "batch" => &mut self.batch,
@@ -289,20 +258,8 @@ mod tests {
         let at = |text| moment(text, now).map(|at| at.to_string()).unwrap_or_default();
         assert_eq!(at("2026-11-21T18:00:00+09:00"), "2026-11-21T09:00:00.000Z");
         assert_eq!(at("2026-11-21T18:00:00 09:00"), "2026-11-21T09:00:00.000Z");
-        assert_eq!(
-            moment("1d12h", now),
-            Some(now.minus(Duration::from_secs(129_600)))
-        );
-        for wrong in [
-            "",
-            "2",
-            "h",
-            "2y",
-            "-2h",
-            "2 h",
-            "99999999999999999999w",
-            "2026-11-21",
-        ] {
+        assert_eq!(moment("1d12h", now), Some(now.minus(Duration::from_secs(129_600))));
+        for wrong in ["", "2", "h", "2y", "-2h", "2 h", "99999999999999999999w", "2026-11-21"] {
             assert_eq!(moment(wrong, now), None, "{wrong}");
         }
     }

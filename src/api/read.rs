@@ -51,19 +51,10 @@ pub(super) async fn find(
     caller: &Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Record, Problem> {
-    let id = id
-        .ok()
-        .and_then(|Path(text)| text.parse::<NotificationId>().ok())
-        .ok_or_else(trouble::not_found)?;
-    let record = door
-        .state
-        .log
-        .get(id)
-        .await
-        .map_err(|error| trouble::log(&error))?;
-    record
-        .filter(|record| caller.0.may_act_for(&record.tenant))
-        .ok_or_else(trouble::not_found)
+    let id =
+        id.ok().and_then(|Path(text)| text.parse::<NotificationId>().ok()).ok_or_else(trouble::not_found)?;
+    let record = door.state.log.get(id).await.map_err(|error| trouble::log(&error))?;
+    record.filter(|record| caller.0.may_act_for(&record.tenant)).ok_or_else(trouble::not_found)
 }
 
 /// List notifications
@@ -89,20 +80,10 @@ pub(super) async fn list(
     let page = if selection.matches_nothing {
         Page::default()
     } else {
-        let listed = door
-            .state
-            .log
-            .list(&selection.filter, wanted.cursor.as_deref(), wanted.limit, now)
-            .await;
+        let listed =
+            door.state.log.list(&selection.filter, wanted.cursor.as_deref(), wanted.limit, now).await;
         listed.map_err(|error| trouble::log(&error))?
     };
-    let items = page
-        .items
-        .into_iter()
-        .map(|record| RecordView::of(record, now))
-        .collect();
-    Ok(Json(PageView {
-        items,
-        next_cursor: page.next_cursor,
-    }))
+    let items = page.items.into_iter().map(|record| RecordView::of(record, now)).collect();
+    Ok(Json(PageView { items, next_cursor: page.next_cursor }))
 }

@@ -26,14 +26,9 @@ where
     H: Handler<T, Shared>,
     T: 'static,
 {
-    let is_post = P::methods()
-        .iter()
-        .any(|method| matches!(method, HttpMethod::Post));
-    let (method, filter) = if is_post {
-        (HttpMethod::Post, MethodFilter::POST)
-    } else {
-        (HttpMethod::Get, MethodFilter::GET)
-    };
+    let is_post = P::methods().iter().any(|method| matches!(method, HttpMethod::Post));
+    let (method, filter) =
+        if is_post { (HttpMethod::Post, MethodFilter::POST) } else { (HttpMethod::Get, MethodFilter::GET) };
     Route {
         path: P::path(),
         method,
@@ -69,9 +64,9 @@ pub(super) fn router(door: Shared, routes: Vec<Route>) -> Router {
     for route in routes {
         let handler = match route.scope {
             // A route layer does not touch the answer to a wrong method, which needs no key.
-            Some(scope) => route
-                .handler
-                .route_layer(from_fn_with_state((Shared::clone(&door), scope), guard::admit)),
+            Some(scope) => {
+                route.handler.route_layer(from_fn_with_state((Shared::clone(&door), scope), guard::admit))
+            }
             None => route.handler,
         };
         router = router.route(&route.path, handler);

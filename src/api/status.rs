@@ -58,18 +58,8 @@ pub struct QueueView {
 
 impl From<Depth> for QueueView {
     fn from(depth: Depth) -> Self {
-        let Depth {
-            visible,
-            in_flight,
-            delayed,
-            dead,
-        } = depth;
-        Self {
-            visible,
-            in_flight,
-            delayed,
-            dead,
-        }
+        let Depth { visible, in_flight, delayed, dead } = depth;
+        Self { visible, in_flight, delayed, dead }
     }
 }
 
@@ -81,11 +71,7 @@ impl From<Depth> for QueueView {
 pub(super) async fn status(State(door): State<Shared>) -> Result<Json<StatusView>, Problem> {
     let state = &door.state;
     let now = state.clock.now();
-    let counts = state
-        .log
-        .counts(now)
-        .await
-        .map_err(|error| trouble::log(&error))?;
+    let counts = state.log.counts(now).await.map_err(|error| trouble::log(&error))?;
     // An operator asks just when something is ill: what still answers is shown.
     let depth = match tokio::time::timeout(state.config.queue_timeout, state.queue.depth()).await {
         Ok(Ok(depth)) => Some(QueueView::from(depth)),
@@ -113,12 +99,7 @@ pub(super) async fn status(State(door): State<Shared>) -> Result<Json<StatusView
 }
 
 fn drain_seconds(by_status: &BTreeMap<Status, u64>, per_second: f64) -> Option<f64> {
-    let on_its_way = [
-        Status::Accepted,
-        Status::Attempting,
-        Status::Retrying,
-        Status::Unknown,
-    ];
+    let on_its_way = [Status::Accepted, Status::Attempting, Status::Retrying, Status::Unknown];
     let backlog: u64 = on_its_way.iter().filter_map(|status| by_status.get(status)).sum();
     match backlog {
         0 => Some(0.0),
@@ -134,16 +115,9 @@ mod tests {
 
     #[test]
     fn the_forecast_counts_what_is_on_its_way_and_is_silent_when_nothing_moves() {
-        let stand = BTreeMap::from([
-            (Status::Accepted, 90),
-            (Status::Retrying, 10),
-            (Status::Failed, 1000),
-        ]);
+        let stand = BTreeMap::from([(Status::Accepted, 90), (Status::Retrying, 10), (Status::Failed, 1000)]);
         assert_eq!(drain_seconds(&stand, 40.0), Some(2.5));
         assert_eq!(drain_seconds(&stand, 0.0), None);
-        assert_eq!(
-            drain_seconds(&BTreeMap::from([(Status::Sent, 5)]), 0.0),
-            Some(0.0)
-        );
+        assert_eq!(drain_seconds(&BTreeMap::from([(Status::Sent, 5)]), 0.0), Some(0.0));
     }
 }

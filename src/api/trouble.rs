@@ -17,10 +17,7 @@ const BACKLOG: Duration = Duration::from_secs(5);
 
 /// One fault at a place.
 pub(super) fn fault(pointer: &str, detail: impl Into<String>) -> Fault {
-    Fault {
-        pointer: pointer.to_owned(),
-        detail: detail.into(),
-    }
+    Fault { pointer: pointer.to_owned(), detail: detail.into() }
 }
 
 /// Notes a fault unless the value is right.
@@ -32,9 +29,7 @@ pub(super) fn check(is_right: bool, pointer: &str, detail: &str, faults: &mut Ve
 
 /// 422 with every fault.
 pub(super) fn invalid(errors: Vec<Fault>) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY)
-        .with_detail("the request is not valid")
-        .with_errors(errors)
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY).with_detail("the request is not valid").with_errors(errors)
 }
 
 /// 422 with one fault.
@@ -62,10 +57,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
 pub(super) fn conflict() -> Problem {
     Problem::new(StatusCode::CONFLICT)
         .with_detail("the idempotency key was used before with other content")
-        .with_errors(vec![fault(
-            "/idempotency_key",
-            "was used before with other content",
-        )])
+        .with_errors(vec![fault("/idempotency_key", "was used before with other content")])
 }
 
 pub(super) fn backlog_full() -> Problem {

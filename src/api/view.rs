@@ -153,59 +153,21 @@ impl RecordView {
 
 impl From<Attempt> for AttemptView {
     fn from(attempt: Attempt) -> Self {
-        let Attempt {
-            number,
-            provider,
-            started_at,
-            ended_at,
-            outcome,
-            http_status,
-            error,
-        } = attempt;
-        Self {
-            number,
-            provider,
-            started_at,
-            ended_at,
-            outcome,
-            http_status,
-            error,
-        }
+        let Attempt { number, provider, started_at, ended_at, outcome, http_status, error } = attempt;
+        Self { number, provider, started_at, ended_at, outcome, http_status, error }
     }
 }
 
 impl From<Recipient> for RecipientView {
     fn from(recipient: Recipient) -> Self {
-        let Recipient {
-            email,
-            kind,
-            status,
-            since,
-        } = recipient;
-        Self {
-            email,
-            kind,
-            status,
-            since,
-        }
+        let Recipient { email, kind, status, since } = recipient;
+        Self { email, kind, status, since }
     }
 }
 
 impl From<RecordedEvent> for EventView {
     fn from(event: RecordedEvent) -> Self {
-        let RecordedEvent {
-            at,
-            kind,
-            recipient,
-            machine,
-            detail,
-        } = event;
-        Self {
-            at,
-            kind,
-            recipient,
-            machine,
-            detail,
-        }
+        let RecordedEvent { at, kind, recipient, machine, detail } = event;
+        Self { at, kind, recipient, machine, detail }
     }
 }

@@ -44,7 +44,9 @@ pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
     rooms::install_tls();
     let mut lines = vec![storage(settings).await];
     match rooms::providers(settings, None) {
-        Err(error) => lines.push(CheckLine::bad("provider", error.to_string(), "correct the key that it names")),
+        Err(error) => {
+            lines.push(CheckLine::bad("provider", error.to_string(), "correct the key that it names"))
+        }
         Ok(providers) => {
             for provider in providers {
                 let name = format!("provider {}", provider.name());
@@ -64,7 +66,11 @@ pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
         }
     }
     if let Err(error) = rooms::event_sources(settings, None) {
-        lines.push(CheckLine::bad("webhook", error.to_string(), "copy the public key from the provider again"));
+        lines.push(CheckLine::bad(
+            "webhook",
+            error.to_string(),
+            "copy the public key from the provider again",
+        ));
     }
     Ok(lines)
 }

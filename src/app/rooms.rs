@@ -70,11 +70,18 @@ pub(super) fn worker(settings: &Settings) -> worker::Config {
 }
 
 /// The configured providers, in order of preference.
-pub(super) fn providers(settings: &Settings, sandbox: Option<&Sandbox>) -> anyhow::Result<Vec<Arc<dyn Provider>>> {
+pub(super) fn providers(
+    settings: &Settings,
+    sandbox: Option<&Sandbox>,
+) -> anyhow::Result<Vec<Arc<dyn Provider>>> {
     settings.providers.iter().map(|name| provider(settings, *name, sandbox)).collect()
 }
 
-fn provider(settings: &Settings, name: ProviderName, inside: Option<&Sandbox>) -> anyhow::Result<Arc<dyn Provider>> {
+fn provider(
+    settings: &Settings,
+    name: ProviderName,
+    inside: Option<&Sandbox>,
+) -> anyhow::Result<Arc<dyn Provider>> {
     let worker = &settings.worker;
     let config = |base_url: String, api_key: Secret| sendgrid::Config {
         base_url,

@@ -1,5 +1,7 @@
 //! The way to the API: over HTTP to a running server, or in process to the storage itself.
 
+mod error;
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 
+pub use error::{ClientError, Pointed, Problem};
+
 use super::Usage;
 use crate::app;
 use crate::secret::Secret;
@@ -25,14 +29,8 @@ pub struct Client {
 }
 
 enum Transport {
-    Http {
-        http: reqwest::Client,
-        base: String,
-    },
-    InProcess {
-        router: axum::Router,
-        _session: Option<app::OperatorSession>,
-    },
+    Http { http: reqwest::Client, base: String },
+    InProcess { router: axum::Router, _session: Option<app::OperatorSession> },
 }
 
 /// A successful answer.
@@ -40,84 +38,6 @@ enum Transport {
 pub struct Answer {
     /// The whole body.
     pub body: Bytes,
-}
-
-/// Why there is no successful answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No connection: the server saw nothing of the request.
-    #[error("no server answers at {url}: {detail}; is it running, and is --url right?")]
-    Unreachable {
-        /// The server's address.
-        url: String,
-        /// What the network said.
-        detail: String,
-    },
-    /// The request left and no answer came: nobody knows whether it was done.
-    #[error("the answer of {url} was lost: {detail}")]
-    Lost {
-        /// The server's address.
-        url: String,
-        /// What the network said.
-        detail: String,
-    },
-    /// The server refused.
-    #[error("{0}")]
-    Refused(Problem),
-    /// An answer that this version does not understand.
-    #[error("the server's answer is not understood: {0}")]
-    Strange(String),
-}
-
-/// What a refusal says (RFC 9457).
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Problem {
-    /// The HTTP status code.
-    pub status: u16,
-    /// In short.
-    pub title: String,
-    /// In words.
-    pub detail: Option<String>,
-    /// What is wrong where.
-    pub errors: Vec<Pointed>,
-    /// How long the server asks to wait.
-    #[serde(skip)]
-    pub retry_after: Option<Duration>,
-}
-
-/// One fault of a request.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Pointed {
-    /// JSON pointer.
-    pub pointer: String,
-    /// In words.
-    pub detail: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}",
-            if self.title.is_empty() {
-                "refused"
-            } else {
-                &self.title
-            }
-        )?;
-        if let Some(detail) = &self.detail {
-            write!(f, ": {detail}")?;
-        }
-        for Pointed { pointer, detail } in &self.errors {
-            write!(f, "; {pointer} {detail}")?;
-        }
-        match self.status {
-            401 => f.write_str(" (set KAKITOME_API_KEY, KAKITOME_API_KEY_FILE or --api-key-file)"),
-            status => write!(f, " ({status})"),
-        }
-    }
 }
 
 /// What a running server writes into its data directory.
@@ -133,9 +53,7 @@ impl Client {
     pub async fn connect(settings: &Settings, may_create: bool) -> anyhow::Result<Self> {
         if let Some(url) = &settings.url {
             if settings.api_key.is_none() {
-                let own = read_server_file(&settings.data_dir)
-                    .ok()
-                    .filter(|server| server.url == *url);
+                let own = read_server_file(&settings.data_dir).ok().filter(|server| server.url == *url);
                 let key = own.map(|server| Secret::new(server.key)).ok_or_else(|| {
                     Usage(format!(
                         "using {url} needs a key: KAKITOME_API_KEY, KAKITOME_API_KEY_FILE or --api-key-file"
@@ -156,13 +74,7 @@ impl Client {
         match app::operator_router(settings).await {
             Ok((router, session)) => {
                 let key = Some(session.key.clone());
-                Ok(Self {
-                    transport: Transport::InProcess {
-                        router,
-                        _session: Some(session),
-                    },
-                    key,
-                })
+                Ok(Self { transport: Transport::InProcess { router, _session: Some(session) }, key })
             }
             Err(error) if error.is::<app::Locked>() => {
                 let server = read_server_file(dir).with_context(|| {
@@ -187,33 +99,18 @@ impl Client {
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(120))
             .user_agent(concat!("kakitome/", env!("CARGO_PKG_VERSION")));
-        let host = reqwest::Url::parse(base)?
-            .host_str()
-            .unwrap_or_default()
-            .to_owned();
+        let host = reqwest::Url::parse(base)?.host_str().unwrap_or_default().to_owned();
         if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
             // A proxy has another loopback than we.
             http = http.no_proxy();
         }
         let base = base.trim_end_matches('/').to_owned();
-        Ok(Self {
-            transport: Transport::Http {
-                http: http.build()?,
-                base,
-            },
-            key,
-        })
+        Ok(Self { transport: Transport::Http { http: http.build()?, base }, key })
     }
 
     /// A client of a router in this process.
     pub fn in_process(router: axum::Router, key: Option<Secret>) -> Self {
-        Self {
-            transport: Transport::InProcess {
-                router,
-                _session: None,
-            },
-            key,
-        }
+        Self { transport: Transport::InProcess { router, _session: None }, key }
     }
 
     /// One GET, its body as `T`.

@@ -65,7 +65,10 @@ pub async fn run(args: &DemoArgs, settings: &Settings, out: &mut Output) -> anyh
     let played = play(&running, out).await;
     if args.stay && played.is_ok() {
         out.line("")?;
-        out.line(format_args!("Still serving at {} until Ctrl-C. Look around in another terminal:", running.url))?;
+        out.line(format_args!(
+            "Still serving at {} until Ctrl-C. Look around in another terminal:",
+            running.url
+        ))?;
         out.line(format_args!("  kakitome list --data-dir {}", dir.display()))?;
         out.flush()?;
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
@@ -103,7 +106,9 @@ async fn play(running: &Running, out: &mut Output) -> anyhow::Result<Exit> {
     let client = Client::http(&running.url, Some(running.operator_key.clone()))?;
     let sandbox = running.sandbox.as_ref().context("the demo's sandbox provider did not start")?;
     out.line(format_args!("kakitome listens on {}; the sandbox provider on {}", running.url, sandbox.url()))?;
-    out.line("1,000 bookings come in over 25 s. After 6 s the provider fails for 30 s. 2 % of the mails bounce.\n")?;
+    out.line(
+        "1,000 bookings come in over 25 s. After 6 s the provider fails for 30 s. 2 % of the mails bounce.\n",
+    )?;
     out.line("   time   accepted     sent  waiting  unknown   oldest  provider")?;
     out.flush()?;
     let begun = Instant::now();
@@ -138,7 +143,8 @@ async fn hand_in(client: &Client, handful: &[&str]) -> anyhow::Result<()> {
         results: Vec<serde_json::Value>,
     }
     let body = ("application/x-ndjson", Bytes::from(handful.join("\n")));
-    let answer: Results = client.call(Method::POST, "/v1/notifications/batch", &[], Some(body)).await?.json()?;
+    let answer: Results =
+        client.call(Method::POST, "/v1/notifications/batch", &[], Some(body)).await?.json()?;
     match answer.results.iter().find(|result| result.get("id").is_none()) {
         Some(refused) => anyhow::bail!("a sample booking was refused: {refused}"),
         None => Ok(()),
@@ -157,7 +163,8 @@ impl Standing {
     fn line(&self, elapsed: Duration) -> String {
         let accepted: u64 = self.by_status.values().sum();
         let waiting = self.count(&["accepted", "scheduled", "held", "attempting", "retrying"]);
-        let oldest = self.oldest_unsent_seconds.map_or("-".into(), |s| human(Duration::from_secs_f64(s.max(0.0))));
+        let oldest =
+            self.oldest_unsent_seconds.map_or("-".into(), |s| human(Duration::from_secs_f64(s.max(0.0))));
         let circuit = self.providers.first().map_or("", |provider| match provider.circuit.as_str() {
             "closed" => "well",
             "half_open" => "being probed",

@@ -33,10 +33,7 @@ pub struct Limits {
 /// not judged here: a repeat of a recorded notification stays valid.
 pub fn parse(body: &[u8], default_tenant: &str, limits: &Limits) -> Result<Notification, Vec<Fault>> {
     if body.len() > limits.body_bytes {
-        return Err(Faults::whole(format!(
-            "must have at most {} bytes",
-            limits.body_bytes
-        )));
+        return Err(Faults::whole(format!("must have at most {} bytes", limits.body_bytes)));
     }
     let document = Json::read(body).map_err(Faults::whole)?;
     let mut faults = Faults::default();

@@ -405,11 +405,7 @@ impl Life {
     ) -> Self {
         let later = deliver_at.filter(|at| *at > now);
         let mut life = Self {
-            state: if later.is_some() {
-                State::Scheduled
-            } else {
-                State::Accepted
-            },
+            state: if later.is_some() { State::Scheduled } else { State::Accepted },
             state_since: now,
             reason: None,
             accepted_at: now,
@@ -472,8 +468,7 @@ impl Life {
 
     /// From when the wait for it counts: its acceptance, or its `deliver_at` if that is later.
     pub fn ready_at(&self) -> Timestamp {
-        self.deliver_at
-            .map_or(self.accepted_at, |at| at.max(self.accepted_at))
+        self.deliver_at.map_or(self.accepted_at, |at| at.max(self.accepted_at))
     }
 
     /// How long to let a queue message wait; `None` when the wait is the log's (too long, or nothing to wait for).
@@ -500,11 +495,7 @@ impl Life {
         };
         let look = look.map(|at| {
             let long = at.since(now) > Self::LONGEST_QUEUE_WAIT;
-            if long {
-                at
-            } else {
-                at.max(now).plus(Self::FIRST_LOOK)
-            }
+            if long { at } else { at.max(now).plus(Self::FIRST_LOOK) }
         });
         self.wake_at = match (look, self.useful_until) {
             (Some(look), Some(deadline)) => Some(look.min(deadline)),

@@ -104,24 +104,11 @@ impl SendGrid {
     /// What an answer may repeat and a record must not: the key, and everybody's address and name. A name of one or
     /// two letters is left, as masking it would leave nothing to read.
     fn private_texts<'a>(&'a self, notification: &'a Notification) -> Vec<&'a str> {
-        let senders = [Some(&notification.from), notification.reply_to.as_ref()]
-            .into_iter()
-            .flatten();
-        let parties = notification
-            .recipients()
-            .map(|(_, mailbox)| mailbox)
-            .chain(senders);
-        let texts = parties.flat_map(|party| {
-            [
-                Some(party.email.reveal()),
-                party.name.as_ref().map(|n| n.0.as_str()),
-            ]
-        });
-        texts
-            .flatten()
-            .chain([self.api_key.reveal()])
-            .filter(|text| text.len() > 2)
-            .collect()
+        let senders = [Some(&notification.from), notification.reply_to.as_ref()].into_iter().flatten();
+        let parties = notification.recipients().map(|(_, mailbox)| mailbox).chain(senders);
+        let texts =
+            parties.flat_map(|party| [Some(party.email.reveal()), party.name.as_ref().map(|n| n.0.as_str())]);
+        texts.flatten().chain([self.api_key.reveal()]).filter(|text| text.len() > 2).collect()
     }
 
     /// The answer's body as far as it is worth reading; what it says is judged by the status alone if it is cut.
@@ -151,40 +138,23 @@ impl Provider for SendGrid {
             message: format!("the request cannot be written: {error}"),
             retry_after: None,
         })?;
-        let request = self
-            .client
-            .post(self.send_url.clone())
-            .headers(self.headers.clone())
-            .body(body);
+        let request = self.client.post(self.send_url.clone()).headers(self.headers.clone()).body(body);
         let response = request.send().await.map_err(|error| classify::failure(&error))?;
         let status = response.status();
         if status.is_success() {
             // The status alone is the acceptance: a body that is cut off afterwards changes nothing.
-            return Ok(Handover {
-                message_id: message_id(response.headers()),
-                http_status: status.as_u16(),
-            });
+            return Ok(Handover { message_id: message_id(response.headers()), http_status: status.as_u16() });
         }
         let headers = response.headers().clone();
         let body = Self::error_body(response).await;
         let private = self.private_texts(notification);
-        Err(classify::answer(
-            status,
-            &headers,
-            &body,
-            &private,
-            self.clock.now(),
-        ))
+        Err(classify::answer(status, &headers, &body, &private, self.clock.now()))
     }
 
     async fn reach(&self) -> Result<(), String> {
         // Any answer will do, a 404 included: it came from an HTTP server that the connection and TLS led to.
         let request = self.client.head(self.base_url.clone());
-        request
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| classify::describe(&error))
+        request.send().await.map(drop).map_err(|error| classify::describe(&error))
     }
 }
 
@@ -211,11 +181,7 @@ fn headers(api_key: &Secret) -> Result<HeaderMap, ConfigError> {
     authorization.set_sensitive(true);
     let json = HeaderValue::from_static("application/json");
     // A missing Accept is answered with 406 by SendGrid's v3 API.
-    Ok(HeaderMap::from_iter([
-        (AUTHORIZATION, authorization),
-        (ACCEPT, json.clone()),
-        (CONTENT_TYPE, json),
-    ]))
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, authorization), (ACCEPT, json.clone()), (CONTENT_TYPE, json)]))
 }
 
 fn client(config: &Config, tls: bool) -> Result<Client, ConfigError> {
@@ -236,9 +202,7 @@ fn client(config: &Config, tls: bool) -> Result<Client, ConfigError> {
         // Without TLS the machine's root certificates need not be there, nor be read.
         builder = builder.tls_certs_only([]);
     }
-    builder
-        .build()
-        .map_err(|error| ConfigError::Client(classify::describe_setup(&error)))
+    builder.build().map_err(|error| ConfigError::Client(classify::describe_setup(&error)))
 }
 
 fn message_id(headers: &HeaderMap) -> Option<String> {

@@ -29,9 +29,7 @@ pub(super) struct Door {
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Door").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -64,11 +62,7 @@ impl Door {
 
     pub(super) fn stats(&self) -> Stats {
         let mails = self.outbox.counts();
-        let events = self
-            .webhooks
-            .as_ref()
-            .map(|webhooks| webhooks.counts())
-            .unwrap_or_default();
+        let events = self.webhooks.as_ref().map(|webhooks| webhooks.counts()).unwrap_or_default();
         Stats {
             accepted: mails.accepted,
             distinct: mails.distinct,
@@ -85,20 +79,14 @@ impl Door {
 pub(super) fn router(door: Arc<Door>) -> Router {
     Router::new()
         .route("/v3/mail/send", post(mail_send::mail_send))
-        .route(
-            "/sandbox/outbox",
-            get(control::outbox).delete(control::clear_outbox),
-        )
+        .route("/sandbox/outbox", get(control::outbox).delete(control::clear_outbox))
         .route("/sandbox/stats", get(control::stats))
         .route("/sandbox/webhook-key", get(control::webhook_key))
         .route("/sandbox/faults", get(control::faults).post(control::set_faults))
         .route("/healthz", get(async || "ok"))
         .fallback(async || errors(StatusCode::NOT_FOUND, &[Issue::general("not found")]))
         .method_not_allowed_fallback(async || {
-            errors(
-                StatusCode::METHOD_NOT_ALLOWED,
-                &[Issue::general("method not allowed")],
-            )
+            errors(StatusCode::METHOD_NOT_ALLOWED, &[Issue::general("method not allowed")])
         })
         .with_state(door)
 }

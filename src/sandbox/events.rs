@@ -49,10 +49,7 @@ pub(super) fn of(
     let mut events = Vec::new();
     let mut place = 0;
     for one in request["personalizations"].as_array().into_iter().flatten() {
-        let send_at = one["send_at"]
-            .as_i64()
-            .or(request["send_at"].as_i64())
-            .unwrap_or(0);
+        let send_at = one["send_at"].as_i64().or(request["send_at"].as_i64()).unwrap_or(0);
         let sent_at = send_at.max(now_seconds);
         let context = Context {
             script,
@@ -64,22 +61,11 @@ pub(super) fn of(
             categories: request.get("categories"),
         };
         let custom_args = [&request["custom_args"], &one["custom_args"]];
-        let args: BTreeMap<_, _> = custom_args
-            .into_iter()
-            .filter_map(Value::as_object)
-            .flatten()
-            .collect();
-        for entry in ["to", "cc", "bcc"]
-            .into_iter()
-            .flat_map(|list| one[list].as_array().into_iter().flatten())
+        let args: BTreeMap<_, _> = custom_args.into_iter().filter_map(Value::as_object).flatten().collect();
+        for entry in
+            ["to", "cc", "bcc"].into_iter().flat_map(|list| one[list].as_array().into_iter().flatten())
         {
-            recipient(
-                &mut events,
-                &context,
-                &args,
-                entry["email"].as_str().unwrap_or_default(),
-                place,
-            );
+            recipient(&mut events, &context, &args, entry["email"].as_str().unwrap_or_default(), place);
             place += 1;
         }
     }
@@ -112,25 +98,14 @@ fn recipient(
         if event.dropped {
             continue;
         }
-        let common = common(
-            context,
-            email,
-            place,
-            fields["event"].as_str().unwrap_or_default(),
-        );
+        let common = common(context, email, place, fields["event"].as_str().unwrap_or_default());
         // SendGrid's own names win over custom arguments of the same name (sendgrid/docs, "Reserved Keys").
-        let mut whole: Map<String, Value> = args
-            .iter()
-            .map(|(name, value)| ((*name).clone(), (*value).clone()))
-            .collect();
+        let mut whole: Map<String, Value> =
+            args.iter().map(|(name, value)| ((*name).clone(), (*value).clone())).collect();
         whole.extend(common);
         whole.append(&mut fields);
         let json = Bytes::from(escape(Value::Object(whole).to_string()));
-        events.push(Event {
-            json,
-            delay: event.delay + context.wait,
-            again: event.duplicated,
-        });
+        events.push(Event { json, delay: event.delay + context.wait, again: event.duplicated });
     }
     if play.reordered {
         events[first..].reverse();
@@ -138,12 +113,7 @@ fn recipient(
 }
 
 fn common(context: &Context<'_>, email: &str, place: u64, kind: &str) -> Map<String, Value> {
-    let Context {
-        message_id,
-        number,
-        sent_at,
-        ..
-    } = context;
+    let Context { message_id, number, sent_at, .. } = context;
     let mut fields = fields(json!({
         "email": email,
         "timestamp": sent_at,
@@ -152,11 +122,7 @@ fn common(context: &Context<'_>, email: &str, place: u64, kind: &str) -> Map<Str
         "sg_message_id": format!("{message_id}.recvd-sandbox-{number}-{place}-{sent_at:X}-0"),
         "smtp-id": format!("<{message_id}@ismtpd-sandbox>"),
     }));
-    fields.extend(
-        context
-            .categories
-            .map(|categories| ("category".to_owned(), categories.clone())),
-    );
+    fields.extend(context.categories.map(|categories| ("category".to_owned(), categories.clone())));
     fields
 }
 
@@ -179,16 +145,10 @@ fn bounced(how: BounceType, status: &str) -> Map<String, Value> {
         BounceType::Dropped => {
             return fields(json!({"event": "dropped", "reason": "Bounced Address", "status": status}));
         }
-        BounceType::Bounce => (
-            550,
-            "The email account that you tried to reach does not exist",
-            "Invalid Address",
-        ),
-        BounceType::Blocked => (
-            554,
-            "Message refused for the reputation of its sender",
-            "Reputation",
-        ),
+        BounceType::Bounce => {
+            (550, "The email account that you tried to reach does not exist", "Invalid Address")
+        }
+        BounceType::Blocked => (554, "Message refused for the reputation of its sender", "Reputation"),
     };
     fields(json!({
         "event": "bounce", "type": how.as_str(), "status": status, "bounce_classification": classification,
@@ -206,9 +166,7 @@ fn fields(object: Value) -> Map<String, Value> {
 /// As captured posts have it. These characters stand only inside strings, so replacing them anywhere is safe.
 fn escape(json: String) -> String {
     if json.contains(['<', '>', '&']) {
-        json.replace('<', "\\u003c")
-            .replace('>', "\\u003e")
-            .replace('&', "\\u0026")
+        json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
     } else {
         json
     }

@@ -60,11 +60,7 @@ struct Kept {
 
 impl Outbox {
     pub(super) fn new(capacity: usize, capacity_bytes: usize) -> Self {
-        Self {
-            capacity,
-            capacity_bytes,
-            kept: Mutex::default(),
-        }
+        Self { capacity, capacity_bytes, kept: Mutex::default() }
     }
 
     pub(super) fn accept(&self, mail: Mail) {
@@ -119,14 +115,10 @@ impl Outbox {
 
 /// A UUID as it is, anything else as half of its SHA-256.
 fn compact(id: &str) -> u128 {
-    uuid::Uuid::try_parse(id)
-        .map(|uuid| uuid.as_u128())
-        .unwrap_or_else(|_| {
-            let hash = Sha256::digest(id.as_bytes());
-            hash.iter()
-                .take(16)
-                .fold(0, |number, byte| number << 8 | u128::from(*byte))
-        })
+    uuid::Uuid::try_parse(id).map(|uuid| uuid.as_u128()).unwrap_or_else(|_| {
+        let hash = Sha256::digest(id.as_bytes());
+        hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+    })
 }
 
 #[cfg(test)]
@@ -145,25 +137,12 @@ mod tests {
     #[test]
     fn forgotten_mails_still_count_as_seen() {
         let outbox = Outbox::new(2, 100);
-        for id in [
-            "a",
-            "b",
-            "c",
-            "a",
-            "0193a2d0-7c1c-7000-8000-000000000001",
-            "0193A2D07C1C70008000000000000001",
-        ] {
+        for id in
+            ["a", "b", "c", "a", "0193a2d0-7c1c-7000-8000-000000000001", "0193A2D07C1C70008000000000000001"]
+        {
             outbox.accept(mail(Some(id), 1));
         }
-        assert_eq!(
-            outbox.counts(),
-            Counts {
-                accepted: 6,
-                distinct: 4,
-                duplicates: 2,
-                refused: 0
-            }
-        );
+        assert_eq!(outbox.counts(), Counts { accepted: 6, distinct: 4, duplicates: 2, refused: 0 });
         assert_eq!(outbox.mails(10, |_| true).len(), 2);
     }
 
@@ -175,9 +154,6 @@ mod tests {
         assert_eq!(outbox.mails(1, |_| true).len(), 1);
         assert_eq!(outbox.counts().distinct, 5);
         outbox.clear();
-        assert_eq!(
-            (outbox.counts(), outbox.mails(10, |_| true).len()),
-            (Counts::default(), 0)
-        );
+        assert_eq!((outbox.counts(), outbox.mails(10, |_| true).len()), (Counts::default(), 0));
     }
 }

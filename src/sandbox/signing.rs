@@ -48,18 +48,14 @@ impl Signer {
         let failed = |error| KeyError::File { path: name(), error };
         match std::fs::read_to_string(path) {
             Ok(text) => {
-                let der = STANDARD
-                    .decode(text.trim())
-                    .map_err(|_| KeyError::NotAKey(name()))?;
+                let der = STANDARD.decode(text.trim()).map_err(|_| KeyError::NotAKey(name()))?;
                 Self::new(SigningKey::from_pkcs8_der(&der).map_err(|_| KeyError::NotAKey(name()))?)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let signer = Self::generate()?;
                 let der = signer.key.to_pkcs8_der().map_err(|_| KeyError::Encoding)?;
                 let text = STANDARD.encode(der.as_bytes());
-                private_file(path)
-                    .and_then(|mut file| file.write_all(text.as_bytes()))
-                    .map_err(failed)?;
+                private_file(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)?;
                 Ok(signer)
             }
             Err(error) => Err(failed(error)),
@@ -67,14 +63,8 @@ impl Signer {
     }
 
     fn new(key: SigningKey) -> Result<Self, KeyError> {
-        let der = key
-            .verifying_key()
-            .to_public_key_der()
-            .map_err(|_| KeyError::Encoding)?;
-        Ok(Self {
-            public_key: STANDARD.encode(der.as_bytes()),
-            key,
-        })
+        let der = key.verifying_key().to_public_key_der().map_err(|_| KeyError::Encoding)?;
+        Ok(Self { public_key: STANDARD.encode(der.as_bytes()), key })
     }
 
     /// Base64 of the DER SubjectPublicKeyInfo, as SendGrid shows it.

@@ -56,11 +56,7 @@ pub(super) struct Issue {
 impl Issue {
     /// One that belongs to no field.
     pub(super) fn general(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            message: message.into(),
-            field: None,
-            help: None,
-        }
+        Self { message: message.into(), field: None, help: None }
     }
 }
 
@@ -75,16 +71,9 @@ impl Findings {
     fn add(&mut self, field: impl Into<String>, message: impl Into<Cow<'static, str>>) {
         let field = field.into();
         // The anchors are the names without the places, at most two deep.
-        let names = field
-            .split('.')
-            .filter(|name| name.parse::<usize>().is_err())
-            .take(2);
+        let names = field.split('.').filter(|name| name.parse::<usize>().is_err()).take(2);
         let help = names.fold(HELP.to_owned(), |help, name| help + "." + name);
-        self.issues.push(Issue {
-            message: message.into(),
-            field: Some(field),
-            help: Some(help),
-        });
+        self.issues.push(Issue { message: message.into(), field: Some(field), help: Some(help) });
     }
 
     fn wrong_type(&mut self, field: impl Into<String>, expected: &str, given: &Value) {
@@ -97,10 +86,7 @@ impl Findings {
             Value::Array(_) => "array",
             Value::Object(_) => "object",
         };
-        self.add(
-            field,
-            format!("Invalid type. Expected: {expected}, given: {given}."),
-        );
+        self.add(field, format!("Invalid type. Expected: {expected}, given: {given}."));
     }
 
     /// The object in `value`; an issue when it is there and none.
@@ -127,10 +113,7 @@ impl Findings {
 
     fn unknown(&mut self, prefix: &str, object: &Map<String, Value>, known: &[&str]) {
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
-            self.add(
-                format!("{prefix}{name}"),
-                format!("Additional property {name} is not allowed."),
-            );
+            self.add(format!("{prefix}{name}"), format!("Additional property {name} is not allowed."));
         }
     }
 
@@ -155,10 +138,7 @@ pub(super) fn issues(request: &Value, now: Timestamp) -> Vec<Issue> {
     let Value::Object(request) = request else {
         return vec![Issue::general("Bad Request")];
     };
-    let mut findings = Findings {
-        issues: Vec::new(),
-        now: now.as_ms() / 1000,
-    };
+    let mut findings = Findings { issues: Vec::new(), now: now.as_ms() / 1000 };
     let found = &mut findings;
     found.unknown("", request, &FIELDS);
     personalizations::check(found, request);
@@ -194,16 +174,10 @@ fn reply_to(found: &mut Findings, request: &Map<String, Value>) {
         return;
     };
     if request.contains_key("reply_to") {
-        found.add(
-            "reply_to_list",
-            "Only one of reply_to and reply_to_list may be used.",
-        );
+        found.add("reply_to_list", "Only one of reply_to and reply_to_list may be used.");
     }
     if list.len() > 1000 {
-        found.add(
-            "reply_to_list",
-            "There is a limit of 1000 reply-to addresses per request.",
-        );
+        found.add("reply_to_list", "There is a limit of 1000 reply-to addresses per request.");
     }
     let mut seen = std::collections::HashSet::new();
     for (index, entry) in list.iter().enumerate() {
@@ -265,11 +239,7 @@ fn content(found: &mut Findings, request: &Map<String, Value>) {
             let message = "The content value must be a string at least one character in length.";
             found.add(format!("{field}.value"), message);
         }
-        let Some(kind) = block
-            .get("type")
-            .and_then(Value::as_str)
-            .filter(|kind| !kind.is_empty())
-        else {
+        let Some(kind) = block.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty()) else {
             let message = "Your content type must be a string with length of at least one character.";
             found.add(format!("{field}.type"), message);
             continue;
@@ -297,10 +267,7 @@ fn template(found: &mut Findings, request: &Map<String, Value>) {
     if let Some(id) = request.get("template_id")
         && !is_filled(Some(id))
     {
-        found.add(
-            "template_id",
-            format!("The template ID must be a string, you provided {id}."),
-        );
+        found.add("template_id", format!("The template ID must be a string, you provided {id}."));
     }
     if let Some(sections) = found.object("sections", request.get("sections"))
         && sections.values().any(|section| !section.is_string())

@@ -110,12 +110,7 @@ impl Webhooks {
             failures: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         });
-        Ok(Self {
-            poster,
-            flush_interval,
-            waiting: Mutex::default(),
-            full: Notify::new(),
-        })
+        Ok(Self { poster, flush_interval, waiting: Mutex::default(), full: Notify::new() })
     }
 
     /// Takes the events of one mail.
@@ -128,11 +123,7 @@ impl Webhooks {
                 let at = now + event.delay + self.flush_interval.mul_f32(1.5);
                 self.poster.hold(&mut waiting, Some(at), event.json.clone());
             }
-            self.poster.hold(
-                &mut waiting,
-                (!event.delay.is_zero()).then(|| now + event.delay),
-                event.json,
-            );
+            self.poster.hold(&mut waiting, (!event.delay.is_zero()).then(|| now + event.delay), event.json);
         }
         if waiting.ready_bytes >= LARGEST_POST_BYTES {
             self.full.notify_one();
@@ -163,22 +154,11 @@ impl Webhooks {
         }
         let all = async { while posts.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_POSTS, all).await.is_err() {
-            tracing::warn!(
-                left = posts.len(),
-                "webhook posts were still under way at the end"
-            );
+            tracing::warn!(left = posts.len(), "webhook posts were still under way at the end");
         }
-        let held_back = self
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .later
-            .len();
+        let held_back = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).later.len();
         if held_back > 0 {
-            tracing::warn!(
-                held_back,
-                "events that were not due yet were forgotten at the end"
-            );
+            tracing::warn!(held_back, "events that were not due yet were forgotten at the end");
         }
     }
 
@@ -205,11 +185,7 @@ fn posts(events: impl IntoIterator<Item = Bytes>) -> Vec<Post> {
         if *count > 0 {
             body.extend_from_slice(b"]\r\n");
             let body = std::mem::take(body).freeze();
-            posts.push(Post {
-                body,
-                events: std::mem::take(count),
-                bytes: std::mem::take(bytes),
-            });
+            posts.push(Post { body, events: std::mem::take(count), bytes: std::mem::take(bytes) });
         }
     };
     for event in events {

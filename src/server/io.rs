@@ -37,13 +37,7 @@ struct Linger {
 
 impl Io {
     pub(super) fn new(stream: TcpStream, progress: Progress, write_timeout: Duration) -> Self {
-        Self {
-            stream,
-            progress,
-            write_timeout,
-            stalled: None,
-            linger: None,
-        }
+        Self { stream, progress, write_timeout, stalled: None, linger: None }
     }
 
     /// Closes with a TCP reset instead of an orderly end.
@@ -60,9 +54,7 @@ impl Io {
             return written;
         }
         let timeout = self.write_timeout;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -149,11 +141,7 @@ pub(super) struct HeadTimer {
 impl HeadTimer {
     pub(super) fn new(header_timeout: Duration) -> Self {
         let progress = Progress(Arc::new(AtomicBool::new(false)));
-        Self {
-            header_timeout,
-            progress,
-            served: Arc::new(AtomicBool::new(false)),
-        }
+        Self { header_timeout, progress, served: Arc::new(AtomicBool::new(false)) }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -194,10 +182,7 @@ impl Future for HeadSleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if !self.shortened && self.progress.0.load(Ordering::Relaxed) {
             self.shortened = true;
-            let until = self
-                .sleep
-                .deadline()
-                .min(tokio::time::Instant::now() + self.header_timeout);
+            let until = self.sleep.deadline().min(tokio::time::Instant::now() + self.header_timeout);
             self.sleep.as_mut().reset(until);
         }
         self.sleep.as_mut().poll(cx)

@@ -36,13 +36,7 @@ impl Problem {
     /// A problem that the status code's own phrase names.
     pub fn new(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self {
-            status,
-            title,
-            detail: None,
-            errors: Vec::new(),
-            retry_after: None,
-        }
+        Self { status, title, detail: None, errors: Vec::new(), retry_after: None }
     }
 
     /// Says what is wrong this time.
@@ -83,9 +77,7 @@ impl Serialize for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let retry_after = self
-            .retry_after
-            .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let retry_after = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let mut response = match serde_json::to_vec(&self) {
             Ok(body) => (self.status, body).into_response(),
             // Strings and numbers always serialise; the status alone still says the essential.

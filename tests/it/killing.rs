@@ -136,7 +136,8 @@ async fn wait_for_ends(client: &reqwest::Client, url: &str, ids: &[String]) -> V
     while !open.is_empty() && tokio::time::Instant::now() < patience {
         let mut still = Vec::new();
         for id in open {
-            let answer = client.get(format!("{url}/v1/notifications/{id}")).bearer_auth(KEY).send().await.unwrap();
+            let answer =
+                client.get(format!("{url}/v1/notifications/{id}")).bearer_auth(KEY).send().await.unwrap();
             let record: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
             let status = record["status"].as_str().unwrap_or_default();
             if matches!(status, "sent" | "failed" | "expired" | "cancelled" | "suppressed") {

@@ -9,9 +9,7 @@ use kakitome::notification::content::{Fault, Limits, decode, encode, hash, parse
 use kakitome::notification::{Notification, OnUnknown, Priority, RecipientKind};
 use serde_json::{Value, json};
 
-const LIMITS: Limits = Limits {
-    body_bytes: 10 * 1024 * 1024,
-};
+const LIMITS: Limits = Limits { body_bytes: 10 * 1024 * 1024 };
 
 fn sound() -> Value {
     json!({
@@ -53,11 +51,7 @@ fn accepted(document: &Value) -> Notification {
 }
 
 fn pointers(document: &Value) -> Vec<String> {
-    read(document)
-        .unwrap_err()
-        .into_iter()
-        .map(|fault| fault.pointer)
-        .collect()
+    read(document).unwrap_err().into_iter().map(|fault| fault.pointer).collect()
 }
 
 #[test]
@@ -68,10 +62,7 @@ fn a_full_notification_is_read_as_it_is_written() {
         ("/tenant", json!("hotel.tokyo")),
         ("/cc", json!([{"email": "hotel@example.jp"}])),
         ("/bcc", json!([{"email": "audit@example.jp", "name": ""}])),
-        (
-            "/reply_to",
-            json!({"email": "desk@example.jp", "name": "Desk; Front, 1F"}),
-        ),
+        ("/reply_to", json!({"email": "desk@example.jp", "name": "Desk; Front, 1F"})),
         ("/html", json!("<p>お待ちしております。</p>")),
         (
             "/template",
@@ -81,10 +72,7 @@ fn a_full_notification_is_read_as_it_is_written() {
             "/attachments",
             json!([{"filename": "予約.pdf", "content_type": "application/pdf", "content": "JVBERg=="}]),
         ),
-        (
-            "/headers",
-            json!({"X-Booking": "8123", "List-Unsubscribe": "<https://example.jp/u>"}),
-        ),
+        ("/headers", json!({"X-Booking": "8123", "List-Unsubscribe": "<https://example.jp/u>"})),
         ("/categories", json!(["booking", "confirmed"])),
         ("/metadata", json!({"booking": "8123", "note": ""})),
         ("/deliver_at", json!("2026-11-22T09:00:00+09:00")),
@@ -102,10 +90,7 @@ fn a_full_notification_is_read_as_it_is_written() {
     );
     assert_eq!(read.deliver_at.unwrap().to_string(), "2026-11-22T00:00:00.000Z");
     assert_eq!(read.bcc[0].name, None);
-    let kinds: Vec<_> = read
-        .recipients()
-        .map(|(kind, mailbox)| (kind, mailbox.email.reveal()))
-        .collect();
+    let kinds: Vec<_> = read.recipients().map(|(kind, mailbox)| (kind, mailbox.email.reveal())).collect();
     assert_eq!(
         kinds,
         [
@@ -149,18 +134,9 @@ fn a_null_is_an_absent_field() {
         "to/0/name",
     ];
     for field in optional {
-        assert_eq!(
-            accepted(&with(&format!("/{field}"), Value::Null)).tenant,
-            "default",
-            "{field}"
-        );
+        assert_eq!(accepted(&with(&format!("/{field}"), Value::Null)).tenant, "default", "{field}");
     }
-    for (field, pointer) in [
-        ("from", "/from"),
-        ("to", "/to"),
-        ("subject", "/subject"),
-        ("text", "/text"),
-    ] {
+    for (field, pointer) in [("from", "/from"), ("to", "/to"), ("subject", "/subject"), ("text", "/text")] {
         assert_eq!(pointers(&with(&format!("/{field}"), Value::Null)), [pointer]);
     }
     assert_eq!(pointers(&with("/to/0/email", Value::Null)), ["/to/0/email"]);
@@ -182,11 +158,7 @@ fn a_template_brings_subject_and_body_and_nothing_else_does() {
 #[test]
 fn recipients_are_counted_and_compared_across_to_cc_and_bcc() {
     let people = |from: usize, to: usize| {
-        json!(
-            (from..to)
-                .map(|i| json!({"email": format!("g{i}@example.com")}))
-                .collect::<Vec<_>>()
-        )
+        json!((from..to).map(|i| json!({"email": format!("g{i}@example.com")})).collect::<Vec<_>>())
     };
     let mut document = with("/to", people(0, 500));
     document["cc"] = people(500, 999);
@@ -202,12 +174,7 @@ fn recipients_are_counted_and_compared_across_to_cc_and_bcc() {
 
 #[test]
 fn addresses_of_old_carriers_are_taken() {
-    for email in [
-        "a..b@docomo.ne.jp",
-        ".a@ezweb.ne.jp",
-        "a.@docomo.ne.jp",
-        "-a--b-@i.softbank.jp",
-    ] {
+    for email in ["a..b@docomo.ne.jp", ".a@ezweb.ne.jp", "a.@docomo.ne.jp", "-a--b-@i.softbank.jp"] {
         let read = accepted(&with("/to/0/email", json!(email)));
         assert_eq!(read.to[0].email.reveal(), email);
     }
@@ -222,10 +189,7 @@ fn the_same_content_has_one_hash_however_it_was_written() {
         "to":[{"name":"","email":"b@example.com"}],"from":{"email":"a@example.com"}}"#;
     let hash_of = |body: &[u8]| hash(&encode(&parse(body, "default", &LIMITS).unwrap()));
     assert_eq!(hash_of(one), hash_of(other.as_bytes()));
-    assert_ne!(
-        hash_of(one),
-        hash_of(other.replace("\"y\":3", "\"y\":4").as_bytes())
-    );
+    assert_ne!(hash_of(one), hash_of(other.replace("\"y\":3", "\"y\":4").as_bytes()));
 }
 
 #[test]
@@ -237,14 +201,9 @@ fn one_bad_entry_of_a_batch_never_spoils_its_neighbours() {
     lines.extend_from_slice(sound.as_bytes());
     for (body, numbers) in [(list.as_bytes(), [1, 2, 3, 4]), (&lines, [1, 2, 4, 5])] {
         let entries = batch::split(body, Form::of(body), 1000).unwrap();
-        let read: Vec<_> = entries
-            .iter()
-            .map(|e| (e.number, parse(e.body, "default", &LIMITS).is_ok()))
-            .collect();
+        let read: Vec<_> =
+            entries.iter().map(|e| (e.number, parse(e.body, "default", &LIMITS).is_ok())).collect();
         let [first, second, third, fourth] = numbers;
-        assert_eq!(
-            read,
-            [(first, true), (second, false), (third, false), (fourth, true)]
-        );
+        assert_eq!(read, [(first, true), (second, false), (third, false), (fourth, true)]);
     }
 }

@@ -23,24 +23,14 @@ struct World {
 fn world(config: Config) -> World {
     rustls::crypto::ring::default_provider().install_default().ok();
     let (trigger, shutdown) = shutdown::channel();
-    let config = Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        ..config
-    };
+    let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..config };
     let sandbox = Sandbox::start(config, shutdown).unwrap();
     let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-    World {
-        sandbox,
-        client,
-        _trigger: trigger,
-    }
+    World { sandbox, client, _trigger: trigger }
 }
 
 fn playing(faults: &str) -> World {
-    world(Config {
-        faults: faults.parse().unwrap(),
-        ..Config::default()
-    })
+    world(Config { faults: faults.parse().unwrap(), ..Config::default() })
 }
 
 impl World {
@@ -50,11 +40,7 @@ impl World {
 
     async fn try_send(&self, mail: &Value) -> reqwest::Result<Response> {
         let request = self.client.post(self.url("/v3/mail/send")).bearer_auth("SG.key");
-        request
-            .header("Content-Type", "application/json")
-            .body(mail.to_string())
-            .send()
-            .await
+        request.header("Content-Type", "application/json").body(mail.to_string()).send().await
     }
 
     async fn send(&self, mail: &Value) -> Response {
@@ -67,18 +53,9 @@ impl World {
     }
 
     async fn post(&self, path: &str, body: &str) -> (StatusCode, Value) {
-        let answer = self
-            .client
-            .post(self.url(path))
-            .body(body.to_owned())
-            .send()
-            .await
-            .unwrap();
+        let answer = self.client.post(self.url(path)).body(body.to_owned()).send().await.unwrap();
         let status = answer.status();
-        (
-            status,
-            serde_json::from_str(&answer.text().await.unwrap()).unwrap(),
-        )
+        (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap())
     }
 }
 
@@ -118,26 +95,10 @@ async fn duplicates_are_counted_by_kakitome_id() {
         world.send(&mail(id)).await;
     }
     world.send(&json!({})).await;
-    let answer = world
-        .client
-        .get(world.url("/sandbox/stats"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    assert!(
-        answer.starts_with(r#"{"accepted":4,"distinct":2,"duplicates":2,"refused":1"#),
-        "{answer}"
-    );
+    let answer = world.client.get(world.url("/sandbox/stats")).send().await.unwrap().text().await.unwrap();
+    assert!(answer.starts_with(r#"{"accepted":4,"distinct":2,"duplicates":2,"refused":1"#), "{answer}");
 
-    let cleared = world
-        .client
-        .delete(world.url("/sandbox/outbox"))
-        .send()
-        .await
-        .unwrap();
+    let cleared = world.client.delete(world.url("/sandbox/outbox")).send().await.unwrap();
     assert_eq!(cleared.status(), 204);
     assert_eq!(world.get("/sandbox/stats").await["accepted"], 0);
     world.send(&mail("a")).await;
@@ -146,10 +107,7 @@ async fn duplicates_are_counted_by_kakitome_id() {
 
 #[tokio::test]
 async fn the_outbox_is_searched_by_id_and_recipient_newest_last() {
-    let world = world(Config {
-        outbox_capacity: 3,
-        ..Config::default()
-    });
+    let world = world(Config { outbox_capacity: 3, ..Config::default() });
     for id in ["a", "b", "c", "d"] {
         let mut mail = mail(id);
         mail["personalizations"][0]["to"][0]["email"] = format!("{id}@example.com").into();
@@ -157,12 +115,7 @@ async fn the_outbox_is_searched_by_id_and_recipient_newest_last() {
     }
     let ids = async |query: &str| {
         let found = world.get(&format!("/sandbox/outbox{query}")).await;
-        let ids: Vec<_> = found
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|m| m["kakitome_id"].to_string())
-            .collect();
+        let ids: Vec<_> = found.as_array().unwrap().iter().map(|m| m["kakitome_id"].to_string()).collect();
         ids.join(" ").replace('"', "")
     };
     assert_eq!(ids("").await, "b c d");
@@ -170,12 +123,7 @@ async fn the_outbox_is_searched_by_id_and_recipient_newest_last() {
     assert_eq!(ids("?kakitome_id=c").await, "c");
     assert_eq!(ids("?to=B@example.com").await, "b");
     assert_eq!(ids("?to=nobody@example.com").await, "");
-    let wrong = world
-        .client
-        .get(world.url("/sandbox/outbox?limti=2"))
-        .send()
-        .await
-        .unwrap();
+    let wrong = world.client.get(world.url("/sandbox/outbox?limti=2")).send().await.unwrap();
     assert_eq!(wrong.status(), 400);
     assert_eq!(wrong.headers()["content-type"], "application/problem+json");
 }

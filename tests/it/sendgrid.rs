@@ -50,10 +50,7 @@ fn id() -> NotificationId {
 }
 
 fn mailbox(email: &str, name: Option<&str>) -> Mailbox {
-    Mailbox {
-        email: Address::parse(email).unwrap(),
-        name: name.map(|name| DisplayName(name.to_owned())),
-    }
+    Mailbox { email: Address::parse(email).unwrap(), name: name.map(|name| DisplayName(name.to_owned())) }
 }
 
 fn notification() -> Notification {
@@ -83,10 +80,7 @@ fn notification() -> Notification {
 
 fn full_notification() -> Notification {
     Notification {
-        to: vec![
-            mailbox("guest@example.com", Some("山田 太郎")),
-            mailbox("a..b@docomo.ne.jp", None),
-        ],
+        to: vec![mailbox("guest@example.com", Some("山田 太郎")), mailbox("a..b@docomo.ne.jp", None)],
         cc: vec![mailbox(".a@ezweb.ne.jp", Some("Yamada, Taro"))],
         bcc: vec![mailbox("audit@example.jp", Some("Audit; \"internal\""))],
         reply_to: Some(mailbox("desk@example.jp", Some("Desk, Ginza"))),
@@ -110,13 +104,7 @@ fn full_notification() -> Notification {
 async fn the_whole_of_a_notification_reaches_the_provider_in_its_form() {
     let mut server = Server::start(Play::Answer(ACCEPTED.into())).await;
     let sent = server.client().send(id(), &full_notification()).await.unwrap();
-    assert_eq!(
-        sent,
-        Handover {
-            message_id: Some("kA5kcHA8SVGtVh5S9rAUew".into()),
-            http_status: 202
-        }
-    );
+    assert_eq!(sent, Handover { message_id: Some("kA5kcHA8SVGtVh5S9rAUew".into()), http_status: 202 });
     let (head, body) = server.request().await;
     let head = head.to_ascii_lowercase();
     for line in [
@@ -130,15 +118,8 @@ async fn the_whole_of_a_notification_reaches_the_provider_in_its_form() {
     let request: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(request["custom_args"], json!({ "kakitome_id": id() }));
     insta::assert_json_snapshot!(request);
-    assert_eq!(
-        body.matches("audit@example.jp").count(),
-        1,
-        "a blind copy stands in one place only"
-    );
-    assert!(
-        !body.contains("stays-here"),
-        "labels and batches are the house's own"
-    );
+    assert_eq!(body.matches("audit@example.jp").count(), 1, "a blind copy stands in one place only");
+    assert!(!body.contains("stays-here"), "labels and batches are the house's own");
 }
 
 #[tokio::test]
@@ -152,17 +133,8 @@ async fn a_plain_notification_has_no_empty_fields() {
 #[tokio::test]
 async fn a_path_in_the_base_url_is_kept() {
     let mut server = Server::start(Play::Answer(ACCEPTED.into())).await;
-    client(&format!("{}/mail/", server.base_url))
-        .send(id(), &notification())
-        .await
-        .unwrap();
-    assert!(
-        server
-            .request()
-            .await
-            .0
-            .starts_with("POST /mail/v3/mail/send HTTP/1.1")
-    );
+    client(&format!("{}/mail/", server.base_url)).send(id(), &notification()).await.unwrap();
+    assert!(server.request().await.0.starts_with("POST /mail/v3/mail/send HTTP/1.1"));
 }
 
 #[tokio::test]
@@ -196,24 +168,13 @@ async fn every_answer_has_its_class() {
         let error = server.send().await.unwrap_err();
         assert_eq!((error.class, error.http_status), (class, Some(status)));
     }
-    assert_eq!(
-        Server::answering(200, "", "{}")
-            .await
-            .send()
-            .await
-            .unwrap()
-            .http_status,
-        200
-    );
+    assert_eq!(Server::answering(200, "", "{}").await.send().await.unwrap().http_status, 200);
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let mut server = Server::answering(307, "Location: /elsewhere\r\n", "").await;
-    assert_eq!(
-        server.send().await.unwrap_err().class,
-        SendErrorClass::ProviderRefused
-    );
+    assert_eq!(server.send().await.unwrap_err().class, SendErrorClass::ProviderRefused);
     server.request().await;
     assert!(server.requests.try_recv().is_err());
 }
@@ -221,10 +182,7 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn a_throttled_send_carries_the_wait_that_is_asked_for() {
     let server = Server::answering(429, "Retry-After: 7\r\n", "").await;
-    assert_eq!(
-        server.send().await.unwrap_err().retry_after,
-        Some(Duration::from_secs(7))
-    );
+    assert_eq!(server.send().await.unwrap_err().retry_after, Some(Duration::from_secs(7)));
 }
 
 #[tokio::test]
@@ -252,11 +210,7 @@ async fn what_ends_without_an_answer_after_the_request_is_unknown() {
         let server = Server::start(play).await;
         let started = Instant::now();
         let error = server.send().await.unwrap_err();
-        assert_eq!(
-            (error.class, error.http_status),
-            (SendErrorClass::Unknown, None),
-            "{error}"
-        );
+        assert_eq!((error.class, error.http_status), (SendErrorClass::Unknown, None), "{error}");
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 }
@@ -266,25 +220,15 @@ async fn a_connection_reset_at_once_is_never_the_messages_fault() {
     let server = Server::start(Play::ResetBeforeReading).await;
     let class = server.send().await.unwrap_err().class;
     // Whether a byte was written before the reset came in is a race; both are true of their case.
-    assert!(
-        matches!(class, SendErrorClass::Unknown | SendErrorClass::NotAccepted),
-        "{class:?}"
-    );
+    assert!(matches!(class, SendErrorClass::Unknown | SendErrorClass::NotAccepted), "{class:?}");
 }
 
 #[tokio::test]
 async fn what_fails_before_the_request_is_not_accepted() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let plain = Server::start(Play::Answer(ACCEPTED.into())).await;
     let not_tls = plain.base_url.replace("http://", "https://");
-    for base_url in [
-        format!("http://{free}"),
-        "http://nowhere.invalid".to_owned(),
-        not_tls,
-    ] {
+    for base_url in [format!("http://{free}"), "http://nowhere.invalid".to_owned(), not_tls] {
         let error = client(&base_url).send(id(), &notification()).await.unwrap_err();
         assert_eq!(
             (error.class, error.http_status),
@@ -300,9 +244,7 @@ async fn what_fails_before_the_request_is_not_accepted() {
 async fn a_connection_that_does_not_come_in_time_is_not_accepted() {
     // A full accept queue lets further connections hang.
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    listener
-        .bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into())
-        .unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
     let _waiting: Vec<_> = (0..8)
@@ -346,51 +288,22 @@ async fn an_endless_error_page_is_read_only_so_far() {
     let server = Server::answering(502, "", &page).await;
     let error = server.send().await.unwrap_err();
     assert_eq!(error.class, SendErrorClass::Unknown);
-    assert!(
-        error.message.chars().count() <= 500 && !error.message.contains('@'),
-        "{}",
-        error.message
-    );
+    assert!(error.message.chars().count() <= 500 && !error.message.contains('@'), "{}", error.message);
 }
 
 #[test]
 fn an_account_that_cannot_work_is_refused_without_repeating_its_secrets() {
     let of = |base_url: &str, key: &str| {
-        let config = Config {
-            base_url: base_url.into(),
-            api_key: Secret::new(key),
-            ..Config::default()
-        };
+        let config = Config { base_url: base_url.into(), api_key: Secret::new(key), ..Config::default() };
         SendGrid::new("sendgrid", config).err()
     };
-    assert!(matches!(
-        of("api.sendgrid.com", KEY),
-        Some(ConfigError::BaseUrl(_))
-    ));
-    assert!(matches!(
-        of("ftp://example.com", KEY),
-        Some(ConfigError::BaseUrl(_))
-    ));
-    assert!(matches!(
-        of("http://user:pass@example.com", KEY),
-        Some(ConfigError::BaseUrl(_))
-    ));
-    assert!(matches!(
-        of("http://example.com/?a=b", KEY),
-        Some(ConfigError::BaseUrl(_))
-    ));
-    assert!(matches!(
-        of("http://example.com", " "),
-        Some(ConfigError::ApiKey(_))
-    ));
-    assert!(matches!(
-        of("http://example.com", "a\nb"),
-        Some(ConfigError::ApiKey(_))
-    ));
+    assert!(matches!(of("api.sendgrid.com", KEY), Some(ConfigError::BaseUrl(_))));
+    assert!(matches!(of("ftp://example.com", KEY), Some(ConfigError::BaseUrl(_))));
+    assert!(matches!(of("http://user:pass@example.com", KEY), Some(ConfigError::BaseUrl(_))));
+    assert!(matches!(of("http://example.com/?a=b", KEY), Some(ConfigError::BaseUrl(_))));
+    assert!(matches!(of("http://example.com", " "), Some(ConfigError::ApiKey(_))));
+    assert!(matches!(of("http://example.com", "a\nb"), Some(ConfigError::ApiKey(_))));
     assert_eq!(of("http://example.com", "SG.key\n"), None);
-    let config = Config {
-        api_key: Secret::new(KEY),
-        ..Config::default()
-    };
+    let config = Config { api_key: Secret::new(KEY), ..Config::default() };
     assert!(!format!("{config:?} {}", config.api_key).contains(KEY));
 }

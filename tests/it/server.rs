@@ -62,20 +62,11 @@ fn start(config: Config) -> Running {
         .route("/wait", get(wait))
         .route("/reset", get(reset));
     let task = tokio::spawn(server::serve(listener, router, config, shutdown));
-    Running {
-        address,
-        trigger,
-        task,
-        gate,
-        waiting,
-    }
+    Running { address, trigger, task, gate, waiting }
 }
 
 fn quick() -> Config {
-    Config {
-        header_timeout: Duration::from_millis(300),
-        ..Config::default()
-    }
+    Config { header_timeout: Duration::from_millis(300), ..Config::default() }
 }
 
 async fn connect(running: &Running) -> TcpStream {
@@ -85,10 +76,7 @@ async fn connect(running: &Running) -> TcpStream {
 /// Everything until the server closes; fails if it does not.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut answer))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
     String::from_utf8(answer).unwrap()
 }
 
@@ -96,10 +84,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 async fn answer(stream: &mut TcpStream, end: &str) -> String {
     let mut answer = Vec::new();
     while !answer.ends_with(end.as_bytes()) {
-        let read = timeout(PATIENCE, stream.read_buf(&mut answer))
-            .await
-            .unwrap()
-            .unwrap();
+        let read = timeout(PATIENCE, stream.read_buf(&mut answer)).await.unwrap().unwrap();
         assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
     }
     String::from_utf8(answer).unwrap()
@@ -140,10 +125,7 @@ async fn a_kept_connection_may_rest_longer_than_a_head_may_take() {
     let running = start(quick());
     let mut stream = connect(&running).await;
     for _ in 0..2 {
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         answer(&mut stream, "hello").await;
         // The time itself is what is tested here: three header time-outs of rest.
         tokio::time::sleep(Duration::from_millis(900)).await;
@@ -156,10 +138,7 @@ async fn a_kept_connection_may_rest_longer_than_a_head_may_take() {
 async fn half_a_body_and_then_silence_is_answered_408() {
     let running = start(Config::default());
     let mut stream = connect(&running).await;
-    stream
-        .write_all(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
-        .await
-        .unwrap();
+    stream.write_all(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
     assert!(rest(&mut stream).await.starts_with("HTTP/1.1 408"));
 }
 
@@ -167,20 +146,14 @@ async fn half_a_body_and_then_silence_is_answered_408() {
 async fn a_body_that_drips_is_answered_408() {
     let running = start(Config::default());
     let (mut reading, mut writing) = connect(&running).await.into_split();
-    writing
-        .write_all(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-        .await
-        .unwrap();
+    writing.write_all(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n").await.unwrap();
     let drip = tokio::spawn(async move {
         while writing.write_all(b"1").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
     let mut answer = vec![0; 12];
-    timeout(PATIENCE, reading.read_exact(&mut answer))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(PATIENCE, reading.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(String::from_utf8(answer).unwrap(), "HTTP/1.1 408");
     drip.abort();
 }
@@ -200,10 +173,7 @@ async fn a_body_declared_too_large_is_answered_413_without_being_read() {
 async fn a_client_busy_writing_too_large_a_body_still_gets_its_413() {
     let running = start(Config::default());
     let mut stream = connect(&running).await;
-    stream
-        .write_all(b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
     let piece = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
     for _ in 0..100 {
         stream.write_all(piece.as_bytes()).await.unwrap();
@@ -215,10 +185,7 @@ async fn a_client_busy_writing_too_large_a_body_still_gets_its_413() {
 async fn a_body_in_pieces_is_read_whole() {
     let running = start(Config::default());
     let mut stream = connect(&running).await;
-    stream
-        .write_all(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n").await.unwrap();
     for _ in 0..3 {
         stream.write_all(&[b'x'; 300]).await.unwrap();
         stream.flush().await.unwrap();
@@ -235,34 +202,20 @@ async fn idle_connections_under_the_cap_do_not_stop_others() {
         idle.push(connect(&running).await);
     }
     let mut stream = connect(&running).await;
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     answer(&mut stream, "hello").await;
 }
 
 #[tokio::test]
 async fn a_connection_over_the_cap_waits_for_a_place() {
-    let running = start(Config {
-        max_connections: 1,
-        ..Config::default()
-    });
+    let running = start(Config { max_connections: 1, ..Config::default() });
     let mut first = connect(&running).await;
-    first
-        .write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .await
-        .unwrap();
+    first.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     running.waiting.acquire().await.unwrap().forget();
     let mut second = connect(&running).await;
-    second
-        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .await
-        .unwrap();
+    second.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     assert!(
-        timeout(Duration::from_millis(200), second.readable())
-            .await
-            .is_err(),
+        timeout(Duration::from_millis(200), second.readable()).await.is_err(),
         "it was served over the cap"
     );
     running.gate.add_permits(1);
@@ -275,10 +228,7 @@ async fn a_connection_over_the_cap_waits_for_a_place() {
 async fn a_graceful_end_lets_an_open_request_finish() {
     let running = start(Config::default());
     let mut stream = connect(&running).await;
-    stream
-        .write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     running.waiting.acquire().await.unwrap().forget();
     running.trigger.pull();
     running.gate.add_permits(1);
@@ -289,15 +239,9 @@ async fn a_graceful_end_lets_an_open_request_finish() {
 
 #[tokio::test]
 async fn a_request_that_does_not_end_is_cut_after_the_drain_and_counted() {
-    let running = start(Config {
-        drain_timeout: Duration::from_millis(100),
-        ..Config::default()
-    });
+    let running = start(Config { drain_timeout: Duration::from_millis(100), ..Config::default() });
     let mut stream = connect(&running).await;
-    stream
-        .write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     running.waiting.acquire().await.unwrap().forget();
     running.trigger.pull();
     assert_eq!(timeout(PATIENCE, running.task).await.unwrap().unwrap(), 1);
@@ -307,10 +251,7 @@ async fn a_request_that_does_not_end_is_cut_after_the_drain_and_counted() {
 async fn a_handler_can_reset_its_connection() {
     let running = start(Config::default());
     let mut stream = connect(&running).await;
-    stream
-        .write_all(b"GET /reset HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /reset HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let error = timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }

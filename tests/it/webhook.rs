@@ -65,10 +65,7 @@ impl EventLog {
         if event.id.is_none() {
             return Ok(Recorded::Unmatched);
         }
-        Ok(Recorded::Folded {
-            settled: first.then_some(Status::Unknown),
-            accepted_at: now,
-        })
+        Ok(Recorded::Folded { settled: first.then_some(Status::Unknown), accepted_at: now })
     }
 
     fn seen(&self) -> usize {
@@ -168,12 +165,7 @@ async fn ask(door: &Router, request: Request<Body>) -> Answer {
     let (parts, body) = door.clone().oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let status = parts.status;
-    let header = |name: &str| {
-        parts
-            .headers
-            .get(name)
-            .map(|value| value.to_str().unwrap().to_owned())
-    };
+    let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let (retry_after, content_type) = (header("retry-after"), header("content-type"));
     let problem = if status.is_success() {
         Value::Null
@@ -181,11 +173,7 @@ async fn ask(door: &Router, request: Request<Body>) -> Answer {
         assert_eq!(content_type.as_deref(), Some("application/problem+json"));
         serde_json::from_slice(&body).unwrap()
     };
-    Answer {
-        status,
-        retry_after,
-        problem,
-    }
+    Answer { status, retry_after, problem }
 }
 
 #[tokio::test]
@@ -216,15 +204,8 @@ async fn one_event_that_is_not_durable_makes_the_provider_post_all_again() {
 
 #[tokio::test]
 async fn an_event_without_a_result_counts_as_not_durable() {
-    let log = Arc::new(EventLog {
-        swallows_results: true,
-        ..EventLog::default()
-    });
-    let answer = ask(
-        &open_door(&log),
-        signed(json!([event("e-1"), event("e-2")]).to_string()),
-    )
-    .await;
+    let log = Arc::new(EventLog { swallows_results: true, ..EventLog::default() });
+    let answer = ask(&open_door(&log), signed(json!([event("e-1"), event("e-2")]).to_string())).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
@@ -232,12 +213,7 @@ async fn an_event_without_a_result_counts_as_not_durable() {
 async fn a_large_post_is_recorded_in_bounded_calls() {
     let log = Arc::new(EventLog::default());
     let post: Vec<Value> = (0..1_201).map(|n| event(&format!("e-{n}"))).collect();
-    assert_eq!(
-        ask(&open_door(&log), signed(json!(post).to_string()))
-            .await
-            .status,
-        StatusCode::NO_CONTENT
-    );
+    assert_eq!(ask(&open_door(&log), signed(json!(post).to_string())).await.status, StatusCode::NO_CONTENT);
     assert_eq!(*log.calls.lock().unwrap(), vec![500, 500, 201]);
 }
 
@@ -250,10 +226,7 @@ async fn a_post_that_is_not_signed_by_the_provider_is_refused_before_anything_is
     *changed.body_mut() = Body::from(json!([event("e-2")]).to_string());
     for request in [unsigned, changed] {
         let answer = ask(&door, request).await;
-        assert_eq!(
-            (answer.status, &answer.problem["status"]),
-            (StatusCode::FORBIDDEN, &json!(403))
-        );
+        assert_eq!((answer.status, &answer.problem["status"]), (StatusCode::FORBIDDEN, &json!(403)));
     }
     assert_eq!(log.seen(), 0);
 }
@@ -269,16 +242,9 @@ async fn what_is_signed_but_not_json_is_refused_without_being_repeated() {
 #[tokio::test]
 async fn a_post_over_the_limit_is_too_large_declared_or_not() {
     let log = Arc::new(EventLog::default());
-    let door = door(
-        &log,
-        Config {
-            body_limit_bytes: 1_000,
-            ..Config::default()
-        },
-    );
-    let streamed = Body::from_stream(futures::stream::repeat_with(|| {
-        Ok::<_, std::io::Error>(vec![b' '; 100])
-    }));
+    let door = door(&log, Config { body_limit_bytes: 1_000, ..Config::default() });
+    let streamed =
+        Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 100])));
     let undeclared = Request::post(PATH).body(streamed).unwrap();
     for request in [signed(vec![b' '; 1_001]), undeclared] {
         assert_eq!(ask(&door, request).await.status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -288,13 +254,7 @@ async fn a_post_over_the_limit_is_too_large_declared_or_not() {
 #[tokio::test]
 async fn a_post_that_does_not_come_in_time_is_given_up() {
     let log = Arc::new(EventLog::default());
-    let door = door(
-        &log,
-        Config {
-            body_idle_timeout: Duration::from_millis(20),
-            ..Config::default()
-        },
-    );
+    let door = door(&log, Config { body_idle_timeout: Duration::from_millis(20), ..Config::default() });
     let silent = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"["))])
         .chain(futures::stream::pending());
     let request = Request::post(PATH).body(Body::from_stream(silent)).unwrap();
@@ -303,27 +263,15 @@ async fn a_post_that_does_not_come_in_time_is_given_up() {
 
 #[tokio::test]
 async fn posts_above_the_bound_are_asked_to_come_back() {
-    let log = Arc::new(EventLog {
-        gate: Some(tokio::sync::Semaphore::new(0)),
-        ..EventLog::default()
-    });
-    let door = door(
-        &log,
-        Config {
-            max_concurrent: 1,
-            ..Config::default()
-        },
-    );
+    let log = Arc::new(EventLog { gate: Some(tokio::sync::Semaphore::new(0)), ..EventLog::default() });
+    let door = door(&log, Config { max_concurrent: 1, ..Config::default() });
     let first = tokio::spawn({
         let door = door.clone();
         async move { ask(&door, signed(json!([event("e-1")]).to_string())).await.status }
     });
     log.reached.notified().await;
     let refused = ask(&door, signed("[]")).await;
-    assert_eq!(
-        (refused.status, refused.retry_after.is_some()),
-        (StatusCode::SERVICE_UNAVAILABLE, true)
-    );
+    assert_eq!((refused.status, refused.retry_after.is_some()), (StatusCode::SERVICE_UNAVAILABLE, true));
     log.gate.as_ref().unwrap().add_permits(1);
     assert_eq!(first.await.unwrap(), StatusCode::NO_CONTENT);
 }

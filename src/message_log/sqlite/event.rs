@@ -48,11 +48,7 @@ impl Heard {
         event.provider_message_id = event.provider_message_id.filter(|id| !id.is_empty());
         event.event_id = event.event_id.filter(|id| !id.is_empty());
         Self {
-            canonical: event
-                .recipient
-                .as_ref()
-                .map(|address| address.canonical())
-                .unwrap_or_default(),
+            canonical: event.recipient.as_ref().map(|address| address.canonical()).unwrap_or_default(),
             detail: serde_json::Value::Object(std::mem::take(&mut event.detail)).to_string(),
             event,
         }
@@ -92,10 +88,7 @@ fn find(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
     if let Some(message_id) = &event.provider_message_id {
         return find_by_message_id(tx, message_id, &event.provider);
     }
-    let gives_up = event
-        .kind
-        .recipient_status()
-        .is_some_and(|status| status >= RecipientStatus::Blocked);
+    let gives_up = event.kind.recipient_status().is_some_and(|status| status >= RecipientStatus::Blocked);
     if event.id.is_none() && gives_up && !heard.canonical.is_empty() {
         return find_by_address(tx, heard);
     }
@@ -162,10 +155,7 @@ fn fold(
         let before = apply_to(tx, n, life, &fact, now, tally)?;
         settled = before.filter(|_| life.state != State::Sent);
     }
-    Ok(Recorded::Folded {
-        settled,
-        accepted_at: life.accepted_at,
-    })
+    Ok(Recorded::Folded { settled, accepted_at: life.accepted_at })
 }
 
 /// Read before write: a repeat costs no commit.
@@ -212,13 +202,7 @@ fn fold_recipient(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<()
         .prepare_cached("SELECT ix, status, since FROM recipient WHERE n = ?1 AND canonical = ?2")?
         .query_map(params![n, heard.canonical], |row| {
             let status = recipient_status(row.get(1)?);
-            Ok((
-                row.get(0)?,
-                RecipientState {
-                    status,
-                    since: row::time(row, 2)?,
-                },
-            ))
+            Ok((row.get(0)?, RecipientState { status, since: row::time(row, 2)? }))
         })?
         .collect::<Result<_, _>>()?;
     for (ix, before) in known {
@@ -233,11 +217,7 @@ fn fold_recipient(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<()
 
 /// A recipient's status by its code: its rank.
 pub(super) fn recipient_status(code: i64) -> RecipientStatus {
-    usize::try_from(code)
-        .ok()
-        .and_then(|code| RecipientStatus::ALL.get(code))
-        .copied()
-        .unwrap_or_default()
+    usize::try_from(code).ok().and_then(|code| RecipientStatus::ALL.get(code)).copied().unwrap_or_default()
 }
 
 fn recipient_code(status: RecipientStatus) -> i64 {
@@ -247,10 +227,7 @@ fn recipient_code(status: RecipientStatus) -> i64 {
 
 fn keep_unmatched(tx: &Connection, heard: &Heard, now: Timestamp) -> rusqlite::Result<Recorded> {
     let digest = digest(heard);
-    if tx
-        .prepare_cached("SELECT 1 FROM unmatched_event WHERE digest = ?1")?
-        .exists([digest])?
-    {
+    if tx.prepare_cached("SELECT 1 FROM unmatched_event WHERE digest = ?1")?.exists([digest])? {
         return Ok(Recorded::Repeat);
     }
     let event = &heard.event;
@@ -295,11 +272,7 @@ fn digest(heard: &Heard) -> [u8; 32] {
 
 fn move_witnesses(tx: &Connection, heard: &[Heard], now: Timestamp) -> rusqlite::Result<()> {
     let mut newest: BTreeMap<&str, Timestamp> = BTreeMap::new();
-    for event in heard
-        .iter()
-        .map(|heard| &heard.event)
-        .filter(|event| event.at <= now.plus(FUTURE_ALLOWED))
-    {
+    for event in heard.iter().map(|heard| &heard.event).filter(|event| event.at <= now.plus(FUTURE_ALLOWED)) {
         let at = newest.entry(&event.provider).or_default();
         *at = event.at.max(*at);
     }

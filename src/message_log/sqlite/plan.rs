@@ -69,11 +69,7 @@ pub(super) fn sources(tx: &Connection, filter: &Filter, now: Timestamp) -> rusql
                     ("notification INDEXED BY notification_stopped", "state IN (8, 9)")
                 };
                 let condition = format!("{stated} AND {condition}{common}");
-                Source {
-                    from,
-                    condition,
-                    texts: texts.clone(),
-                }
+                Source { from, condition, texts: texts.clone() }
             };
             return Ok(states.iter().map(of_state).collect());
         }
@@ -84,20 +80,9 @@ pub(super) fn sources(tx: &Connection, filter: &Filter, now: Timestamp) -> rusql
         Walk::Tenant => "notification INDEXED BY notification_tenant",
         Walk::Time => "notification INDEXED BY notification_accepted",
     };
-    let any: Vec<String> = states
-        .iter()
-        .map(|(_, condition)| format!("({condition})"))
-        .collect();
-    let stated = if filter.statuses.is_empty() {
-        "1".into()
-    } else {
-        format!("({})", any.join(" OR "))
-    };
-    Ok(vec![Source {
-        from,
-        condition: format!("{stated}{common}"),
-        texts,
-    }])
+    let any: Vec<String> = states.iter().map(|(_, condition)| format!("({condition})")).collect();
+    let stated = if filter.statuses.is_empty() { "1".into() } else { format!("({})", any.join(" OR ")) };
+    Ok(vec![Source { from, condition: format!("{stated}{common}"), texts }])
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,19 +122,14 @@ fn walk(tx: &Connection, filter: &Filter, states: &[(State, String)]) -> rusqlit
             );
             consider(
                 *walk,
-                tx.prepare_cached(&sql)?
-                    .query_row([value], |row| row.get::<_, i64>(0))?
-                    .unsigned_abs(),
+                tx.prepare_cached(&sql)?.query_row([value], |row| row.get::<_, i64>(0))?.unsigned_abs(),
             );
         }
     }
     if let Some(walk) = best.1 {
         return Ok(walk);
     }
-    let given = narrow
-        .iter()
-        .find(|(.., value)| value.is_some())
-        .map(|(walk, ..)| *walk);
+    let given = narrow.iter().find(|(.., value)| value.is_some()).map(|(walk, ..)| *walk);
     Ok(match given {
         Some(walk) if !(by_state && Key::of(filter) == Key::LongestWaiting) => walk,
         _ if by_state => Walk::States,
@@ -164,10 +144,7 @@ fn tallied(tx: &Connection, states: &[(State, String)]) -> rusqlite::Result<u64>
     let mut sum = 0;
     while let Some(row) = rows.next()? {
         let (code, count): (i64, i64) = (row.get(0)?, row.get(1)?);
-        if states
-            .iter()
-            .any(|(state, _)| i64::try_from(state_code(*state)) == Ok(code))
-        {
+        if states.iter().any(|(state, _)| i64::try_from(state_code(*state)) == Ok(code)) {
             sum += count.unsigned_abs();
         }
     }
@@ -196,10 +173,7 @@ fn states(statuses: &[Status], now: Timestamp) -> Vec<(State, String)> {
         State::Cancelled => wanted(Status::Cancelled).then(|| is(state)),
         State::Suppressed => wanted(Status::Suppressed).then(|| is(state)),
     };
-    STATES
-        .into_iter()
-        .filter_map(|state| condition(state).map(|condition| (state, condition)))
-        .collect()
+    STATES.into_iter().filter_map(|state| condition(state).map(|condition| (state, condition))).collect()
 }
 
 fn is(state: State) -> String {
@@ -210,11 +184,7 @@ fn is(state: State) -> String {
 fn common(filter: &Filter) -> (String, Vec<Value>) {
     let mut condition = String::new();
     let mut texts = Vec::new();
-    let columns = [
-        ("tenant", &filter.tenant),
-        ("batch", &filter.batch),
-        ("reason", &filter.reason),
-    ];
+    let columns = [("tenant", &filter.tenant), ("batch", &filter.batch), ("reason", &filter.reason)];
     for (column, value) in columns {
         if let Some(value) = value {
             condition.push_str(&format!(" AND {column} = ?"));
@@ -243,10 +213,7 @@ impl Source {
         rest: &str,
         mut each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let sql = format!(
-            "SELECT {columns} FROM {} WHERE {} {rest}",
-            self.from, self.condition
-        );
+        let sql = format!("SELECT {columns} FROM {} WHERE {} {rest}", self.from, self.condition);
         let mut select = tx.prepare(&sql)?;
         let mut rows = select.query(params_from_iter(&self.texts))?;
         while let Some(row) = rows.next()? {

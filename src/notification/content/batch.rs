@@ -54,10 +54,8 @@ pub fn split(body: &[u8], form: Form, most: usize) -> Result<Vec<Entry<'_>>, Bat
 }
 
 fn split_lines(body: &[u8], most: usize) -> Result<Vec<Entry<'_>>, BatchFault> {
-    let lines = body.split(|b| *b == b'\n').zip(1..).map(|(line, number)| Entry {
-        number,
-        body: line.trim_ascii(),
-    });
+    let lines =
+        body.split(|b| *b == b'\n').zip(1..).map(|(line, number)| Entry { number, body: line.trim_ascii() });
     let mut entries = Vec::new();
     for entry in lines.filter(|entry| !entry.body.is_empty()) {
         if entries.len() == most {
@@ -69,10 +67,7 @@ fn split_lines(body: &[u8], most: usize) -> Result<Vec<Entry<'_>>, BatchFault> {
 }
 
 fn split_list(body: &[u8], most: usize) -> Result<Vec<Entry<'_>>, BatchFault> {
-    let rest = body
-        .trim_ascii()
-        .strip_prefix(b"[")
-        .ok_or(BatchFault::NotOneList)?;
+    let rest = body.trim_ascii().strip_prefix(b"[").ok_or(BatchFault::NotOneList)?;
     let mut entries: Vec<Entry<'_>> = Vec::new();
     let (mut start, mut depth, mut in_text, mut escaped) = (0, 0_usize, false, false);
     for (i, byte) in rest.iter().enumerate() {
@@ -92,11 +87,7 @@ fn split_list(body: &[u8], most: usize) -> Result<Vec<Entry<'_>>, BatchFault> {
                     (true, false) => return Err(BatchFault::NotOneList),
                     (false, _) => push(&mut entries, last, most)?,
                 }
-                return if i + 1 == rest.len() {
-                    Ok(entries)
-                } else {
-                    Err(BatchFault::NotOneList)
-                };
+                return if i + 1 == rest.len() { Ok(entries) } else { Err(BatchFault::NotOneList) };
             }
             b',' if depth == 0 => {
                 push(&mut entries, rest[start..i].trim_ascii(), most)?;
@@ -114,10 +105,7 @@ fn push<'a>(entries: &mut Vec<Entry<'a>>, body: &'a [u8], most: usize) -> Result
     if entries.len() == most {
         return Err(BatchFault::TooMany(most));
     }
-    entries.push(Entry {
-        number: entries.len() + 1,
-        body,
-    });
+    entries.push(Entry { number: entries.len() + 1, body });
     Ok(())
 }
 
@@ -127,10 +115,7 @@ mod tests {
 
     fn bodies(body: &str) -> Result<Vec<(usize, &str)>, BatchFault> {
         let entries = split(body.as_bytes(), Form::of(body.as_bytes()), 3)?;
-        Ok(entries
-            .into_iter()
-            .map(|e| (e.number, std::str::from_utf8(e.body).unwrap_or_default()))
-            .collect())
+        Ok(entries.into_iter().map(|e| (e.number, std::str::from_utf8(e.body).unwrap_or_default())).collect())
     }
 
     #[test]
@@ -152,9 +137,7 @@ mod tests {
 
     #[test]
     fn what_does_not_match_up_is_refused_as_a_whole() {
-        for body in [
-            "[", "[{}", "[{]", "[}]", "[\"]", "[{}]]", "[{}] {}", "[{}],", "[{},]",
-        ] {
+        for body in ["[", "[{}", "[{]", "[}]", "[\"]", "[{}]]", "[{}] {}", "[{}],", "[{},]"] {
             assert_eq!(bodies(body), Err(BatchFault::NotOneList), "{body}");
         }
     }

@@ -33,25 +33,16 @@ enum Step<'a> {
 
 impl At<'_> {
     /// The document itself.
-    pub(super) const ROOT: At<'static> = At {
-        parent: None,
-        step: Step::Root,
-    };
+    pub(super) const ROOT: At<'static> = At { parent: None, step: Step::Root };
 
     /// The field `name` of the object here.
     pub(super) fn field<'a>(&'a self, name: &'a str) -> At<'a> {
-        At {
-            parent: Some(self),
-            step: Step::Field(name),
-        }
+        At { parent: Some(self), step: Step::Field(name) }
     }
 
     /// The entry `index` of the list here.
     pub(super) fn index(&self, index: usize) -> At<'_> {
-        At {
-            parent: Some(self),
-            step: Step::Index(index),
-        }
+        At { parent: Some(self), step: Step::Index(index) }
     }
 
     fn pointer(&self) -> String {
@@ -91,17 +82,11 @@ impl Faults {
     pub(super) fn add(&mut self, at: &At<'_>, detail: impl Into<Cow<'static, str>>) {
         match self.list.len().cmp(&MOST_FAULTS) {
             std::cmp::Ordering::Less => {
-                self.list.push(Fault {
-                    pointer: at.pointer(),
-                    detail: detail.into().into_owned(),
-                });
+                self.list.push(Fault { pointer: at.pointer(), detail: detail.into().into_owned() });
             }
             std::cmp::Ordering::Equal => {
                 let detail = format!("has further faults; the first {MOST_FAULTS} are listed");
-                self.list.push(Fault {
-                    pointer: String::new(),
-                    detail,
-                });
+                self.list.push(Fault { pointer: String::new(), detail });
             }
             std::cmp::Ordering::Greater => {}
         }

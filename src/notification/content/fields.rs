@@ -42,10 +42,8 @@ const SUBJECT: Rule = Rule::new(Charset::Line, 998);
 const BODY: Rule = Rule::new(Charset::Prose, usize::MAX);
 const TEMPLATE_ID: Rule = Rule::new(Charset::Visible, 100);
 
-const PRIORITIES: &[(&str, Priority)] = &[
-    ("transactional", Priority::Transactional),
-    ("bulk", Priority::Bulk),
-];
+const PRIORITIES: &[(&str, Priority)] =
+    &[("transactional", Priority::Transactional), ("bulk", Priority::Bulk)];
 const POLICIES: &[(&str, OnUnknown)] = &[("resend", OnUnknown::Resend), ("hold", OnUnknown::Hold)];
 
 /// Walks the whole document. `None` only if there is a fault.
@@ -70,13 +68,9 @@ pub(super) fn notification(
         text: fields.text("text", BODY),
         html: fields.text("html", BODY),
         template: fields.optional("template", template),
-        attachments: fields
-            .optional("attachments", parts::attachments)
-            .unwrap_or_default(),
+        attachments: fields.optional("attachments", parts::attachments).unwrap_or_default(),
         headers: fields.optional("headers", parts::headers).unwrap_or_default(),
-        categories: fields
-            .optional("categories", parts::categories)
-            .unwrap_or_default(),
+        categories: fields.optional("categories", parts::categories).unwrap_or_default(),
         metadata: fields.optional("metadata", parts::metadata).unwrap_or_default(),
         priority: fields
             .optional("priority", |v, at, faults| choice(v, PRIORITIES, at, faults))
@@ -116,20 +110,13 @@ fn recipients(fields: &mut Object<'_, '_>) -> (Option<Vec<Mailbox>>, Vec<Mailbox
     }
     let mut copies =
         |name| fields.optional(name, |v, at, faults| people::mailboxes(v, &mut seen, at, faults));
-    (
-        to,
-        copies("cc").unwrap_or_default(),
-        copies("bcc").unwrap_or_default(),
-    )
+    (to, copies("cc").unwrap_or_default(), copies("bcc").unwrap_or_default())
 }
 
 fn times(fields: &mut Object<'_, '_>) -> (Option<Timestamp>, Option<Timestamp>) {
     let deliver_at = fields.optional("deliver_at", moment);
     let useful_until = fields.optional("useful_until", moment);
-    if deliver_at
-        .zip(useful_until)
-        .is_some_and(|(from, until)| until <= from)
-    {
+    if deliver_at.zip(useful_until).is_some_and(|(from, until)| until <= from) {
         fields.fault("useful_until", "must be after deliver_at");
     }
     (deliver_at, useful_until)
@@ -138,10 +125,7 @@ fn times(fields: &mut Object<'_, '_>) -> (Option<Timestamp>, Option<Timestamp>) 
 fn moment(value: Json<'_>, at: &At<'_>, faults: &mut Faults) -> Option<Timestamp> {
     let moment = Timestamp::parse(&string(value, at, faults)?);
     if moment.is_none() {
-        faults.add(
-            at,
-            "must be an RFC 3339 time with an offset, such as 2026-11-22T00:00:00Z",
-        );
+        faults.add(at, "must be an RFC 3339 time with an offset, such as 2026-11-22T00:00:00Z");
     }
     moment
 }
@@ -153,10 +137,7 @@ fn template(value: Json<'_>, at: &At<'_>, faults: &mut Faults) -> Option<Templat
         let entries = pairs(value, usize::MAX, at, faults)?;
         Some(into_map(entries, at, faults))
     });
-    Some(Template {
-        id: id?,
-        data: data.unwrap_or_default(),
-    })
+    Some(Template { id: id?, data: data.unwrap_or_default() })
 }
 
 fn choice<T: Copy>(value: Json<'_>, all: &[(&str, T)], at: &At<'_>, faults: &mut Faults) -> Option<T> {

@@ -38,11 +38,8 @@ impl<'a> Json<'a> {
             .map_err(|error| format!("is not UTF-8 from byte {} on", error.valid_up_to()))?;
         let values_left = Cell::new(MOST_VALUES);
         let mut source = serde_json::Deserializer::from_str(text);
-        let document = Reader {
-            levels_left: MOST_LEVELS,
-            values_left: &values_left,
-        }
-        .deserialize(&mut source);
+        let document =
+            Reader { levels_left: MOST_LEVELS, values_left: &values_left }.deserialize(&mut source);
         match document.and_then(|document| source.end().map(|()| document)) {
             Ok(document) => Ok(document),
             Err(error) if error.is_data() => Err(error.to_string()),
@@ -77,11 +74,7 @@ impl<'a> Json<'a> {
             }
             Json::List(list) => {
                 let entries = list.into_iter().enumerate();
-                Value::Array(
-                    entries
-                        .map(|(i, entry)| entry.into_value(&at.index(i), faults))
-                        .collect(),
-                )
+                Value::Array(entries.map(|(i, entry)| entry.into_value(&at.index(i), faults)).collect())
             }
             Json::Object(fields) => Value::Object(into_map(fields, at, faults)),
         }
@@ -137,8 +130,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
         let too_many = || D::Error::custom(format_args!("holds more than {MOST_VALUES} values"));
-        self.values_left
-            .set(self.values_left.get().checked_sub(1).ok_or_else(too_many)?);
+        self.values_left.set(self.values_left.get().checked_sub(1).ok_or_else(too_many)?);
         deserializer.deserialize_any(self)
     }
 }

@@ -27,30 +27,19 @@ impl<'j, 'w> Object<'j, 'w> {
         let mut values: Vec<_> = names.iter().map(|_| None).collect();
         for (name, value) in fields {
             match names.iter().position(|known| *known == name) {
-                None => faults.add(
-                    &at.field(&name),
-                    format!("is not a field here; there are {}", names.join(", ")),
-                ),
+                None => faults
+                    .add(&at.field(&name), format!("is not a field here; there are {}", names.join(", "))),
                 Some(index) if values[index].is_some() => faults.add(&at.field(&name), REPEATED),
                 Some(index) => values[index] = Some(value),
             }
         }
-        let values = values
-            .into_iter()
-            .map(|value| value.filter(|v| !matches!(v, Json::Null)))
-            .collect();
-        Some(Self {
-            names,
-            values,
-            at,
-            faults,
-        })
+        let values = values.into_iter().map(|value| value.filter(|v| !matches!(v, Json::Null))).collect();
+        Some(Self { names, values, at, faults })
     }
 
     /// Whether the field is there and not read yet.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.position(name)
-            .is_some_and(|index| self.values[index].is_some())
+        self.position(name).is_some_and(|index| self.values[index].is_some())
     }
 
     /// Reads a field that may be absent.

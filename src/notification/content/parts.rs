@@ -73,33 +73,22 @@ fn attachment(value: Json<'_>, at: &At<'_>, faults: &mut Faults) -> Option<Attac
     }
     let content_type = fields.required_text("content_type", CONTENT_TYPE);
     if content_type.as_ref().is_some_and(|text| !is_media_type(text)) {
-        fields.fault(
-            "content_type",
-            "must be a media type such as application/pdf, without parameters",
-        );
+        fields.fault("content_type", "must be a media type such as application/pdf, without parameters");
     }
     let content = fields.required("content", string);
     match content.as_deref() {
         Some("") => fields.fault("content", "must not be empty"),
         Some(text) if STANDARD.decode(text).is_err() => {
-            fields.fault(
-                "content",
-                "must be base64 of the standard alphabet, padded, without line breaks",
-            );
+            fields.fault("content", "must be base64 of the standard alphabet, padded, without line breaks");
         }
         _ => {}
     }
-    Some(Attachment {
-        filename: filename?,
-        content_type: content_type?,
-        content: content?.into_owned(),
-    })
+    Some(Attachment { filename: filename?, content_type: content_type?, content: content?.into_owned() })
 }
 
 fn is_media_type(text: &str) -> bool {
     let half = |part: &str| is_token(part) && part.len() <= 127;
-    text.split_once('/')
-        .is_some_and(|(kind, subtype)| half(kind) && half(subtype))
+    text.split_once('/').is_some_and(|(kind, subtype)| half(kind) && half(subtype))
 }
 
 /// RFC 9110 `token`, which suits names of mail headers (RFC 5322 allows more, providers do not) and media types.
@@ -130,10 +119,8 @@ pub(super) fn headers(value: Json<'_>, at: &At<'_>, faults: &mut Faults) -> Opti
         if let Some(text) = string(value, &here, faults) {
             match Rule::new(Charset::AsciiLine, most).broken_by(&text) {
                 Some(detail) if text.is_ascii() => faults.add(&here, detail),
-                Some(_) => faults.add(
-                    &here,
-                    "must be ASCII; encode other characters as RFC 2047 says (=?UTF-8?B?…?=)",
-                ),
+                Some(_) => faults
+                    .add(&here, "must be ASCII; encode other characters as RFC 2047 says (=?UTF-8?B?…?=)"),
                 None => {
                     headers.insert(name.into_owned(), text.into_owned());
                 }
@@ -178,10 +165,8 @@ pub(super) fn metadata(
         }
         // An empty value is a value here.
         let text = string(value, &here, faults);
-        if let Some(detail) = text
-            .as_ref()
-            .filter(|t| !t.is_empty())
-            .and_then(|t| METADATA_VALUE.broken_by(t))
+        if let Some(detail) =
+            text.as_ref().filter(|t| !t.is_empty()).and_then(|t| METADATA_VALUE.broken_by(t))
         {
             faults.add(&here, detail);
         }

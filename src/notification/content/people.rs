@@ -32,10 +32,7 @@ pub(super) fn mailboxes(
     let entries = list(value, MOST_RECIPIENTS, at, faults)?;
     seen.count += entries.len();
     if seen.count > MOST_RECIPIENTS {
-        faults.add(
-            at,
-            format!("to, cc and bcc together must have at most {MOST_RECIPIENTS} recipients"),
-        );
+        faults.add(at, format!("to, cc and bcc together must have at most {MOST_RECIPIENTS} recipients"));
         return None;
     }
     let mut mailboxes = Vec::with_capacity(entries.len());
@@ -59,9 +56,7 @@ pub(super) fn mailbox(value: Json<'_>, at: &At<'_>, faults: &mut Faults) -> Opti
     let mut fields = Object::open(value, &["email", "name"], at, faults)?;
     let email = fields.required("email", |value, at, faults| {
         let text = string(value, at, faults)?;
-        Address::parse(&text)
-            .map_err(|fault| faults.add(at, fault.0))
-            .ok()
+        Address::parse(&text).map_err(|fault| faults.add(at, fault.0)).ok()
     });
     let name = fields.optional("name", |value, at, faults| {
         let text = string(value, at, faults).filter(|text| !text.is_empty())?;

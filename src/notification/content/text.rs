@@ -66,9 +66,7 @@ impl Charset {
                 (!fits).then_some("must be ASCII without spaces")
             }
             Charset::Label => {
-                let fits = bytes
-                    .iter()
-                    .all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(b));
+                let fits = bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(b));
                 (!fits).then_some("must be made of A-Z, a-z, 0-9 and . _ : -")
             }
         }
@@ -82,13 +80,11 @@ pub(super) const NOT_STORABLE: &str = "holds a character that cannot be stored: 
 pub(super) fn is_storable(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Two loops without a branch inside run over many bytes at a time.
-    let control = bytes.iter().fold(false, |found, &b| {
-        found | ((b < 0x20) & (b != 9) & (b != 10) & (b != 13))
-    });
+    let control =
+        bytes.iter().fold(false, |found, &b| found | ((b < 0x20) & (b != 9) & (b != 10) & (b != 13)));
     // U+FFFE and U+FFFF are EF BF BE and EF BF BF.
-    let end_of_plane = bytes.windows(3).fold(false, |found, w| {
-        found | ((w[0] == 0xEF) & (w[1] == 0xBF) & (w[2] >= 0xBE))
-    });
+    let end_of_plane =
+        bytes.windows(3).fold(false, |found, w| found | ((w[0] == 0xEF) & (w[1] == 0xBF) & (w[2] >= 0xBE)));
     !control && !end_of_plane
 }
 
@@ -124,14 +120,7 @@ mod tests {
         for text in ["a\0b", "\u{1}", "\u{b}", "\u{1f}", "x\u{fffe}", "\u{ffff}x"] {
             assert!(!is_storable(text), "{text:?}");
         }
-        for text in [
-            "",
-            "tab\tline\r\n",
-            "\u{7f}\u{85}",
-            "\u{fffd}\u{e000}",
-            "桜 🌸",
-            "\u{ffbe}",
-        ] {
+        for text in ["", "tab\tline\r\n", "\u{7f}\u{85}", "\u{fffd}\u{e000}", "桜 🌸", "\u{ffbe}"] {
             assert!(is_storable(text), "{text:?}");
         }
     }
@@ -140,9 +129,6 @@ mod tests {
     fn lengths_count_characters_not_bytes() {
         let rule = Rule::new(Charset::Line, 3);
         assert_eq!(rule.broken_by("予約書"), None);
-        assert_eq!(
-            rule.broken_by("予約書留").as_deref(),
-            Some("must have at most 3 characters")
-        );
+        assert_eq!(rule.broken_by("予約書留").as_deref(), Some("must have at most 3 characters"));
     }
 }

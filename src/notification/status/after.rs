@@ -12,19 +12,10 @@ impl Life {
         let mut life = self.clone();
         match fact {
             Fact::Claimed { .. } => life.claim(fact, now)?,
-            Fact::Accepted {
-                provider,
-                message_id,
-                http_status,
-            } => {
+            Fact::Accepted { provider, message_id, http_status } => {
                 life.accept(provider, message_id.as_deref(), *http_status, now);
             }
-            Fact::NotAccepted {
-                token,
-                answer,
-                due_at,
-                counts,
-            } => {
+            Fact::NotAccepted { token, answer, due_at, counts } => {
                 life.fence(*token, now)?;
                 life.close_attempt(AttemptOutcome::NotAccepted, answer, now);
                 life.refund_unless(*counts);
@@ -32,21 +23,13 @@ impl Life {
                 life.due_at = *due_at;
                 life.enter(State::Retrying, None, now);
             }
-            Fact::Refused {
-                token,
-                answer,
-                reason,
-            } => {
+            Fact::Refused { token, answer, reason } => {
                 life.fence(*token, now)?;
                 life.close_attempt(AttemptOutcome::Refused, answer, now);
                 life.token = None;
                 life.enter(State::Failed, Some(reason.clone()), now);
             }
-            Fact::Unsettled {
-                token,
-                answer,
-                counts,
-            } => {
+            Fact::Unsettled { token, answer, counts } => {
                 life.fence(*token, now)?;
                 life.close_attempt(AttemptOutcome::Unknown, answer, now);
                 life.refund_unless(*counts);
@@ -75,15 +58,7 @@ impl Life {
     }
 
     fn claim(&mut self, fact: &Fact, now: Timestamp) -> Result<(), Refusal> {
-        let Fact::Claimed {
-            token,
-            provider,
-            lease_until,
-            hold_until,
-            resend_of,
-            limits,
-        } = fact
-        else {
+        let Fact::Claimed { token, provider, lease_until, hold_until, resend_of, limits } = fact else {
             return Err(Refusal::NotAllowed(self.status(now)));
         };
         match self.state {
@@ -102,9 +77,7 @@ impl Life {
             // The storage may apply a claim and lose its answer; the same claim again is the same claim.
             State::Attempting if self.token == Some(*token) && self.is_attempt_open() => return Ok(()),
             State::Attempting if self.hold_until > now => {
-                return Err(Refusal::Leased {
-                    until: self.hold_until,
-                });
+                return Err(Refusal::Leased { until: self.hold_until });
             }
             State::Attempting => {
                 if self.is_past_deadline(now) {
@@ -146,11 +119,7 @@ impl Life {
         Refusal::Unknown {
             seen: self.token.unwrap_or(Token([0; 16])),
             provider: self.provider.clone().unwrap_or_default(),
-            ended_at: self
-                .attempts
-                .last()
-                .and_then(|last| last.ended_at)
-                .unwrap_or(self.lease_until),
+            ended_at: self.attempts.last().and_then(|last| last.ended_at).unwrap_or(self.lease_until),
             exhausted,
         }
     }
@@ -186,11 +155,7 @@ impl Life {
         if self.provider_message_id.is_none() {
             self.provider_message_id = message_id.map(str::to_owned);
         }
-        let accepted = self
-            .attempts
-            .iter_mut()
-            .rev()
-            .find(|a| a.outcome == AttemptOutcome::Accepted);
+        let accepted = self.attempts.iter_mut().rev().find(|a| a.outcome == AttemptOutcome::Accepted);
         if let Some(attempt) = accepted {
             attempt.http_status = attempt.http_status.or(http_status);
         }
@@ -206,18 +171,12 @@ impl Life {
     }
 
     fn is_attempt_open(&self) -> bool {
-        self.attempts
-            .last()
-            .is_some_and(|a| a.outcome == AttemptOutcome::Pending)
+        self.attempts.last().is_some_and(|a| a.outcome == AttemptOutcome::Pending)
     }
 
     /// Writes the outcome into the latest attempt if it is still open.
     fn close_attempt(&mut self, outcome: AttemptOutcome, answer: &Answer, ended_at: Timestamp) {
-        let Some(attempt) = self
-            .attempts
-            .last_mut()
-            .filter(|a| a.outcome == AttemptOutcome::Pending)
-        else {
+        let Some(attempt) = self.attempts.last_mut().filter(|a| a.outcome == AttemptOutcome::Pending) else {
             return;
         };
         attempt.outcome = outcome;
@@ -254,11 +213,7 @@ impl Life {
         }
         self.token = None;
         self.due_at = due_at;
-        let state = if self.attempts.is_empty() {
-            State::Accepted
-        } else {
-            State::Retrying
-        };
+        let state = if self.attempts.is_empty() { State::Accepted } else { State::Retrying };
         self.enter(state, None, now);
     }
 
@@ -269,11 +224,7 @@ impl Life {
             State::Held => return Err(Refusal::Held),
             _ => return Err(Refusal::Ended(self.status(now))),
         }
-        self.enter(
-            if hold { State::Held } else { State::Failed },
-            Some(reason.to_owned()),
-            now,
-        );
+        self.enter(if hold { State::Held } else { State::Failed }, Some(reason.to_owned()), now);
         Ok(())
     }
 
@@ -301,9 +252,7 @@ impl Life {
     /// Leaves an attempt whose hold is over behind as unknown. The token goes: only evidence may speak for it now.
     fn settle_as_unknown(&mut self, now: Timestamp) -> Result<(), Refusal> {
         if self.hold_until > now {
-            return Err(Refusal::Leased {
-                until: self.hold_until,
-            });
+            return Err(Refusal::Leased { until: self.hold_until });
         }
         self.close_attempt(AttemptOutcome::Unknown, &Answer::default(), self.lease_until);
         self.token = None;
@@ -316,9 +265,7 @@ impl Life {
             // The token stays: released, it is the same unknown again.
             State::Attempting if self.lease_until <= now => {}
             State::Attempting => {
-                return Err(Refusal::Leased {
-                    until: self.lease_until,
-                });
+                return Err(Refusal::Leased { until: self.lease_until });
             }
             State::Held => return Ok(()),
             _ => return Err(Refusal::Ended(self.status(now))),
@@ -348,9 +295,7 @@ impl Life {
     fn cancel(&mut self, reason: &str, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
             State::Attempting if self.lease_until > now => {
-                return Err(Refusal::Leased {
-                    until: self.lease_until,
-                });
+                return Err(Refusal::Leased { until: self.lease_until });
             }
             State::Cancelled => return Ok(()),
             State::Sent | State::Suppressed => return Err(Refusal::Ended(self.status(now))),

@@ -8,10 +8,7 @@ use super::super::AttemptLimits;
 use super::*;
 use crate::notification::OnUnknown;
 
-const LIMITS: AttemptLimits = AttemptLimits {
-    attempts: 4,
-    unknown_resends: 2,
-};
+const LIMITS: AttemptLimits = AttemptLimits { attempts: 4, unknown_resends: 2 };
 const LEASE: Duration = Duration::from_secs(30);
 const HOLD: Duration = Duration::from_secs(600);
 
@@ -106,30 +103,13 @@ fn fact(act: &Act, step: u8, life: &Life, now: Timestamp) -> Fact {
             message_id: Some(format!("m{step}")),
             http_status: Some(202),
         },
-        Act::NotAccepted { by, wait_s, counts } => Fact::NotAccepted {
-            token: token(by),
-            answer,
-            due_at: later(wait_s),
-            counts,
-        },
-        Act::Refused { by } => Fact::Refused {
-            token: token(by),
-            answer,
-            reason: "refused_400".into(),
-        },
-        Act::Unsettled { by, counts } => Fact::Unsettled {
-            token: token(by),
-            answer,
-            counts,
-        },
-        Act::PutBack { by, wait_s } => Fact::PutBack {
-            token: token(by),
-            due_at: later(wait_s),
-        },
-        Act::Parked { hold } => Fact::Parked {
-            reason: "parked".into(),
-            hold,
-        },
+        Act::NotAccepted { by, wait_s, counts } => {
+            Fact::NotAccepted { token: token(by), answer, due_at: later(wait_s), counts }
+        }
+        Act::Refused { by } => Fact::Refused { token: token(by), answer, reason: "refused_400".into() },
+        Act::Unsettled { by, counts } => Fact::Unsettled { token: token(by), answer, counts },
+        Act::PutBack { by, wait_s } => Fact::PutBack { token: token(by), due_at: later(wait_s) },
+        Act::Parked { hold } => Fact::Parked { reason: "parked".into(), hold },
         Act::Expired => Fact::Expired,
         Act::Held => Fact::Held { reason: "why".into() },
         Act::Released => Fact::Released,
@@ -156,13 +136,7 @@ fn walk(start: &Life, acts: &[(u64, Act)], mut look: impl FnMut(&Happening)) -> 
         let fact = fact(act, u8::try_from(step).unwrap(), &life, now);
         let result = life.after(&fact, now);
         let after = result.clone().unwrap_or_else(|_| life.clone());
-        let happening = Happening {
-            before: life,
-            fact,
-            result,
-            after,
-            now,
-        };
+        let happening = Happening { before: life, fact, result, after, now };
         look(&happening);
         life = happening.after;
     }

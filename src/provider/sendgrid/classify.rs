@@ -19,9 +19,7 @@ pub fn answer(
     private: &[&str],
     now: Timestamp,
 ) -> SendError {
-    let errors = serde_json::from_slice::<ErrorBody>(body)
-        .map(|body| body.errors)
-        .unwrap_or_default();
+    let errors = serde_json::from_slice::<ErrorBody>(body).map(|body| body.errors).unwrap_or_default();
     let class = if status.is_client_error() && errors.iter().any(ErrorEntry::is_out_of_credits) {
         SendErrorClass::ProviderRefused
     } else {
@@ -30,11 +28,7 @@ pub fn answer(
     let words = if errors.is_empty() {
         String::from_utf8_lossy(body).into_owned()
     } else {
-        errors
-            .iter()
-            .map(ErrorEntry::words)
-            .collect::<Vec<_>>()
-            .join("; ")
+        errors.iter().map(ErrorEntry::words).collect::<Vec<_>>().join("; ")
     };
     let mut message = redact(&words, private);
     if message.is_empty() {
@@ -44,12 +38,7 @@ pub fn answer(
         let throttled = status == StatusCode::TOO_MANY_REQUESTS;
         throttled.then(|| rate_limit_reset(headers, now)).flatten()
     });
-    SendError {
-        class,
-        http_status: Some(status.as_u16()),
-        message,
-        retry_after,
-    }
+    SendError { class, http_status: Some(status.as_u16()), message, retry_after }
 }
 
 /// What a status code other than 2xx means.
@@ -74,26 +63,16 @@ fn class_of(status: StatusCode) -> SendErrorClass {
 
 /// What a request without an answer means.
 pub fn failure(error: &reqwest::Error) -> SendError {
-    let class = if proves_nothing_written(error) {
-        SendErrorClass::NotAccepted
-    } else {
-        SendErrorClass::Unknown
-    };
-    SendError {
-        class,
-        http_status: None,
-        message: describe(error),
-        retry_after: None,
-    }
+    let class =
+        if proves_nothing_written(error) { SendErrorClass::NotAccepted } else { SendErrorClass::Unknown };
+    SendError { class, http_status: None, message: describe(error), retry_after: None }
 }
 
 /// Name look-up, connect and TLS fail before the first byte of a request. On a kept connection that turns out to be
 /// closed, hyper cancels only requests that it has not begun to write; everything else is ambiguous.
 fn proves_nothing_written(error: &reqwest::Error) -> bool {
     let canceled = |cause: &(dyn Error + 'static)| {
-        cause
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(hyper::Error::is_canceled)
+        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
     };
     error.is_builder() || error.is_connect() || causes(error).any(canceled)
 }
@@ -112,9 +91,7 @@ pub fn describe(error: &reqwest::Error) -> String {
 
 /// Why the client could not be made.
 pub fn describe_setup(error: &reqwest::Error) -> String {
-    causes(error)
-        .last()
-        .map_or_else(|| error.to_string(), ToString::to_string)
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
@@ -133,13 +110,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// `X-RateLimit-Reset`: the Unix second at which the limit starts anew.
 fn rate_limit_reset(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let seconds: i64 = headers
-        .get("x-ratelimit-reset")?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds: i64 = headers.get("x-ratelimit-reset")?.to_str().ok()?.trim().parse().ok()?;
     let wait = Timestamp::from_ms(seconds.saturating_mul(1000)).since(now);
     (!wait.is_zero()).then_some(wait)
 }
@@ -161,12 +132,7 @@ struct ErrorEntry {
 impl ErrorEntry {
     /// The quota error hides behind 401, the status of a bad key (sendgrid-nodejs, issue 1032).
     fn is_out_of_credits(&self) -> bool {
-        let message = self
-            .message
-            .as_deref()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
+        let message = self.message.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
         message.starts_with("maximum credits exceeded")
     }
 
@@ -187,16 +153,7 @@ mod tests {
 
     fn class(status: u16, body: &str) -> Option<SendErrorClass> {
         let status = StatusCode::from_u16(status).ok()?;
-        Some(
-            answer(
-                status,
-                &HeaderMap::new(),
-                body.as_bytes(),
-                &[],
-                Timestamp::default(),
-            )
-            .class,
-        )
+        Some(answer(status, &HeaderMap::new(), body.as_bytes(), &[], Timestamp::default()).class)
     }
 
     fn wait(name: &'static str, value: &'static str) -> Option<Duration> {
@@ -214,10 +171,7 @@ mod tests {
         let table = [
             (SendErrorClass::Refused, vec![400, 413, 415, 422]),
             (SendErrorClass::Throttled, vec![429]),
-            (
-                SendErrorClass::Unknown,
-                vec![100, 408, 499, 500, 502, 503, 504, 599],
-            ),
+            (SendErrorClass::Unknown, vec![100, 408, 499, 500, 502, 503, 504, 599]),
             (SendErrorClass::NotAccepted, vec![409, 421, 423, 424, 425]),
             (
                 SendErrorClass::ProviderRefused,
@@ -235,11 +189,7 @@ mod tests {
     fn used_up_credits_are_the_providers_refusal_under_any_client_error() {
         let body = r#"{"errors":[{"message":"Maximum credits exceeded","field":null,"help":null}]}"#;
         for status in [400, 401, 403, 429] {
-            assert_eq!(
-                class(status, body),
-                Some(SendErrorClass::ProviderRefused),
-                "{status}"
-            );
+            assert_eq!(class(status, body), Some(SendErrorClass::ProviderRefused), "{status}");
         }
         assert_eq!(class(500, body), Some(SendErrorClass::Unknown));
     }
@@ -247,21 +197,12 @@ mod tests {
     #[test]
     fn a_wait_is_read_in_every_form_and_junk_counts_as_absent() {
         assert_eq!(wait("retry-after", "17"), Some(Duration::from_secs(17)));
-        assert_eq!(
-            wait("retry-after", "Sat, 21 Nov 2026 09:01:30 GMT"),
-            Some(Duration::from_secs(90))
-        );
-        assert_eq!(
-            wait("retry-after", "Sat, 21 Nov 2026 08:00:00 GMT"),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(wait("retry-after", "Sat, 21 Nov 2026 09:01:30 GMT"), Some(Duration::from_secs(90)));
+        assert_eq!(wait("retry-after", "Sat, 21 Nov 2026 08:00:00 GMT"), Some(Duration::ZERO));
         for junk in ["-5", "soon", "", "1.5", "99999999999999999999"] {
             assert_eq!(wait("retry-after", junk), None, "{junk}");
         }
-        assert_eq!(
-            wait("x-ratelimit-reset", "1795251660"),
-            Some(Duration::from_secs(60))
-        );
+        assert_eq!(wait("x-ratelimit-reset", "1795251660"), Some(Duration::from_secs(60)));
         for junk in ["1392815263", "-1", "tomorrow"] {
             assert_eq!(wait("x-ratelimit-reset", junk), None, "{junk}");
         }

@@ -42,10 +42,7 @@ impl SendGridEvents {
         if keys.is_empty() && !insecure {
             return Err(KeyError::Missing);
         }
-        Ok(Self {
-            name: name.to_owned(),
-            keys: signature::read_keys(keys)?,
-        })
+        Ok(Self { name: name.to_owned(), keys: signature::read_keys(keys)? })
     }
 }
 
@@ -80,19 +77,12 @@ fn parse(provider: &str, body: &[u8], now: Timestamp) -> Result<Vec<ProviderEven
     } else {
         serde_json::from_str(&text).map_err(malformed)?
     };
-    Ok(entries
-        .into_iter()
-        .map(|entry| read_entry(provider, entry.get(), now))
-        .collect())
+    Ok(entries.into_iter().map(|entry| read_entry(provider, entry.get(), now)).collect())
 }
 
 /// Where the JSON breaks; serde's own text could repeat a piece of it.
 fn position(error: &serde_json::Error) -> String {
-    format!(
-        "not a JSON array of events (line {}, column {})",
-        error.line(),
-        error.column()
-    )
+    format!("not a JSON array of events (line {}, column {})", error.line(), error.column())
 }
 
 fn read_entry(provider: &str, raw: &str, now: Timestamp) -> ProviderEvent {
@@ -123,9 +113,7 @@ fn read_event(provider: &str, mut fields: Map<String, Value>, now: Timestamp) ->
     let at = take(&mut fields, "timestamp", |value| time(value, now)).unwrap_or(now);
     let event_id = take(&mut fields, "sg_event_id", event_id);
     // What is not an address stays with the detail, the one place where it can then be looked up.
-    let recipient = take(&mut fields, "email", |value| {
-        Address::parse(value.as_str()?.trim()).ok()
-    });
+    let recipient = take(&mut fields, "email", |value| Address::parse(value.as_str()?.trim()).ok());
     let machine = take(&mut fields, "sg_machine_open", truth).unwrap_or(false);
     let id = own_id(&mut fields);
     if let Some(category @ Value::String(_)) = fields.get_mut("category") {
@@ -152,11 +140,7 @@ fn take<T>(fields: &mut Map<String, Value>, name: &str, read: impl FnOnce(&Value
 }
 
 fn kind(event: Option<&Value>, bounce_type: Option<&Value>) -> EventKind {
-    let Some(name) = event
-        .and_then(Value::as_str)
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-    else {
+    let Some(name) = event.and_then(Value::as_str).map(str::trim).filter(|name| !name.is_empty()) else {
         return EventKind::Other(MALFORMED.into());
     };
     match name.to_ascii_lowercase().as_str() {
@@ -195,11 +179,7 @@ fn time(value: &Value, now: Timestamp) -> Option<Timestamp> {
     if !number.is_finite() || number <= 0.0 {
         return None;
     }
-    let ms = if number > LATEST_SECONDS {
-        number
-    } else {
-        number * 1000.0
-    };
+    let ms = if number > LATEST_SECONDS { number } else { number * 1000.0 };
     // A float saturates at the ends of an integer, and `from_ms` clamps.
     Some(Timestamp::from_ms(ms.round() as i64).min(now))
 }
@@ -227,15 +207,9 @@ fn message_id(text: &str) -> Option<String> {
 
 /// Mail that came through the API has `<X-Message-Id@….sendgrid.net>` as its SMTP id.
 fn id_from_smtp(text: &str) -> Option<String> {
-    let (id, host) = text
-        .trim()
-        .strip_prefix('<')?
-        .strip_suffix('>')?
-        .split_once('@')?;
+    let (id, host) = text.trim().strip_prefix('<')?.strip_suffix('>')?.split_once('@')?;
     let is_id = id.len() == X_MESSAGE_ID_CHARS
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     (is_id && host.ends_with(".sendgrid.net")).then(|| id.to_owned())
 }
 
@@ -284,11 +258,7 @@ fn bounded(fields: Map<String, Value>) -> Map<String, Value> {
         }
         room -= size;
         let is_long = written.len() > MAX_ENTRY_BYTES;
-        let kept = if is_long {
-            Value::from(cut(&written, MAX_ENTRY_BYTES))
-        } else {
-            value
-        };
+        let kept = if is_long { Value::from(cut(&written, MAX_ENTRY_BYTES)) } else { value };
         is_cut |= is_long;
         detail.insert(name, kept);
     }
@@ -299,9 +269,6 @@ fn bounded(fields: Map<String, Value>) -> Map<String, Value> {
 }
 
 fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end))
-        .unwrap_or(0);
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     &text[..end]
 }

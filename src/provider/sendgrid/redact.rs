@@ -13,10 +13,7 @@ pub fn redact(text: &str, private: &[&str]) -> String {
     }
     let masked = mask_addresses(&text);
     let mut line = String::with_capacity(masked.len());
-    for word in masked
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-    {
+    for word in masked.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -45,28 +42,20 @@ fn mask_addresses(text: &str) -> String {
 }
 
 fn find_at(text: &str) -> Option<(usize, usize)> {
-    ["@", "＠", "%40"]
-        .iter()
-        .filter_map(|sign| text.find(sign).map(|at| (at, sign.len())))
-        .min()
+    ["@", "＠", "%40"].iter().filter_map(|sign| text.find(sign).map(|at| (at, sign.len()))).min()
 }
 
 fn local_part_start(before: &str) -> usize {
     if let Some(quoted) = before.strip_suffix('"') {
         // An escaped quote (as JSON in JSON writes it) belongs to the local part too.
-        return quoted.rfind('"').map_or(0, |open| {
-            if quoted[..open].ends_with('\\') {
-                open - 1
-            } else {
-                open
-            }
-        });
+        return quoted.rfind('"').map_or(
+            0,
+            |open| {
+                if quoted[..open].ends_with('\\') { open - 1 } else { open }
+            },
+        );
     }
-    before
-        .char_indices()
-        .rev()
-        .find(|(_, c)| separates(*c))
-        .map_or(0, |(index, c)| index + c.len_utf8())
+    before.char_indices().rev().find(|(_, c)| separates(*c)).map_or(0, |(index, c)| index + c.len_utf8())
 }
 
 fn domain_end(after: &str) -> usize {
@@ -107,10 +96,7 @@ mod tests {
 
     #[test]
     fn private_texts_are_masked_wherever_they_stand() {
-        assert_eq!(
-            redact("key SG.abc for 山田 太郎", &["SG.abc", "山田 太郎", " "]),
-            "key *** for ***"
-        );
+        assert_eq!(redact("key SG.abc for 山田 太郎", &["SG.abc", "山田 太郎", " "]), "key *** for ***");
     }
 
     #[test]

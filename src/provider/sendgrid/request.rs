@@ -14,11 +14,7 @@ pub const ID_ARGUMENT: &str = "kakitome_id";
 
 /// The JSON body for one notification. Fails only where serde_json does, which on these types it cannot.
 pub fn body(id: NotificationId, notification: &Notification) -> Result<Vec<u8>, serde_json::Error> {
-    let attached: usize = notification
-        .attachments
-        .iter()
-        .map(|attachment| attachment.content.len())
-        .sum();
+    let attached: usize = notification.attachments.iter().map(|attachment| attachment.content.len()).sum();
     let text = notification.text.as_ref().map_or(0, String::len);
     let html = notification.html.as_ref().map_or(0, String::len);
     // Escaping lengthens HTML by its quotes and line ends; an eighth covers it without a second allocation.
@@ -92,10 +88,7 @@ impl<'a> MailSend<'a> {
     fn of(id: NotificationId, notification: &'a Notification) -> Self {
         let recipients = |list: &'a [Mailbox]| list.iter().map(Party::recipient).collect::<Vec<_>>();
         // SendGrid refuses any other order than plain text, HTML, the rest.
-        let content = [
-            ("text/plain", &notification.text),
-            ("text/html", &notification.html),
-        ];
+        let content = [("text/plain", &notification.text), ("text/html", &notification.html)];
         let template = notification.template.as_ref();
         Self {
             personalizations: [Personalization {
@@ -137,19 +130,13 @@ impl<'a> Party<'a> {
     /// In `to`, `cc` or `bcc`, where a name must not hold `;` or `,` unless it is quoted.
     fn recipient(mailbox: &'a Mailbox) -> Self {
         let name = mailbox.name.as_ref().map(|name| quoted_name(&name.0));
-        Self {
-            email: wire_address(&mailbox.email),
-            name,
-        }
+        Self { email: wire_address(&mailbox.email), name }
     }
 
     /// In `from` or `reply_to`, where the name is taken as it is.
     fn sender(mailbox: &'a Mailbox) -> Self {
         let name = mailbox.name.as_ref().map(|name| Cow::Borrowed(name.0.as_str()));
-        Self {
-            email: wire_address(&mailbox.email),
-            name,
-        }
+        Self { email: wire_address(&mailbox.email), name }
     }
 }
 
@@ -186,30 +173,16 @@ mod tests {
 
     /// `None` also for what is no address.
     fn wire(address: &str) -> Option<String> {
-        Address::parse(address)
-            .ok()
-            .map(|address| wire_address(&address).into_owned())
+        Address::parse(address).ok().map(|address| wire_address(&address).into_owned())
     }
 
     #[test]
     fn only_a_local_part_that_breaks_the_rules_is_quoted() {
-        assert_eq!(
-            wire(".abcde@example.com").as_deref(),
-            Some("\".abcde\"@example.com")
-        );
-        assert_eq!(
-            wire("ab..cde@example.com").as_deref(),
-            Some("\"ab..cde\"@example.com")
-        );
-        assert_eq!(
-            wire("abcde.@example.com").as_deref(),
-            Some("\"abcde.\"@example.com")
-        );
+        assert_eq!(wire(".abcde@example.com").as_deref(), Some("\".abcde\"@example.com"));
+        assert_eq!(wire("ab..cde@example.com").as_deref(), Some("\"ab..cde\"@example.com"));
+        assert_eq!(wire("abcde.@example.com").as_deref(), Some("\"abcde.\"@example.com"));
         assert_eq!(wire("ab.cde@example.com").as_deref(), Some("ab.cde@example.com"));
-        assert_eq!(
-            wire("\"ab..cde\"@example.com").as_deref(),
-            Some("\"ab..cde\"@example.com")
-        );
+        assert_eq!(wire("\"ab..cde\"@example.com").as_deref(), Some("\"ab..cde\"@example.com"));
     }
 
     #[test]
@@ -217,9 +190,6 @@ mod tests {
         assert_eq!(quoted_name("山田 太郎"), "山田 太郎");
         assert_eq!(quoted_name("Yamada, Taro"), "\"Yamada, Taro\"");
         assert_eq!(quoted_name("\"Yamada; Taro\""), "\"Yamada; Taro\"");
-        assert_eq!(
-            quoted_name("Taro \"T\\\" Yamada; Ltd"),
-            r#""Taro \"T\\\" Yamada; Ltd""#
-        );
+        assert_eq!(quoted_name("Taro \"T\\\" Yamada; Ltd"), r#""Taro \"T\\\" Yamada; Ltd""#);
     }
 }

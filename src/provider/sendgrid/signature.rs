@@ -55,9 +55,7 @@ pub enum KeyError {
 pub fn read_keys(keys: &[String]) -> Result<Vec<VerifyingKey>, KeyError> {
     let read = |(index, key): (usize, &String)| {
         let place = index + 1;
-        let der = BASE64
-            .decode(key.trim())
-            .map_err(|_| KeyError::Base64 { place })?;
+        let der = BASE64.decode(key.trim()).map_err(|_| KeyError::Base64 { place })?;
         VerifyingKey::from_public_key_der(&der).map_err(|_| KeyError::NotP256 { place })
     };
     keys.iter().enumerate().map(read).collect()
@@ -85,10 +83,7 @@ pub fn verify(
         return refuse("it is not an ECDSA signature");
     };
     let message = [timestamp.as_bytes(), body];
-    if !keys
-        .iter()
-        .any(|key| key.multipart_verify(&message, &signature).is_ok())
-    {
+    if !keys.iter().any(|key| key.multipart_verify(&message, &signature).is_ok()) {
         return refuse("none of the keys made it");
     }
     // Only now: what an unsigned time stamp says means nothing.

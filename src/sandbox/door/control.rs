@@ -49,9 +49,7 @@ fn is_to(mail: &Mail, to: &str) -> bool {
     let personalizations = request["personalizations"].as_array().into_iter().flatten();
     let lists = personalizations.flat_map(|one| ["to", "cc", "bcc"].map(|name| &one[name]));
     let entries = lists.filter_map(Value::as_array).flatten();
-    entries
-        .filter_map(|entry| entry["email"].as_str())
-        .any(|email| email.eq_ignore_ascii_case(to))
+    entries.filter_map(|entry| entry["email"].as_str()).any(|email| email.eq_ignore_ascii_case(to))
 }
 
 /// A JSON array, the requests spliced in as they came.

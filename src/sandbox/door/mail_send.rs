@@ -90,14 +90,9 @@ impl Door {
             let message = "The provided authorization grant is invalid, expired, or revoked";
             return Err((StatusCode::UNAUTHORIZED, message));
         }
-        let kind = text(header::CONTENT_TYPE)
-            .and_then(|value| value.split(';').next())
-            .unwrap_or_default();
+        let kind = text(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default();
         if !kind.trim().eq_ignore_ascii_case("application/json") {
-            return Err((
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "Content-Type should be application/json.",
-            ));
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type should be application/json."));
         }
         // SendGrid takes gzip only after its support has enabled it for the account.
         if text(header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
@@ -126,10 +121,8 @@ impl Door {
     /// Validates, keeps and answers. The body is parsed once.
     fn take(&self, script: &Script, turn: &Turn, body: Bytes) -> Response {
         let Ok(text) = std::str::from_utf8(&body) else {
-            return self.refuse(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                &[Issue::general("Invalid UTF8 in request")],
-            );
+            return self
+                .refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[Issue::general("Invalid UTF8 in request")]);
         };
         let Ok(request) = serde_json::from_str::<Value>(text) else {
             return self.refuse(StatusCode::BAD_REQUEST, &[Issue::general("Bad Request")]);
@@ -175,19 +168,14 @@ impl Door {
 /// The custom argument of the whole request, else of the first personalization that has it.
 fn kakitome_id(request: &Value) -> Option<&str> {
     let everywhere = request["personalizations"].as_array().into_iter().flatten();
-    let mut args = std::iter::once(request)
-        .chain(everywhere)
-        .map(|one| &one["custom_args"]["kakitome_id"]);
+    let mut args = std::iter::once(request).chain(everywhere).map(|one| &one["custom_args"]["kakitome_id"]);
     args.find_map(Value::as_str)
 }
 
 fn answer(status: StatusCode, message_id: Option<HeaderValue>) -> Response {
     let mut response = status.into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     if let Some(message_id) = message_id {
         headers.insert(MESSAGE_ID, message_id);
     }
@@ -204,14 +192,9 @@ fn server_error(status: u16) -> Response {
 }
 
 fn too_many_requests(retry_after_seconds: Option<u32>) -> Response {
-    let mut response = errors(
-        StatusCode::TOO_MANY_REQUESTS,
-        &[Issue::general("too many requests")],
-    );
+    let mut response = errors(StatusCode::TOO_MANY_REQUESTS, &[Issue::general("too many requests")]);
     if let Some(seconds) = retry_after_seconds {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

@@ -37,10 +37,7 @@ impl FromStr for Plan {
             .filter(|part| !part.is_empty() && *part != "none");
         for part in parts {
             if let Some(seed) = part.strip_prefix("seed=") {
-                let seed = seed
-                    .trim()
-                    .parse()
-                    .map_err(|_| bad(part, "seed is a whole number"))?;
+                let seed = seed.trim().parse().map_err(|_| bad(part, "seed is a whole number"))?;
                 plan.seed = Some(seed);
             } else {
                 plan.faults.push(split(part)?.build()?);
@@ -64,11 +61,7 @@ fn split(part: &str) -> Result<Item<'_>, PlanError> {
     let mut settings = Vec::new();
     if let Some(value) = value {
         // `slow=3s` and `slow=20%` both read well; a unit tells which is meant.
-        let name = if value.ends_with(['s', 'm', 'h']) {
-            "for"
-        } else {
-            "rate"
-        };
+        let name = if value.ends_with(['s', 'm', 'h']) { "for" } else { "rate" };
         settings.push((name.to_owned(), value.to_owned()));
     }
     for field in fields {
@@ -92,11 +85,7 @@ impl Item<'_> {
         let (mut rate, mut first) = (Rate::ALWAYS, None);
         if !matches!(kind, Kind::Outage { .. }) {
             rate = self
-                .take(
-                    "rate",
-                    "a percentage such as 10% or a fraction such as 0.1",
-                    parse_rate,
-                )?
+                .take("rate", "a percentage such as 10% or a fraction such as 0.1", parse_rate)?
                 .unwrap_or(rate);
             first = self.take("first", "a whole number of requests", |text| text.parse().ok())?;
         }
@@ -110,30 +99,22 @@ impl Item<'_> {
         Ok(match self.kind {
             "5xx" => {
                 let status = |text: &str| text.parse().ok().filter(|status| (500..=599).contains(status));
-                Kind::ServerError {
-                    status: self.take("status", "500 to 599", status)?,
-                }
+                Kind::ServerError { status: self.take("status", "500 to 599", status)? }
             }
             "429" => {
                 let seconds = |text: &str| {
-                    text.strip_suffix('s')
-                        .unwrap_or(text)
-                        .parse()
-                        .ok()
-                        .filter(|seconds| *seconds <= 86_400)
+                    text.strip_suffix('s').unwrap_or(text).parse().ok().filter(|seconds| *seconds <= 86_400)
                 };
                 let retry_after_seconds =
                     self.take("retry-after", "whole seconds, at most 86400", seconds)?;
                 Kind::TooManyRequests { retry_after_seconds }
             }
-            "slow" => Kind::Slow {
-                by: self.duration("for")?.unwrap_or(Duration::from_secs(3)),
-            },
+            "slow" => Kind::Slow { by: self.duration("for")?.unwrap_or(Duration::from_secs(3)) },
             "reset-before" => Kind::ResetBefore,
             "reset-after-accept" => Kind::ResetAfterAccept,
-            "timeout-after-accept" => Kind::TimeoutAfterAccept {
-                hold: self.duration("for")?.unwrap_or(Duration::from_secs(60)),
-            },
+            "timeout-after-accept" => {
+                Kind::TimeoutAfterAccept { hold: self.duration("for")?.unwrap_or(Duration::from_secs(60)) }
+            }
             "outage" => Kind::Outage {
                 after: self.duration("after")?.unwrap_or_default(),
                 length: self.duration("for")?,
@@ -153,24 +134,17 @@ impl Item<'_> {
             "webhook-duplicate" => Kind::WebhookDuplicate,
             "webhook-reorder" => Kind::WebhookReorder,
             "webhook-drop" => Kind::WebhookDrop,
-            "webhook-delay" => Kind::WebhookDelay {
-                by: self.duration("for")?.unwrap_or(Duration::from_secs(30)),
-            },
+            "webhook-delay" => {
+                Kind::WebhookDelay { by: self.duration("for")?.unwrap_or(Duration::from_secs(30)) }
+            }
             unknown => {
-                return Err(bad(
-                    self.part,
-                    format!("`{unknown}` is no fault; there are {KINDS}"),
-                ));
+                return Err(bad(self.part, format!("`{unknown}` is no fault; there are {KINDS}")));
             }
         })
     }
 
     fn duration(&mut self, name: &str) -> Result<Option<Duration>, PlanError> {
-        self.take(
-            name,
-            "a duration such as 500ms, 3s or 2m, at most 24h",
-            parse_duration,
-        )
+        self.take(name, "a duration such as 500ms, 3s or 2m, at most 24h", parse_duration)
     }
 
     fn take<T>(
@@ -213,27 +187,19 @@ fn parse_duration(text: &str) -> Option<Duration> {
 
 fn write_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
-    if ms.is_multiple_of(1000) {
-        format!("{}s", ms / 1000)
-    } else {
-        format!("{ms}ms")
-    }
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }
 
 /// RFC 3463: class, subject, detail.
 fn enhanced_status(text: &str) -> Option<String> {
     let fine = text.split('.').count() == 3
-        && text
-            .split('.')
-            .all(|n| (1..=3).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()));
+        && text.split('.').all(|n| (1..=3).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()));
     fine.then(|| text.to_owned())
 }
 
 impl OutageMode {
     fn parse(text: &str) -> Option<Self> {
-        [Self::Answers503, Self::Refuse, Self::Timeout]
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
+        [Self::Answers503, Self::Refuse, Self::Timeout].into_iter().find(|mode| mode.as_str() == text)
     }
 
     fn as_str(self) -> &'static str {
@@ -247,9 +213,7 @@ impl OutageMode {
 
 impl BounceType {
     fn parse(text: &str) -> Option<Self> {
-        [Self::Bounce, Self::Blocked, Self::Dropped]
-            .into_iter()
-            .find(|how| how.as_str() == text)
+        [Self::Bounce, Self::Blocked, Self::Dropped].into_iter().find(|how| how.as_str() == text)
     }
 
     /// The name in a plan, and for the first two the event's `type`.
@@ -304,19 +268,14 @@ impl fmt::Display for Fault {
         if self.rate != Rate::ALWAYS {
             write!(f, "={}", self.rate)?;
         }
-        self.settings()
-            .iter()
-            .try_for_each(|(name, value)| write!(f, ":{name}={value}"))
+        self.settings().iter().try_for_each(|(name, value)| write!(f, ":{name}={value}"))
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seed = self.seed.map(|seed| format!("seed={seed}"));
-        let parts: Vec<_> = seed
-            .into_iter()
-            .chain(self.faults.iter().map(Fault::to_string))
-            .collect();
+        let parts: Vec<_> = seed.into_iter().chain(self.faults.iter().map(Fault::to_string)).collect();
         f.write_str(if parts.is_empty() { "none" } else { "" })?;
         f.write_str(&parts.join(","))
     }

@@ -19,10 +19,7 @@ struct Document {
 pub(super) fn parse(text: &str) -> Result<Plan, PlanError> {
     let document: Document = serde_json::from_str(text).map_err(|error| PlanError(error.to_string()))?;
     let faults = document.faults.into_iter().map(fault).collect::<Result<_, _>>()?;
-    Ok(Plan {
-        seed: document.seed,
-        faults,
-    })
+    Ok(Plan { seed: document.seed, faults })
 }
 
 fn fault(mut object: Map<String, Value>) -> Result<Fault, PlanError> {
@@ -43,12 +40,7 @@ fn fault(mut object: Map<String, Value>) -> Result<Fault, PlanError> {
         // JSON people write retry_after.
         settings.push((name.replace('_', "-"), value));
     }
-    Item {
-        part: &part,
-        kind: &kind,
-        settings,
-    }
-    .build()
+    Item { part: &part, kind: &kind, settings }.build()
 }
 
 impl Serialize for Plan {

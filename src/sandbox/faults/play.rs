@@ -66,10 +66,7 @@ impl Script {
     pub(in crate::sandbox) fn new(plan: Plan, default_seed: u64) -> Self {
         let seed = plan.seed.unwrap_or(default_seed);
         Self {
-            plan: Plan {
-                seed: Some(seed),
-                ..plan
-            },
+            plan: Plan { seed: Some(seed), ..plan },
             seed,
             started: Instant::now(),
             next: AtomicU64::new(0),
@@ -122,25 +119,15 @@ impl Script {
                 verdict = struck;
             }
         }
-        Turn {
-            number,
-            delay,
-            verdict,
-        }
+        Turn { number, delay, verdict }
     }
 
     /// What happens to a recipient of request `number`; `recipient` is its place in that request.
     pub(in crate::sandbox) fn recipient(&self, number: u64, recipient: u64) -> RecipientPlay<'_> {
-        let mut play = RecipientPlay {
-            bounce: None,
-            deferred: false,
-            reordered: false,
-        };
+        let mut play = RecipientPlay { bounce: None, deferred: false, reordered: false };
         for (index, fault) in self.plan.faults.iter().enumerate() {
-            if !matches!(
-                fault.kind,
-                Kind::Bounce { .. } | Kind::Defer | Kind::WebhookReorder
-            ) || !self.strikes(index, fault, number, recipient)
+            if !matches!(fault.kind, Kind::Bounce { .. } | Kind::Defer | Kind::WebhookReorder)
+                || !self.strikes(index, fault, number, recipient)
             {
                 continue;
             }
@@ -155,16 +142,10 @@ impl Script {
 
     /// What happens to an event of a recipient; `event` is its place among that recipient's events.
     pub(in crate::sandbox) fn event(&self, number: u64, recipient: u64, event: u64) -> EventPlay {
-        let mut play = EventPlay {
-            dropped: false,
-            duplicated: false,
-            delay: Duration::ZERO,
-        };
+        let mut play = EventPlay { dropped: false, duplicated: false, delay: Duration::ZERO };
         for (index, fault) in self.plan.faults.iter().enumerate() {
-            let is_event_fault = matches!(
-                fault.kind,
-                Kind::WebhookDuplicate | Kind::WebhookDrop | Kind::WebhookDelay { .. }
-            );
+            let is_event_fault =
+                matches!(fault.kind, Kind::WebhookDuplicate | Kind::WebhookDrop | Kind::WebhookDelay { .. });
             // A recipient has at most four events: the two places never meet.
             if !is_event_fault || !self.strikes(index, fault, number, recipient * 8 + event) {
                 continue;
@@ -185,9 +166,7 @@ impl Script {
 
     /// An evenly spread number for this fault, request and place.
     fn draw(&self, index: usize, number: u64, place: u64) -> u64 {
-        [index as u64, number, place]
-            .into_iter()
-            .fold(mix(self.seed), |state, part| mix(state ^ mix(part)))
+        [index as u64, number, place].into_iter().fold(mix(self.seed), |state, part| mix(state ^ mix(part)))
     }
 }
 
@@ -207,10 +186,7 @@ impl Verdict {
 
     /// Whether a valid mail is taken.
     pub(in crate::sandbox) fn takes_mail(self) -> bool {
-        matches!(
-            self,
-            Verdict::Accept | Verdict::AcceptThenReset | Verdict::AcceptThenSilence(_)
-        )
+        matches!(self, Verdict::Accept | Verdict::AcceptThenReset | Verdict::AcceptThenSilence(_))
     }
 
     /// How long a silent verdict is silent.

@@ -11,11 +11,7 @@ fn duration() -> impl Strategy<Value = Duration> {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    let mode = prop::sample::select(vec![
-        OutageMode::Answers503,
-        OutageMode::Refuse,
-        OutageMode::Timeout,
-    ]);
+    let mode = prop::sample::select(vec![OutageMode::Answers503, OutageMode::Refuse, OutageMode::Timeout]);
     let how = prop::sample::select(vec![BounceType::Bounce, BounceType::Blocked, BounceType::Dropped]);
     let plain = vec![
         Kind::ResetBefore,
@@ -44,24 +40,13 @@ fn kind() -> impl Strategy<Value = Kind> {
 
 fn fault() -> impl Strategy<Value = Fault> {
     (kind(), 0..=1_000_000_u32, prop::option::of(any::<u64>())).prop_map(|(kind, rate, first)| match kind {
-        Kind::Outage { .. } => Fault {
-            kind,
-            rate: Rate::ALWAYS,
-            first: None,
-        },
-        kind => Fault {
-            kind,
-            rate: Rate(rate),
-            first,
-        },
+        Kind::Outage { .. } => Fault { kind, rate: Rate::ALWAYS, first: None },
+        kind => Fault { kind, rate: Rate(rate), first },
     })
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    (
-        prop::option::of(any::<u64>()),
-        prop::collection::vec(fault(), 0..6),
-    )
+    (prop::option::of(any::<u64>()), prop::collection::vec(fault(), 0..6))
         .prop_map(|(seed, faults)| Plan { seed, faults })
 }
 
@@ -84,13 +69,8 @@ proptest! {
 
 #[test]
 fn short_and_long_forms_mean_the_same() {
-    let same = |a: &str, b: &str| {
-        assert_eq!(
-            a.parse::<Plan>().unwrap(),
-            b.parse::<Plan>().unwrap(),
-            "{a} / {b}"
-        )
-    };
+    let same =
+        |a: &str, b: &str| assert_eq!(a.parse::<Plan>().unwrap(), b.parse::<Plan>().unwrap(), "{a} / {b}");
     same("webhook-delay=30s", "webhook-delay:for=30s");
     same("5xx=0.1", "5xx=10%");
     same("5xx", "5xx=100%");
@@ -115,35 +95,17 @@ fn errors_name_the_bad_part() {
             "5xx=110%",
             "faults: in `5xx=110%`: `rate=110%`: rate is a percentage such as 10% or a fraction such as 0.1",
         ),
-        (
-            "429:retry=2",
-            "faults: in `429:retry=2`: 429 has no setting `retry`",
-        ),
-        (
-            "slow:for",
-            "faults: in `slow:for`: `for` is not of the form SETTING=VALUE",
-        ),
+        ("429:retry=2", "faults: in `429:retry=2`: 429 has no setting `retry`"),
+        ("slow:for", "faults: in `slow:for`: `for` is not of the form SETTING=VALUE"),
         (
             "slow:for=3d",
             "faults: in `slow:for=3d`: `for=3d`: for is a duration such as 500ms, 3s or 2m, at most 24h",
         ),
-        (
-            "slow=3s:for=4s",
-            "faults: in `slow=3s:for=4s`: `for` is given twice",
-        ),
-        (
-            "outage=10%",
-            "faults: in `outage=10%`: outage has no setting `rate`",
-        ),
-        (
-            "5xx:status=404",
-            "faults: in `5xx:status=404`: `status=404`: status is 500 to 599",
-        ),
+        ("slow=3s:for=4s", "faults: in `slow=3s:for=4s`: `for` is given twice"),
+        ("outage=10%", "faults: in `outage=10%`: outage has no setting `rate`"),
+        ("5xx:status=404", "faults: in `5xx:status=404`: `status=404`: status is 500 to 599"),
         ("seed=x", "faults: in `seed=x`: seed is a whole number"),
-        (
-            r#"{"faults":[{"rate":1}]}"#,
-            "faults: in `{\"rate\":1}`: `kind` is missing or not a string",
-        ),
+        (r#"{"faults":[{"rate":1}]}"#, "faults: in `{\"rate\":1}`: `kind` is missing or not a string"),
     ] {
         assert_eq!(text.parse::<Plan>().unwrap_err().to_string(), error);
     }
@@ -155,9 +117,7 @@ fn script(text: &str) -> Script {
 }
 
 fn verdicts(script: &Script, count: u64) -> Vec<Verdict> {
-    (0..count)
-        .map(|number| script.turn(number, Duration::ZERO).verdict)
-        .collect()
+    (0..count).map(|number| script.turn(number, Duration::ZERO).verdict).collect()
 }
 
 #[test]
@@ -183,12 +143,7 @@ fn first_limits_a_fault_to_the_first_requests() {
     let played = verdicts(&script, 4);
     assert_eq!(
         played,
-        [
-            Verdict::ServerError(503),
-            Verdict::ServerError(503),
-            Verdict::Accept,
-            Verdict::Accept
-        ]
+        [Verdict::ServerError(503), Verdict::ServerError(503), Verdict::Accept, Verdict::Accept]
     );
 }
 
@@ -197,9 +152,6 @@ fn an_outage_begins_and_ends() {
     let script = script("outage:after=10s:for=30s");
     let at = |seconds| script.turn(0, Duration::from_secs(seconds)).verdict;
     assert_eq!(at(9), Verdict::Accept);
-    assert_eq!(
-        (at(10), at(39)),
-        (Verdict::ServerError(503), Verdict::ServerError(503))
-    );
+    assert_eq!((at(10), at(39)), (Verdict::ServerError(503), Verdict::ServerError(503)));
     assert_eq!(at(40), Verdict::Accept);
 }

@@ -15,14 +15,8 @@ pub(super) fn check_object(found: &mut Findings, field: &str, value: Option<&Val
     found.unknown(&format!("{field}."), object, &["email", "name"]);
     match object.get("email") {
         None => {
-            let what = field
-                .split('.')
-                .rfind(|name| name.parse::<usize>().is_err())
-                .unwrap_or(field);
-            found.add(
-                format!("{field}.email"),
-                format!("The {what} email parameter is required."),
-            );
+            let what = field.split('.').rfind(|name| name.parse::<usize>().is_err()).unwrap_or(field);
+            found.add(format!("{field}.email"), format!("The {what} email parameter is required."));
         }
         Some(Value::String(email)) if email.len() > LONGEST_BYTES => {
             found.add(
@@ -51,10 +45,7 @@ fn check_name(found: &mut Findings, field: &str, name: &str) {
         found.add(format!("{field}.name"), message);
     }
     if name.contains(['\r', '\n']) {
-        found.add(
-            format!("{field}.name"),
-            "The name cannot contain CRLF characters.",
-        );
+        found.add(format!("{field}.name"), "The name cannot contain CRLF characters.");
     }
 }
 
@@ -69,9 +60,7 @@ pub(super) fn is_address(text: &str) -> bool {
 
 fn is_dot_atom(local: &str) -> bool {
     let is_atext = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-    local
-        .split('.')
-        .all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
+    local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
 }
 
 fn is_quoted(local: &str) -> bool {
@@ -82,9 +71,7 @@ fn is_quoted(local: &str) -> bool {
     while let Some(byte) = bytes.next() {
         let fine = match byte {
             b'"' => false,
-            b'\\' => bytes
-                .next()
-                .is_some_and(|escaped| (b' '..=b'~').contains(&escaped)),
+            b'\\' => bytes.next().is_some_and(|escaped| (b' '..=b'~').contains(&escaped)),
             byte => (b' '..=b'~').contains(&byte),
         };
         if !fine {
@@ -99,9 +86,7 @@ fn is_domain(domain: &str) -> bool {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     domain.len() <= 253 && domain.contains('.') && domain.split('.').all(is_label)
 }
@@ -131,12 +116,9 @@ mod tests {
         ] {
             assert!(!is_address(refused), "{refused:?} was taken");
         }
-        for taken in [
-            "\"a..b\"@docomo.ne.jp",
-            "\".a\"@ezweb.ne.jp",
-            "a.b+c@example.co.jp",
-            "a@xn--r8jz45g.jp",
-        ] {
+        for taken in
+            ["\"a..b\"@docomo.ne.jp", "\".a\"@ezweb.ne.jp", "a.b+c@example.co.jp", "a@xn--r8jz45g.jp"]
+        {
             assert!(is_address(taken), "{taken:?} was refused");
         }
     }

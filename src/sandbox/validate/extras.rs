@@ -21,32 +21,16 @@ const MAIL_SETTINGS: [Section; 8] = [
 const TRACKING_SETTINGS: [Section; 4] = [
     ("click_tracking", &["enable", "enable_text"], &[]),
     ("open_tracking", &["enable"], &["substitution_tag"]),
-    (
-        "subscription_tracking",
-        &["enable"],
-        &["text", "html", "substitution_tag"],
-    ),
+    ("subscription_tracking", &["enable"], &["text", "html", "substitution_tag"]),
     (
         "ganalytics",
         &["enable"],
-        &[
-            "utm_source",
-            "utm_medium",
-            "utm_term",
-            "utm_content",
-            "utm_campaign",
-            "utm_id",
-        ],
+        &["utm_source", "utm_medium", "utm_term", "utm_content", "utm_campaign", "utm_id"],
     ),
 ];
 
 pub(super) fn attachments(found: &mut Findings, value: Option<&Value>) {
-    for (index, one) in found
-        .array("attachments", value)
-        .unwrap_or_default()
-        .iter()
-        .enumerate()
-    {
+    for (index, one) in found.array("attachments", value).unwrap_or_default().iter().enumerate() {
         let field = format!("attachments.{index}");
         let Some(one) = found.object(&field, Some(one)) else {
             continue;
@@ -59,10 +43,7 @@ pub(super) fn attachments(found: &mut Findings, value: Option<&Value>) {
                 "The attachment content must be a string at least one character in length.",
             ),
             Some(text) if !is_base64(text.as_bytes()) => {
-                found.add(
-                    format!("{field}.content"),
-                    "The attachment content must be base64 encoded.",
-                );
+                found.add(format!("{field}.content"), "The attachment content must be base64 encoded.");
             }
             Some(_) => {}
         }
@@ -74,10 +55,7 @@ pub(super) fn attachments(found: &mut Findings, value: Option<&Value>) {
             Some(Value::String(name)) if !name.is_empty() => {}
             None | Some(Value::String(_)) => found.add(format!("{field}.filename"), "filename is required."),
             Some(_) => {
-                found.add(
-                    format!("{field}.filename"),
-                    "The filename of your attachment must be a string.",
-                );
+                found.add(format!("{field}.filename"), "The filename of your attachment must be a string.");
             }
         }
         attachment_extras(found, &field, one);
@@ -91,10 +69,7 @@ fn attachment_extras(found: &mut Findings, field: &str, one: &Map<String, Value>
             "The attachment type must be a string and at least one character in length.",
         ),
         Some(kind) if kind.contains([';', '\r', '\n']) => {
-            found.add(
-                format!("{field}.type"),
-                "The type cannot contain ';', or CRLF characters.",
-            );
+            found.add(format!("{field}.type"), "The type cannot contain ';', or CRLF characters.");
         }
         _ => {}
     }
@@ -125,12 +100,7 @@ fn attachment_extras(found: &mut Findings, field: &str, one: &Map<String, Value>
 
 /// Standard alphabet with padding, without decoding: attachments are large and nobody needs their bytes.
 fn is_base64(text: &[u8]) -> bool {
-    let padding = text
-        .iter()
-        .rev()
-        .take(2)
-        .take_while(|byte| **byte == b'=')
-        .count();
+    let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     text.len().is_multiple_of(4) && text[..text.len() - padding].iter().all(is_digit)
 }
@@ -183,28 +153,10 @@ pub(super) fn settings(found: &mut Findings, request: &Map<String, Value>) {
             format!("The IP Pool name must be a valid pool name for your account. You provided {name}."),
         ),
     }
-    sections(
-        found,
-        "mail_settings",
-        request.get("mail_settings"),
-        &MAIL_SETTINGS,
-    );
-    sections(
-        found,
-        "tracking_settings",
-        request.get("tracking_settings"),
-        &TRACKING_SETTINGS,
-    );
-    let is_on = |name: &str| {
-        request
-            .get("mail_settings")
-            .is_some_and(|all| all[name]["enable"] == true)
-    };
-    let partly = [
-        "bypass_spam_management",
-        "bypass_bounce_management",
-        "bypass_unsubscribe_management",
-    ];
+    sections(found, "mail_settings", request.get("mail_settings"), &MAIL_SETTINGS);
+    sections(found, "tracking_settings", request.get("tracking_settings"), &TRACKING_SETTINGS);
+    let is_on = |name: &str| request.get("mail_settings").is_some_and(|all| all[name]["enable"] == true);
+    let partly = ["bypass_spam_management", "bypass_bounce_management", "bypass_unsubscribe_management"];
     if is_on("bypass_list_management") && partly.into_iter().any(is_on) {
         found.add(
             "mail_settings.bypass_list_management",
@@ -232,10 +184,7 @@ fn groups(found: &mut Findings, request: &Map<String, Value>) {
                 );
             }
         }
-        _ => found.add(
-            "asm.groups_to_display",
-            "The ASM Group IDs to display must be an array of integers.",
-        ),
+        _ => found.add("asm.groups_to_display", "The ASM Group IDs to display must be an array of integers."),
     }
 }
 
@@ -251,22 +200,14 @@ fn sections(found: &mut Findings, name: &str, value: Option<&Value>, known: &[Se
             continue;
         };
         let words = section.replace('_', " ");
-        for member in booleans
-            .iter()
-            .filter(|member| members.get(**member).is_some_and(|v| !v.is_boolean()))
+        for member in booleans.iter().filter(|member| members.get(**member).is_some_and(|v| !v.is_boolean()))
         {
             let setting = member.replace('_', " ");
             let message = format!("The {words} {setting} param should be a boolean value.");
             found.add(format!("{field}.{member}"), message);
         }
-        for member in strings
-            .iter()
-            .filter(|member| members.get(**member).is_some_and(|v| !v.is_string()))
-        {
-            found.add(
-                format!("{field}.{member}"),
-                format!("The {words} {member} must be a string."),
-            );
+        for member in strings.iter().filter(|member| members.get(**member).is_some_and(|v| !v.is_string())) {
+            found.add(format!("{field}.{member}"), format!("The {words} {member} must be a string."));
         }
     }
 }

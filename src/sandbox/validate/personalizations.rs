@@ -193,18 +193,13 @@ fn merged_bytes(root: Option<&Map<String, Value>>, own: Option<&Map<String, Valu
     let root = root.into_iter().flatten().filter(|(name, _)| !overridden(name));
     let each = root.chain(own.into_iter().flatten());
     // Quotes, colon and comma around each pair; escapes are not counted, as they are not in what is stored.
-    each.map(|(name, value)| name.len() + value.as_str().map_or(0, str::len) + 6)
-        .sum()
+    each.map(|(name, value)| name.len() + value.as_str().map_or(0, str::len) + 6).sum()
 }
 
 fn substitutions(found: &mut Findings, field: &str, one: &Map<String, Value>, template: Option<&str>) {
     let dynamic = template.is_some_and(|id| id.starts_with("d-"));
     let data_field = format!("{field}.dynamic_template_data");
-    if found
-        .object(&data_field, one.get("dynamic_template_data"))
-        .is_some()
-        && !dynamic
-    {
+    if found.object(&data_field, one.get("dynamic_template_data")).is_some() && !dynamic {
         let message = "The dynamic_template_data may only be used with a template_id that starts with d-.";
         found.add(data_field, message);
     }
@@ -213,10 +208,7 @@ fn substitutions(found: &mut Findings, field: &str, one: &Map<String, Value>, te
         return;
     };
     if dynamic {
-        found.add(
-            field.as_str(),
-            "Substitutions may not be used with dynamic templating",
-        );
+        found.add(field.as_str(), "Substitutions may not be used with dynamic templating");
     }
     if values.len() > MOST_SUBSTITUTIONS {
         found.add(field.as_str(), "You are limited to 10,000 substitutions.");
@@ -227,10 +219,8 @@ fn substitutions(found: &mut Findings, field: &str, one: &Map<String, Value>, te
             "The substitution values must be an object of key/value pairs, where the values are all strings.",
         );
     }
-    let bytes: usize = values
-        .iter()
-        .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
-        .sum();
+    let bytes: usize =
+        values.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
     if bytes > MOST_CUSTOM_ARG_BYTES {
         let message = "The total size of your substitutions may not exceed 10,000 bytes per personalization.";
         found.add(field, message);

@@ -7,13 +7,8 @@ use serde_json::{Value, json};
 use super::world::{ADMIN, World, api_world, booking};
 
 async fn description(world: &World) -> Value {
-    let reply = world
-        .send(Request::get("/openapi.json").body(Body::empty()).unwrap())
-        .await;
-    assert_eq!(
-        (reply.status, reply.header("content-type")),
-        (200, "application/json")
-    );
+    let reply = world.send(Request::get("/openapi.json").body(Body::empty()).unwrap()).await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, "application/json"));
     reply.json
 }
 
@@ -38,51 +33,24 @@ async fn the_router_serves_what_is_described_and_nothing_else() {
     assert_eq!(api["openapi"], "3.1.0");
     let paths = api["paths"].as_object().unwrap();
     for (path, item) in paths {
-        let allowed: Vec<String> = item
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(|method| method.to_uppercase())
-            .collect();
+        let allowed: Vec<String> =
+            item.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
         let real = path.replace("{id}", "00000000-0000-0000-0000-000000000000");
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
-            let request = Request::builder()
-                .method(method)
-                .uri(&real)
-                .body(Body::empty())
-                .unwrap();
+            let request = Request::builder().method(method).uri(&real).body(Body::empty()).unwrap();
             let reply = world.send(request).await;
             if allowed.iter().any(|allowed| allowed == method) {
                 assert_ne!(reply.status, 405, "{method} {path}");
             } else {
-                assert_eq!(
-                    (reply.status, reply.pointers().len()),
-                    (405, 0),
-                    "{method} {path}"
-                );
-                assert!(
-                    allowed
-                        .iter()
-                        .all(|name| reply.header("allow").contains(name.as_str())),
-                    "{path}"
-                );
+                assert_eq!((reply.status, reply.pointers().len()), (405, 0), "{method} {path}");
+                assert!(allowed.iter().all(|name| reply.header("allow").contains(name.as_str())), "{path}");
             }
         }
-        let needs_key = item
-            .as_object()
-            .unwrap()
-            .values()
-            .all(|operation| operation["security"].is_array());
+        let needs_key = item.as_object().unwrap().values().all(|operation| operation["security"].is_array());
         assert_eq!(needs_key, path.starts_with("/v1/"), "{path}");
     }
     assert_eq!(paths.len(), 13);
-    for path in [
-        "/",
-        "/v1",
-        "/v2/notifications",
-        "/v1/notifications/",
-        "/v1/notifications/x/explode",
-    ] {
+    for path in ["/", "/v1", "/v2/notifications", "/v1/notifications/", "/v1/notifications/x/explode"] {
         let reply = world.get(ADMIN, path).await;
         assert_eq!((reply.status, reply.pointers().len()), (404, 0), "{path}");
     }
@@ -96,10 +64,7 @@ async fn every_reference_resolves_and_every_operation_has_its_problems() {
     references(&api, &mut found);
     assert!(found.len() > 20);
     for reference in found {
-        assert!(
-            api.pointer(reference.trim_start_matches('#')).is_some(),
-            "{reference}"
-        );
+        assert!(api.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
     }
     let mut ids = Vec::new();
     for (path, item) in api["paths"].as_object().unwrap() {
@@ -110,10 +75,7 @@ async fn every_reference_resolves_and_every_operation_has_its_problems() {
                 for status in ["401", "403", "429", "503"] {
                     let schema =
                         &operation["responses"][status]["content"]["application/problem+json"]["schema"];
-                    assert_eq!(
-                        schema["$ref"], "#/components/schemas/Problem",
-                        "{method} {path} {status}"
-                    );
+                    assert_eq!(schema["$ref"], "#/components/schemas/Problem", "{method} {path} {status}");
                 }
             }
         }
@@ -127,12 +89,7 @@ async fn every_reference_resolves_and_every_operation_has_its_problems() {
 /// Checks required fields, unknown fields and types of a value against a schema of the description.
 fn fits(api: &Value, schema: &Value, value: &Value, place: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
-        return fits(
-            api,
-            api.pointer(reference.trim_start_matches('#')).unwrap(),
-            value,
-            place,
-        );
+        return fits(api, api.pointer(reference.trim_start_matches('#')).unwrap(), value, place);
     }
     for choice in ["oneOf", "anyOf"] {
         if let Some(choices) = schema[choice].as_array() {
@@ -161,30 +118,17 @@ fn fits(api: &Value, schema: &Value, value: &Value, place: &str) {
         _ => vec![kind],
     };
     let is_number = kind == "integer" && types.contains(&"number");
-    assert!(
-        types.contains(&kind) || is_number,
-        "{place} is {kind}, documented as {types:?}"
-    );
+    assert!(types.contains(&kind) || is_number, "{place} is {kind}, documented as {types:?}");
     if let (Some(names), Value::String(text)) = (schema["enum"].as_array(), value) {
-        assert!(
-            names.iter().any(|name| name == text),
-            "{place}: {text} is not documented"
-        );
+        assert!(names.iter().any(|name| name == text), "{place}: {text} is not documented");
     }
     if let Some(items) = value.as_array() {
-        items
-            .iter()
-            .for_each(|item| fits(api, &schema["items"], item, &format!("{place}/-")));
+        items.iter().for_each(|item| fits(api, &schema["items"], item, &format!("{place}/-")));
     }
     let (Some(fields), Some(known)) = (value.as_object(), schema["properties"].as_object()) else {
         return;
     };
-    for required in schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
+    for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         assert!(fields.contains_key(required), "{place}/{required} is missing");
     }
     for (name, field) in fields {
@@ -206,43 +150,15 @@ async fn real_answers_fit_their_schemas() {
     world.fail(&enqueued.id(), "bad_request").await;
     let record = world.record(&enqueued.id()).await;
     check("Record", &record);
-    let required = api["components"]["schemas"]["Record"]["required"]
-        .as_array()
-        .map(Vec::len);
-    assert_eq!(
-        required,
-        record.as_object().map(serde_json::Map::len),
-        "every field is always there"
-    );
+    let required = api["components"]["schemas"]["Record"]["required"].as_array().map(Vec::len);
+    assert_eq!(required, record.as_object().map(serde_json::Map::len), "every field is always there");
     check("RecordPage", &world.get(ADMIN, "/v1/notifications").await.json);
     check("InstanceStatus", &world.get(ADMIN, "/v1/status").await.json);
-    check(
-        "BulkAnswer",
-        &world
-            .post(ADMIN, "/v1/bulk", &json!({"action": "redrive"}))
-            .await
-            .json,
-    );
-    let batch = world
-        .post_raw(
-            ADMIN,
-            "/v1/notifications/batch",
-            &[],
-            format!("{}\nx", booking("b-2")),
-        )
-        .await;
+    check("BulkAnswer", &world.post(ADMIN, "/v1/bulk", &json!({"action": "redrive"})).await.json);
+    let batch = world.post_raw(ADMIN, "/v1/notifications/batch", &[], format!("{}\nx", booking("b-2"))).await;
     check("Enqueued", &batch.json["results"][0]);
     check("Problem", &batch.json["results"][1]["error"]);
-    check(
-        "Problem",
-        &world
-            .post(ADMIN, "/v1/notifications", &json!({"to": 1}))
-            .await
-            .json,
-    );
+    check("Problem", &world.post(ADMIN, "/v1/notifications", &json!({"to": 1})).await.json);
     check("Problem", &world.get("wrong", "/v1/notifications").await.json);
-    assert_eq!(
-        api["components"]["schemas"]["Notification"]["additionalProperties"],
-        false
-    );
+    assert_eq!(api["components"]["schemas"]["Notification"]["additionalProperties"], false);
 }

@@ -14,10 +14,7 @@ async fn a_notification_is_recorded_and_put_on_the_queue_before_it_is_acknowledg
     let reply = world.post(ADMIN, PATH, &booking("b-1")).await;
     assert_eq!(reply.status, 202, "{}", reply.text);
     let id = reply.id();
-    assert_eq!(
-        reply.json,
-        json!({"id": id, "status": "accepted", "duplicate": false})
-    );
+    assert_eq!(reply.json, json!({"id": id, "status": "accepted", "duplicate": false}));
     assert_eq!(world.record(&id).await["metadata"], json!({"booking": "b-1"}));
     assert_eq!(world.drain_queue().await, [id]);
 }
@@ -28,10 +25,7 @@ async fn the_same_again_is_the_same_notification_and_is_not_queued_again() {
     let id = world.hand_in(ADMIN, &booking("b-1")).await;
     world.drain_queue().await;
     let again = world.post(ADMIN, PATH, &booking("b-1")).await;
-    assert_eq!(
-        (again.status, again.json),
-        (200, json!({"id": id, "status": "accepted", "duplicate": true}))
-    );
+    assert_eq!((again.status, again.json), (200, json!({"id": id, "status": "accepted", "duplicate": true})));
     assert!(world.drain_queue().await.is_empty());
 }
 
@@ -65,20 +59,14 @@ async fn the_key_may_come_in_a_header_and_must_not_contradict_the_body() {
     without.as_object_mut().unwrap().remove("idempotency_key");
 
     let send = async |body: &serde_json::Value, key: &str| {
-        world
-            .post_raw(ADMIN, PATH, &[JSON, ("idempotency-key", key)], body.to_string())
-            .await
+        world.post_raw(ADMIN, PATH, &[JSON, ("idempotency-key", key)], body.to_string()).await
     };
     let by_header = send(&without, "b-1").await;
     assert_eq!((by_header.status, by_header.id()), (200, id.clone()));
     assert_eq!(send(&booking("b-1"), "b-1").await.id(), id);
     for key in ["b-2", "", &"x".repeat(300)] {
         let refused = send(&booking("b-1"), key).await;
-        assert_eq!(
-            (refused.status, refused.pointers()),
-            (422, vec!["/idempotency_key"]),
-            "{key}"
-        );
+        assert_eq!((refused.status, refused.pointers()), (422, vec!["/idempotency_key"]), "{key}");
     }
 }
 
@@ -103,10 +91,7 @@ async fn a_far_delivery_waits_in_the_log_and_a_near_one_on_the_queue() {
     let world = api_world().await;
     let far = booking_with("far", json!({"deliver_at": "2026-11-22T09:00:00Z"}));
     let reply = world.post(ADMIN, PATH, &far).await;
-    assert_eq!(
-        (reply.status, reply.json["status"].as_str()),
-        (202, Some("scheduled"))
-    );
+    assert_eq!((reply.status, reply.json["status"].as_str()), (202, Some("scheduled")));
     let near = booking_with("near", json!({"deliver_at": "2026-11-21T09:05:00Z"}));
     world.hand_in(ADMIN, &near).await;
     let depth = world.queue.depth().await.unwrap();
@@ -154,9 +139,7 @@ async fn a_full_backlog_asks_to_come_back_later() {
     assert_eq!((reply.status, reply.header("retry-after")), (429, "5"));
     assert!(reply.pointers().is_empty());
 
-    let cancelled = world
-        .post(ADMIN, &format!("{PATH}/{id}/cancel"), &json!({}))
-        .await;
+    let cancelled = world.post(ADMIN, &format!("{PATH}/{id}/cancel"), &json!({})).await;
     assert_eq!(cancelled.status, 200);
     world.clock.advance(std::time::Duration::from_secs(2));
     world.hand_in(ADMIN, &booking("b-3")).await;

@@ -15,18 +15,13 @@ async fn ids(world: &World, key: &str, query: &str) -> Vec<String> {
     let reply = world.get(key, &format!("{PATH}?{query}")).await;
     assert_eq!(reply.status, 200, "{query}: {}", reply.text);
     let items = reply.json["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|item| item["id"].as_str().unwrap().to_owned())
-        .collect()
+    items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
 async fn a_record_has_every_field_of_the_contract_and_reads_back() {
     let world = api_world().await;
-    let id = world
-        .hand_in(ADMIN, &booking_with("b-1", json!({"batch": "tos"})))
-        .await;
+    let id = world.hand_in(ADMIN, &booking_with("b-1", json!({"batch": "tos"}))).await;
     let record = world.record(&id).await;
     let at = "2026-11-21T09:00:00.000Z";
     let expected = json!({
@@ -40,19 +35,13 @@ async fn a_record_has_every_field_of_the_contract_and_reads_back() {
 
     world.fail(&id, "bad_request").await;
     let record = world.record(&id).await;
-    assert_eq!(
-        (&record["status"], &record["reason"]),
-        (&json!("failed"), &json!("bad_request"))
-    );
+    assert_eq!((&record["status"], &record["reason"]), (&json!("failed"), &json!("bad_request")));
     let attempt = json!({"number": 1, "provider": "sandbox", "started_at": at, "ended_at": at, "outcome": "refused",
         "http_status": 400, "error": "no"});
     assert_eq!(record["attempts"], json!([attempt]));
     let view: RecordView = serde_json::from_value(record.clone()).unwrap();
     assert_eq!(serde_json::to_value(&view).unwrap(), record);
-    assert!(
-        !format!("{view:?}").contains("guest@"),
-        "an address must not print"
-    );
+    assert!(!format!("{view:?}").contains("guest@"), "an address must not print");
 }
 
 #[tokio::test]
@@ -60,19 +49,10 @@ async fn what_is_not_there_and_what_is_anothers_look_the_same() {
     let world = api_world().await;
     let ours = world.hand_in(ADMIN, &booking("b-1")).await;
     let foreign = world.get(HOTEL, &format!("{PATH}/{ours}")).await;
-    let absent = world
-        .get(HOTEL, &format!("{PATH}/00000000-0000-0000-0000-000000000000"))
-        .await;
-    assert_eq!(
-        (foreign.status, foreign.text.as_str()),
-        (404, absent.text.as_str())
-    );
+    let absent = world.get(HOTEL, &format!("{PATH}/00000000-0000-0000-0000-000000000000")).await;
+    assert_eq!((foreign.status, foreign.text.as_str()), (404, absent.text.as_str()));
     for wrong in ["nonsense", "%ff", "a%2Fb"] {
-        assert_eq!(
-            world.get(ADMIN, &format!("{PATH}/{wrong}")).await.status,
-            404,
-            "{wrong}"
-        );
+        assert_eq!(world.get(ADMIN, &format!("{PATH}/{wrong}")).await.status, 404, "{wrong}");
     }
     assert!(ids(&world, HOTEL, "").await.is_empty());
     let asked = world.get(HOTEL, &format!("{PATH}?tenant=default")).await;
@@ -82,28 +62,19 @@ async fn what_is_not_there_and_what_is_anothers_look_the_same() {
 #[tokio::test]
 async fn each_filter_finds_its_own() {
     let world = api_world().await;
-    let failed = world
-        .hand_in(ADMIN, &booking_with("f", json!({"batch": "b1"})))
-        .await;
+    let failed = world.hand_in(ADMIN, &booking_with("f", json!({"batch": "b1"}))).await;
     world.fail(&failed, "bad_request").await;
     world.clock.advance(Duration::from_secs(3600));
     let other = json!({"tenant": "hotel", "to": [{"email": "Other@Example.com"}]});
     let waiting = world.hand_in(ADMIN, &booking_with("w", other)).await;
     let sent = world.hand_in(ADMIN, &booking("s")).await;
-    let accepted = Fact::Accepted {
-        provider: "sandbox".into(),
-        message_id: None,
-        http_status: Some(202),
-    };
+    let accepted = Fact::Accepted { provider: "sandbox".into(), message_id: None, http_status: Some(202) };
     world.tell(&sent, accepted).await;
 
     for (query, expected) in [
         ("status=failed", vec![&failed]),
         ("status=failed,accepted&order=oldest", vec![&failed, &waiting]),
-        (
-            "status=failed&status=accepted&order=oldest",
-            vec![&failed, &waiting],
-        ),
+        ("status=failed&status=accepted&order=oldest", vec![&failed, &waiting]),
         ("unsent=true&order=oldest", vec![&failed, &waiting]),
         ("unsent=true&status=sent", vec![]),
         ("unsent=false&status=sent", vec![&sent]),
@@ -116,10 +87,7 @@ async fn each_filter_finds_its_own() {
         ("until=30m", vec![&failed]),
         ("until=2026-11-21T18:30:00+09:00", vec![&failed]),
         ("until=2026-11-21T18:30:00%2B09:00", vec![&failed]),
-        (
-            "status=&tenant=&batch=&recipient=&since=&until=30m&limit=&cursor=",
-            vec![&failed],
-        ),
+        ("status=&tenant=&batch=&recipient=&since=&until=30m&limit=&cursor=", vec![&failed]),
     ] {
         let expected: Vec<String> = expected.into_iter().cloned().collect();
         assert_eq!(ids(&world, ADMIN, query).await, expected, "{query}");
@@ -134,23 +102,10 @@ async fn parameters_that_are_wrong_or_unknown_are_named() {
     assert_eq!(reply.status, 422);
     let mut pointers = reply.pointers();
     pointers.sort_unstable();
-    let named = [
-        "/batch",
-        "/colour",
-        "/limit",
-        "/order",
-        "/recipient",
-        "/since",
-        "/status",
-        "/unsent",
-    ];
+    let named = ["/batch", "/colour", "/limit", "/order", "/recipient", "/since", "/status", "/unsent"];
     assert_eq!(pointers, named);
     for query in ["limit=1001", "limit=-1", "cursor=nonsense"] {
-        assert_eq!(
-            world.get(ADMIN, &format!("{PATH}?{query}")).await.status,
-            422,
-            "{query}"
-        );
+        assert_eq!(world.get(ADMIN, &format!("{PATH}?{query}")).await.status, 422, "{query}");
     }
 }
 
@@ -165,9 +120,7 @@ async fn pages_follow_one_another_without_a_gap_or_a_repeat() {
     let mut seen = Vec::new();
     let mut cursor = String::new();
     loop {
-        let reply = world
-            .get(ADMIN, &format!("{PATH}?limit=10&order=oldest&cursor={cursor}"))
-            .await;
+        let reply = world.get(ADMIN, &format!("{PATH}?limit=10&order=oldest&cursor={cursor}")).await;
         let page: PageView = serde_json::from_value(reply.json).unwrap();
         seen.extend(page.items.iter().map(|item| item.id.to_string()));
         match page.next_cursor {

@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 use super::world::{ADMIN, HOTEL, Reply, World, api_world, booking, booking_with};
 
 async fn act(world: &World, id: &str, action: &str) -> Reply {
-    world
-        .post_raw(ADMIN, &format!("/v1/notifications/{id}/{action}"), &[], "")
-        .await
+    world.post_raw(ADMIN, &format!("/v1/notifications/{id}/{action}"), &[], "").await
 }
 
 #[tokio::test]
@@ -23,17 +21,11 @@ async fn a_held_one_waits_until_it_is_released_and_is_then_brought_again() {
     let path = format!("/v1/notifications/{id}/hold");
     let held = world.post(ADMIN, &path, &json!({"reason": "wrong prices"})).await;
     assert_eq!((held.status, &held.json["status"]), (200, &json!("held")));
-    assert_eq!(
-        (&held.json["reason"], &held.json["id"]),
-        (&json!("wrong prices"), &json!(id))
-    );
+    assert_eq!((&held.json["reason"], &held.json["id"]), (&json!("wrong prices"), &json!(id)));
     assert!(world.drain_queue().await.is_empty());
 
     let released = act(&world, &id, "release").await;
-    assert_eq!(
-        (released.status, &released.json["status"]),
-        (200, &json!("accepted"))
-    );
+    assert_eq!((released.status, &released.json["status"]), (200, &json!("accepted")));
     assert_eq!(released.json, world.record(&id).await);
     assert_eq!(world.drain_queue().await, [id]);
 }
@@ -50,10 +42,7 @@ async fn a_dead_letter_is_redriven_and_nothing_else_is() {
     world.fail(&id, "bad_request").await;
     world.drain_queue().await;
     let redriven = act(&world, &id, "redrive").await;
-    assert_eq!(
-        (redriven.status, &redriven.json["status"]),
-        (200, &json!("retrying"))
-    );
+    assert_eq!((redriven.status, &redriven.json["status"]), (200, &json!("retrying")));
     assert_eq!(world.drain_queue().await, [id]);
 }
 
@@ -61,11 +50,7 @@ async fn a_dead_letter_is_redriven_and_nothing_else_is() {
 async fn a_state_that_forbids_it_is_a_conflict_that_says_why() {
     let world = api_world().await;
     let sent = world.hand_in(ADMIN, &booking("s")).await;
-    let accepted = Fact::Accepted {
-        provider: "sandbox".into(),
-        message_id: None,
-        http_status: Some(202),
-    };
+    let accepted = Fact::Accepted { provider: "sandbox".into(), message_id: None, http_status: Some(202) };
     world.tell(&sent, accepted).await;
     for (action, detail) in [
         ("cancel", "it is already sent"),
@@ -75,11 +60,7 @@ async fn a_state_that_forbids_it_is_a_conflict_that_says_why() {
     ] {
         let reply = act(&world, &sent, action).await;
         assert!(reply.pointers().is_empty());
-        assert_eq!(
-            (reply.status, &reply.json["detail"]),
-            (409, &json!(detail)),
-            "{action}"
-        );
+        assert_eq!((reply.status, &reply.json["detail"]), (409, &json!(detail)), "{action}");
     }
     let leased = world.hand_in(ADMIN, &booking("l")).await;
     world.claim(&leased).await;
@@ -102,11 +83,7 @@ async fn another_tenants_cannot_be_acted_upon() {
     let id = world.hand_in(ADMIN, &booking("b-1")).await;
     for action in ["cancel", "hold", "release", "redrive"] {
         let path = format!("/v1/notifications/{id}/{action}");
-        assert_eq!(
-            world.post_raw(HOTEL, &path, &[], "").await.status,
-            404,
-            "{action}"
-        );
+        assert_eq!(world.post_raw(HOTEL, &path, &[], "").await.status, 404, "{action}");
     }
     assert_eq!(world.record(&id).await["status"], "accepted");
 }
@@ -125,9 +102,7 @@ async fn a_reason_is_short_and_plain_and_the_body_knows_no_other_field() {
         let reply = world.post(ADMIN, &path, &body).await;
         assert_eq!((reply.status, reply.pointers()), (422, vec![pointer]), "{body}");
     }
-    let text = world
-        .post_raw(ADMIN, &path, &[("content-type", "text/plain")], "because")
-        .await;
+    let text = world.post_raw(ADMIN, &path, &[("content-type", "text/plain")], "because").await;
     assert_eq!(text.status, 415);
     assert_eq!(world.record(&id).await["status"], "accepted");
 }
@@ -136,20 +111,12 @@ async fn a_reason_is_short_and_plain_and_the_body_knows_no_other_field() {
 async fn the_status_tells_how_much_stands_where_and_how_long_it_will_take() {
     let world = api_world().await;
     let empty: StatusView = serde_json::from_value(world.get(ADMIN, "/v1/status").await.json).unwrap();
-    assert_eq!(
-        (empty.drain_seconds, empty.oldest_unsent_seconds),
-        (Some(0.0), None)
-    );
+    assert_eq!((empty.drain_seconds, empty.oldest_unsent_seconds), (Some(0.0), None));
 
     let failed = world.hand_in(ADMIN, &booking("f")).await;
     world.fail(&failed, "bad_request").await;
     world.hand_in(ADMIN, &booking("a")).await;
-    world
-        .hand_in(
-            ADMIN,
-            &booking_with("s", json!({"deliver_at": "2026-12-01T00:00:00Z"})),
-        )
-        .await;
+    world.hand_in(ADMIN, &booking_with("s", json!({"deliver_at": "2026-12-01T00:00:00Z"}))).await;
     world.clock.advance(Duration::from_secs(60));
     (0..15).for_each(|_| world.health.record_sent(world.clock.now()));
     let since = world.clock.now();
@@ -162,10 +129,7 @@ async fn the_status_tells_how_much_stands_where_and_how_long_it_will_take() {
     });
     let reply = world.get(ADMIN, "/v1/status").await;
     let status: StatusView = serde_json::from_value(reply.json.clone()).unwrap();
-    assert_eq!(
-        reply.json["by_status"].as_object().map(serde_json::Map::len),
-        Some(Status::ALL.len())
-    );
+    assert_eq!(reply.json["by_status"].as_object().map(serde_json::Map::len), Some(Status::ALL.len()));
     let by = |status: &str| reply.json["by_status"][status].as_u64();
     assert_eq!(
         [by("failed"), by("accepted"), by("scheduled"), by("sent")],

@@ -106,20 +106,13 @@ impl MessageLog for Broken {
 async fn what_is_recorded_is_acknowledged_although_the_queue_is_away() {
     for hangs in [false, true] {
         let world = world_with(|state| {
-            state.queue = Arc::new(Unreachable {
-                hangs,
-                ..Unreachable::default()
-            });
+            state.queue = Arc::new(Unreachable { hangs, ..Unreachable::default() });
             state.config.queue_timeout = Duration::from_millis(50);
         })
         .await;
         let reply = world.post(ADMIN, "/v1/notifications", &booking("b-1")).await;
         assert_eq!(reply.status, 202, "{}", reply.text);
-        let due = world
-            .log
-            .due(world.clock.now().plus(Duration::from_secs(60)), 10)
-            .await
-            .unwrap();
+        let due = world.log.due(world.clock.now().plus(Duration::from_secs(60)), 10).await.unwrap();
         assert_eq!(due.len(), 1, "the sweeper will bring it");
         let status = world.get(ADMIN, "/v1/status").await;
         assert_eq!((status.status, status.json["queue"].is_null()), (200, true));
@@ -131,9 +124,7 @@ async fn nothing_is_acknowledged_that_the_log_did_not_take() {
     let world = world_with(|state| state.log = Arc::new(Broken)).await;
     let reply = world.post(ADMIN, "/v1/notifications", &booking("b-1")).await;
     assert_eq!((reply.status, reply.header("retry-after")), (503, "1"));
-    let batch = world
-        .post_raw(ADMIN, "/v1/notifications/batch", &[], booking("b-1").to_string())
-        .await;
+    let batch = world.post_raw(ADMIN, "/v1/notifications/batch", &[], booking("b-1").to_string()).await;
     assert_eq!(batch.json["results"][0]["error"]["status"], 503);
     assert_eq!(world.get(ADMIN, "/v1/status").await.status, 503);
     assert_eq!(world.get(ADMIN, "/v1/notifications").await.status, 500);
@@ -164,10 +155,7 @@ async fn due(world: &World) -> usize {
 #[tokio::test]
 async fn a_redrive_killed_midway_is_finished_by_the_same_request_and_nothing_is_lost() {
     let asked = Arc::new(Notify::new());
-    let queue = Arc::new(Unreachable {
-        hangs: true,
-        asked: Arc::clone(&asked),
-    });
+    let queue = Arc::new(Unreachable { hangs: true, asked: Arc::clone(&asked) });
     let world = world_with(|state| {
         state.queue = queue;
         state.config.queue_timeout = Duration::from_millis(50);

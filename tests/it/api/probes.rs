@@ -24,11 +24,7 @@ async fn a_process_without_a_worker_is_alive_and_ready() {
 async fn a_worker_that_has_stopped_receiving_fails_the_liveness_probe() {
     let world = world_with(|state| state.worker_expected = true).await;
     world.clock.advance(Duration::from_secs(120));
-    assert_eq!(
-        ask(&world, "/healthz").await.status,
-        200,
-        "it may still be starting"
-    );
+    assert_eq!(ask(&world, "/healthz").await.status, 200, "it may still be starting");
     world.clock.advance(Duration::from_secs(1));
     let reply = ask(&world, "/healthz").await;
     assert_eq!((reply.status, reply.pointers().len()), (503, 0));
@@ -44,10 +40,7 @@ async fn metrics_are_prometheus_text_where_they_are_kept() {
     let handle = recorder.handle();
     let world = world_with(|state| state.metrics = Some(handle)).await;
     let reply = ask(&world, "/metrics").await;
-    assert_eq!(
-        (reply.status, reply.header("content-type")),
-        (200, "text/plain; version=0.0.4")
-    );
+    assert_eq!((reply.status, reply.header("content-type")), (200, "text/plain; version=0.0.4"));
 }
 
 #[tokio::test]
@@ -55,13 +48,8 @@ async fn a_worker_that_pauses_for_an_ill_provider_is_alive_until_it_should_probe
     let world = world_with(|state| state.worker_expected = true).await;
     let since = world.clock.now();
     let probe_at = Some(since.plus(Duration::from_secs(600)));
-    let mut health = ProviderHealth {
-        name: "sandbox".into(),
-        circuit: Circuit::Open,
-        since,
-        probe_at,
-        last_error: None,
-    };
+    let mut health =
+        ProviderHealth { name: "sandbox".into(), circuit: Circuit::Open, since, probe_at, last_error: None };
     world.health.set_provider(health.clone());
     world.clock.advance(Duration::from_secs(600 + 120));
     assert_eq!(ask(&world, "/healthz").await.status, 200);
@@ -71,19 +59,11 @@ async fn a_worker_that_pauses_for_an_ill_provider_is_alive_until_it_should_probe
     health.circuit = Circuit::Refused;
     health.probe_at = None;
     world.health.set_provider(health.clone());
-    assert_eq!(
-        ask(&world, "/healthz").await.status,
-        200,
-        "somebody must mend it first"
-    );
+    assert_eq!(ask(&world, "/healthz").await.status, 200, "somebody must mend it first");
     health.name = "other".into();
     health.circuit = Circuit::Closed;
     world.health.set_provider(health);
-    assert_eq!(
-        ask(&world, "/healthz").await.status,
-        503,
-        "another provider would take mail"
-    );
+    assert_eq!(ask(&world, "/healthz").await.status, 503, "another provider would take mail");
 }
 
 #[tokio::test]

@@ -49,10 +49,7 @@ pub struct Reply {
 
 impl Reply {
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     pub fn id(&self) -> String {
@@ -61,33 +58,17 @@ impl Reply {
 
     /// The pointers of a problem's faults, after checking that it is a problem.
     pub fn pointers(&self) -> Vec<&str> {
-        assert_eq!(
-            self.header("content-type"),
-            "application/problem+json",
-            "{}",
-            self.text
-        );
+        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
         assert_eq!(self.json["status"], self.status, "{}", self.text);
-        let errors = self.json["errors"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        errors
-            .iter()
-            .filter_map(|fault| fault["pointer"].as_str())
-            .collect()
+        let errors = self.json["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().filter_map(|fault| fault["pointer"].as_str()).collect()
     }
 }
 
 pub fn keys() -> KeyRing {
     KeyRing::new(vec![
         ApiKey::of_secret("admin", ADMIN, "default", &Scope::ALL),
-        ApiKey::of_secret(
-            "hotel",
-            HOTEL,
-            "hotel",
-            &[Scope::Send, Scope::Read, Scope::Operate],
-        ),
+        ApiKey::of_secret("hotel", HOTEL, "hotel", &[Scope::Send, Scope::Read, Scope::Operate]),
         ApiKey::of_secret("reader", READER, "hotel", &[Scope::Read]),
         ApiKey::of_secret("sender", SENDER, "hotel", &[Scope::Send]),
     ])
@@ -102,11 +83,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::manual(Timestamp::parse("2026-11-21T09:00:00Z").unwrap());
     let engine = Engine::open(directory.path(), kakitome::sqlite::Config::default()).unwrap();
-    let queue = SqliteQueue::open(
-        engine.clone(),
-        clock.clone(),
-        kakitome::queue::sqlite::Config::default(),
-    );
+    let queue = SqliteQueue::open(engine.clone(), clock.clone(), kakitome::queue::sqlite::Config::default());
     let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
     let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine));
     let health = HealthBoard::default();
@@ -121,14 +98,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         config: Config::default(),
     };
     change(&mut state);
-    World {
-        router: router(state),
-        clock,
-        log,
-        queue,
-        health,
-        _directory: directory,
-    }
+    World { router: router(state), clock, log, queue, health, _directory: directory }
 }
 
 impl World {
@@ -138,12 +108,7 @@ impl World {
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            text,
-            json,
-        }
+        Reply { status: parts.status.as_u16(), headers: parts.headers, text, json }
     }
 
     pub async fn get(&self, key: &str, path: &str) -> Reply {
@@ -152,13 +117,7 @@ impl World {
     }
 
     pub async fn post(&self, key: &str, path: &str, body: &Value) -> Reply {
-        self.post_raw(
-            key,
-            path,
-            &[("content-type", "application/json")],
-            body.to_string(),
-        )
-        .await
+        self.post_raw(key, path, &[("content-type", "application/json")], body.to_string()).await
     }
 
     pub async fn post_raw(
@@ -191,10 +150,7 @@ impl World {
     pub async fn tell(&self, id: &str, fact: Fact) {
         let id: NotificationId = id.parse().unwrap();
         let applied = self.log.apply(&[(id, fact)], self.clock.now()).await;
-        assert!(
-            matches!(applied.as_slice(), [Ok(Applied::Done { .. })]),
-            "{applied:?}"
-        );
+        assert!(matches!(applied.as_slice(), [Ok(Applied::Done { .. })]), "{applied:?}");
     }
 
     /// Claims it as a worker would; the lease lasts 30 s.
@@ -207,10 +163,7 @@ impl World {
             lease_until,
             hold_until: lease_until.plus(Duration::from_secs(600)),
             resend_of: None,
-            limits: AttemptLimits {
-                attempts: 12,
-                unknown_resends: 2,
-            },
+            limits: AttemptLimits { attempts: 12, unknown_resends: 2 },
         };
         self.tell(id, fact).await;
         token
@@ -219,19 +172,8 @@ impl World {
     /// Claims it and has the provider refuse it for good.
     pub async fn fail(&self, id: &str, reason: &str) {
         let token = self.claim(id).await;
-        let answer = Answer {
-            http_status: Some(400),
-            error: Some("no".into()),
-        };
-        self.tell(
-            id,
-            Fact::Refused {
-                token,
-                answer,
-                reason: reason.into(),
-            },
-        )
-        .await;
+        let answer = Answer { http_status: Some(400), error: Some("no".into()) };
+        self.tell(id, Fact::Refused { token, answer, reason: reason.into() }).await;
     }
 
     /// Takes everything visible from the queue, and settles it. The ids.
@@ -244,10 +186,7 @@ impl World {
                 return ids;
             }
             ids.extend(deliveries.iter().map(|delivery| delivery.id.to_string()));
-            let done = deliveries
-                .into_iter()
-                .map(|one| (one, kakitome::queue::Settlement::Done))
-                .collect();
+            let done = deliveries.into_iter().map(|one| (one, kakitome::queue::Settlement::Done)).collect();
             for settled in self.queue.settle(done).await {
                 settled.unwrap();
             }

@@ -24,9 +24,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         "\\PC{0,6}".prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
-        let key = prop::sample::select(vec![
-            "email", "name", "id", "data", "filename", "content", "X-A", "~/",
-        ]);
+        let key =
+            prop::sample::select(vec!["email", "name", "id", "data", "filename", "content", "X-A", "~/"]);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::btree_map(key.prop_map(str::to_owned), inner, 0..4)

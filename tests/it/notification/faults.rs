@@ -55,10 +55,7 @@ fn the_wrong_type_is_a_fault_of_that_field() {
         set(&mut document, pointer, json!(7));
         assert_eq!(pointers(&document), [pointer]);
     }
-    assert_eq!(
-        pointers(&with("/template", json!({"id": "d-1", "data": []}))),
-        ["/template/data"]
-    );
+    assert_eq!(pointers(&with("/template", json!({"id": "d-1", "data": []}))), ["/template/data"]);
 }
 
 fn long(characters: usize) -> Value {
@@ -129,11 +126,7 @@ fn attachments_have_their_limits() {
         let pointer = format!("/attachments/0/{field}");
         refuses([("/attachments", file(field, value), pointer.as_str())]);
     }
-    refuses([(
-        "/attachments",
-        json!(vec![file("a", json!(1)); 51]),
-        "/attachments",
-    )]);
+    refuses([("/attachments", json!(vec![file("a", json!(1)); 51]), "/attachments")]);
     assert!(read(&with("/attachments", file("filename", long(255)))).is_ok());
 }
 
@@ -192,16 +185,7 @@ fn a_repeated_key_is_refused_at_every_level() {
         "template":{"id":"d-1","data":{"room":{"no":1,"no":1}}}}"#;
     let faults = parse(body.as_bytes(), "default", &LIMITS).unwrap_err();
     let found: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
-    assert_eq!(
-        found,
-        [
-            "/subject",
-            "/from/email",
-            "/template/data/room/no",
-            "/headers/x-a",
-            "/metadata/a"
-        ]
-    );
+    assert_eq!(found, ["/subject", "/from/email", "/template/data/room/no", "/headers/x-a", "/metadata/a"]);
 }
 
 #[test]
@@ -275,10 +259,7 @@ fn nothing_near_a_header_can_start_another_one() {
         "Return-Path",
         "MIME-Version",
     ] {
-        assert_eq!(
-            pointers(&with(&format!("/headers/{name}"), json!("x"))),
-            [format!("/headers/{name}")]
-        );
+        assert_eq!(pointers(&with(&format!("/headers/{name}"), json!("x"))), [format!("/headers/{name}")]);
     }
 }
 
@@ -307,16 +288,8 @@ fn what_is_no_document_is_one_fault_of_the_whole() {
         assert!(detail.contains(says), "{detail}");
     }
     let body = sound().to_string();
-    let limits = Limits {
-        body_bytes: body.len() - 1,
-    };
+    let limits = Limits { body_bytes: body.len() - 1 };
     let faults = parse(body.as_bytes(), "default", &limits).unwrap_err();
-    assert_eq!(
-        (
-            faults[0].pointer.as_str(),
-            faults[0].detail.starts_with("must have at most")
-        ),
-        ("", true)
-    );
+    assert_eq!((faults[0].pointer.as_str(), faults[0].detail.starts_with("must have at most")), ("", true));
     assert!(parse(format!("\u{feff}{body}").as_bytes(), "default", &LIMITS).is_ok());
 }

@@ -36,10 +36,7 @@ fn the_thousand_sample_bookings_are_sound_and_varied() {
     assert_eq!(distinct(&|n| n.categories[1].clone()), 6);
     assert_eq!(distinct(&|n| n.categories[2].clone()), 6);
     for kind in ["application/pdf", "text/calendar"] {
-        assert!(
-            count(&|n| n.attachments.iter().any(|a| a.content_type == kind)) > 100,
-            "{kind}"
-        );
+        assert!(count(&|n| n.attachments.iter().any(|a| a.content_type == kind)) > 100, "{kind}");
     }
     for (what, least) in [
         (count(&|n| !n.cc.is_empty()), 100),
@@ -53,14 +50,6 @@ fn the_thousand_sample_bookings_are_sound_and_varied() {
     }
     // Usable on any day: no deadline that could have passed, no wait that could still lie ahead.
     let starts = |at: Timestamp, with: &str| at.to_string().starts_with(with);
-    assert!(
-        all.iter()
-            .filter_map(|n| n.useful_until)
-            .all(|at| starts(at, "2099-"))
-    );
-    assert!(
-        all.iter()
-            .filter_map(|n| n.deliver_at)
-            .all(|at| starts(at, "2026-01-"))
-    );
+    assert!(all.iter().filter_map(|n| n.useful_until).all(|at| starts(at, "2099-")));
+    assert!(all.iter().filter_map(|n| n.deliver_at).all(|at| starts(at, "2026-01-")));
 }

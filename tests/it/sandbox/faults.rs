@@ -33,47 +33,25 @@ async fn a_5xx_is_answered_and_the_mail_not_taken() {
     let world = playing("5xx:status=502");
     let answer = world.send(&mail("a")).await;
     assert_eq!(answer.status(), 502);
-    assert!(
-        answer
-            .text()
-            .await
-            .unwrap()
-            .starts_with(r#"{"errors":[{"field":null"#)
-    );
-    assert_eq!(
-        (world.sandbox.stats().accepted, world.sandbox.stats().faulted),
-        (0, 1)
-    );
+    assert!(answer.text().await.unwrap().starts_with(r#"{"errors":[{"field":null"#));
+    assert_eq!((world.sandbox.stats().accepted, world.sandbox.stats().faulted), (0, 1));
 }
 
 #[tokio::test]
 async fn a_429_comes_with_and_without_retry_after() {
     let world = playing("429:retry-after=2");
     let answer = world.send(&mail("a")).await;
-    assert_eq!(
-        (
-            answer.status().as_u16(),
-            answer.headers()["retry-after"].to_str().unwrap()
-        ),
-        (429, "2")
-    );
+    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (429, "2"));
     world.sandbox.set_faults("429".parse().unwrap());
     let answer = world.send(&mail("a")).await;
-    assert_eq!(
-        (answer.status().as_u16(), answer.headers().get("retry-after")),
-        (429, None)
-    );
+    assert_eq!((answer.status().as_u16(), answer.headers().get("retry-after")), (429, None));
     assert_eq!(world.sandbox.stats().accepted, 0);
 }
 
 #[tokio::test]
 async fn slow_and_latency_add_up_and_the_mail_is_taken() {
     let latency = Duration::from_millis(100);
-    let world = world(Config {
-        latency,
-        faults: "slow=200ms".parse().unwrap(),
-        ..Config::default()
-    });
+    let world = world(Config { latency, faults: "slow=200ms".parse().unwrap(), ..Config::default() });
     let began = Instant::now();
     assert_eq!(world.send(&mail("a")).await.status(), 202);
     assert!(began.elapsed() >= Duration::from_millis(300));
@@ -116,21 +94,9 @@ async fn an_outage_ends_and_shows_itself_in_three_ways() {
     world.sandbox.set_faults("outage:mode=refuse".parse().unwrap());
     assert!(is_reset(&world.try_send(&mail("a")).await.unwrap_err()));
     world.sandbox.set_faults("outage:mode=timeout".parse().unwrap());
-    let impatient = world
-        .client
-        .post(world.url("/v3/mail/send"))
-        .timeout(Duration::from_millis(200));
-    let request = impatient
-        .bearer_auth("k")
-        .header("Content-Type", "application/json");
-    assert!(
-        request
-            .body(mail("a").to_string())
-            .send()
-            .await
-            .unwrap_err()
-            .is_timeout()
-    );
+    let impatient = world.client.post(world.url("/v3/mail/send")).timeout(Duration::from_millis(200));
+    let request = impatient.bearer_auth("k").header("Content-Type", "application/json");
+    assert!(request.body(mail("a").to_string()).send().await.unwrap_err().is_timeout());
     world.sandbox.set_faults("outage:after=1h".parse().unwrap());
     assert_eq!(world.send(&mail("a")).await.status(), 202);
 }
@@ -148,37 +114,21 @@ async fn the_same_seed_plays_the_same_sequence() {
 
 #[tokio::test]
 async fn faults_are_changed_while_it_runs_in_either_form() {
-    let world = world(Config {
-        seed: 5,
-        ..Config::default()
-    });
-    assert_eq!(
-        world.get("/sandbox/faults").await,
-        json!({"seed": 5, "faults": []})
-    );
+    let world = world(Config { seed: 5, ..Config::default() });
+    assert_eq!(world.get("/sandbox/faults").await, json!({"seed": 5, "faults": []}));
 
-    let (status, active) = world
-        .post("/sandbox/faults", "429=50%:retry-after=2,outage:after=1h")
-        .await;
+    let (status, active) = world.post("/sandbox/faults", "429=50%:retry-after=2,outage:after=1h").await;
     let expected = json!({"seed": 5, "faults": [
         {"kind": "429", "rate": 0.5, "retry-after": 2},
         {"kind": "outage", "after": "3600s", "mode": "503"},
     ]});
     assert_eq!((status.as_u16(), &active), (200, &expected));
-    assert_eq!(
-        world.post("/sandbox/faults", &active.to_string()).await.1,
-        expected
-    );
+    assert_eq!(world.post("/sandbox/faults", &active.to_string()).await.1, expected);
     assert_eq!(world.get("/sandbox/faults").await, expected);
 
     let (status, problem) = world.post("/sandbox/faults", "429=50%,nonsense").await;
     assert_eq!(status, 400);
-    assert!(
-        problem["detail"]
-            .as_str()
-            .unwrap()
-            .starts_with("faults: in `nonsense`")
-    );
+    assert!(problem["detail"].as_str().unwrap().starts_with("faults: in `nonsense`"));
     assert_eq!(world.get("/sandbox/faults").await, expected);
 
     assert_eq!(world.post("/sandbox/faults", "").await.1["faults"], json!([]));

@@ -21,9 +21,7 @@ fn changed(pointer: &str, value: Value) -> Value {
 }
 
 fn recipients(count: usize) -> Value {
-    (0..count)
-        .map(|number| json!({"email": format!("guest{number}@example.com")}))
-        .collect()
+    (0..count).map(|number| json!({"email": format!("guest{number}@example.com")})).collect()
 }
 
 fn in_hours(hours: i64) -> i64 {
@@ -116,17 +114,8 @@ async fn everything_that_sendgrid_refuses_is_refused_with_its_field() {
         let errors = body["errors"].as_array().unwrap();
         assert_eq!(errors.len(), 1, "{field}: {body}");
         assert_eq!(errors[0]["field"], *field, "{body}");
-        assert!(
-            errors[0]["message"].as_str().unwrap().contains(words),
-            "{field}: {body}"
-        );
-        assert!(
-            errors[0]["help"]
-                .as_str()
-                .unwrap()
-                .contains("errors.html#message."),
-            "{body}"
-        );
+        assert!(errors[0]["message"].as_str().unwrap().contains(words), "{field}: {body}");
+        assert!(errors[0]["help"].as_str().unwrap().contains("errors.html#message."), "{body}");
     }
     assert_eq!(world.sandbox.stats().refused, table.len() as u64);
     assert_eq!(world.sandbox.stats().accepted, 0);
@@ -184,10 +173,7 @@ async fn sendgrids_own_sandbox_mode_validates_only() {
 #[tokio::test]
 async fn the_key_must_be_there_and_be_the_right_one() {
     let any = world(Config::default());
-    let one = world(Config {
-        api_key: Some("SG.right".to_owned()),
-        ..Config::default()
-    });
+    let one = world(Config { api_key: Some("SG.right".to_owned()), ..Config::default() });
     for (world, key, status) in [
         (&any, "", 401),
         (&any, "Basic x", 401),
@@ -195,23 +181,12 @@ async fn the_key_must_be_there_and_be_the_right_one() {
         (&one, "Bearer SG.wrong", 401),
         (&one, "Bearer SG.right", 202),
     ] {
-        let request = world
-            .client
-            .post(world.url("/v3/mail/send"))
-            .header("Authorization", key);
-        let request = request
-            .header("Content-Type", "application/json")
-            .body(mail("a").to_string());
+        let request = world.client.post(world.url("/v3/mail/send")).header("Authorization", key);
+        let request = request.header("Content-Type", "application/json").body(mail("a").to_string());
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), status, "{key}");
         if status == 401 {
-            assert!(
-                answer
-                    .text()
-                    .await
-                    .unwrap()
-                    .starts_with(r#"{"errors":[{"field":null,"help":null"#)
-            );
+            assert!(answer.text().await.unwrap().starts_with(r#"{"errors":[{"field":null,"help":null"#));
         }
     }
 }
@@ -221,16 +196,7 @@ async fn what_is_not_a_json_post_is_refused_by_its_status() {
     let world = world(Config::default());
     let url = world.url("/v3/mail/send");
     assert_eq!(world.client.get(&url).send().await.unwrap().status(), 405);
-    assert_eq!(
-        world
-            .client
-            .get(world.url("/v3/mail"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        404
-    );
+    assert_eq!(world.client.get(world.url("/v3/mail")).send().await.unwrap().status(), 404);
     let json = ("Content-Type", "application/json");
     for (header, body, status) in [
         (json, b"{".to_vec(), 400),
@@ -239,12 +205,7 @@ async fn what_is_not_a_json_post_is_refused_by_its_status() {
         (("Content-Type", "text/plain"), b"{}".to_vec(), 415),
         (("Content-Encoding", "gzip"), b"{}".to_vec(), 415),
     ] {
-        let request = world
-            .client
-            .post(&url)
-            .bearer_auth("k")
-            .header(header.0, header.1)
-            .body(body);
+        let request = world.client.post(&url).bearer_auth("k").header(header.0, header.1).body(body);
         assert_eq!(request.send().await.unwrap().status(), status, "{header:?}");
     }
     assert_eq!(world.sandbox.stats().refused, 5);
@@ -253,9 +214,7 @@ async fn what_is_not_a_json_post_is_refused_by_its_status() {
 #[tokio::test]
 async fn more_than_30_mb_is_refused_unread() {
     let world = world(Config::default());
-    let mut stream = tokio::net::TcpStream::connect(world.sandbox.address())
-        .await
-        .unwrap();
+    let mut stream = tokio::net::TcpStream::connect(world.sandbox.address()).await.unwrap();
     let head = "POST /v3/mail/send HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n\
                 Content-Type: application/json\r\nContent-Length: 31457281\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();

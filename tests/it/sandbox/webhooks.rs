@@ -37,11 +37,7 @@ struct Hook {
 
 async fn hook(State(hook): State<Hook>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let less = |left: usize| left.checked_sub(1);
-    if hook
-        .failures_left
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
-        .is_ok()
-    {
+    if hook.failures_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
         return StatusCode::INTERNAL_SERVER_ERROR;
     }
     hook.posts.send((headers, body)).unwrap();
@@ -54,30 +50,15 @@ fn receiver(failures: usize) -> Receiver {
     let address = listener.local_addr().unwrap();
     let (trigger, shutdown) = shutdown::channel();
     let (sender, posts) = mpsc::unbounded_channel();
-    let state = Hook {
-        posts: sender,
-        failures_left: Arc::new(AtomicUsize::new(failures)),
-    };
+    let state = Hook { posts: sender, failures_left: Arc::new(AtomicUsize::new(failures)) };
     let router = Router::new().route("/hook", post(hook)).with_state(state);
-    tokio::spawn(server::serve(
-        listener,
-        router,
-        server::Config::default(),
-        shutdown,
-    ));
-    Receiver {
-        address,
-        posts,
-        _trigger: trigger,
-    }
+    tokio::spawn(server::serve(listener, router, server::Config::default(), shutdown));
+    Receiver { address, posts, _trigger: trigger }
 }
 
 impl Receiver {
     async fn next(&mut self) -> (HeaderMap, Bytes) {
-        tokio::time::timeout(PATIENCE, self.posts.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(PATIENCE, self.posts.recv()).await.unwrap().unwrap()
     }
 
     /// The next `count` events, whatever posts they come in; fails when a post has more.
@@ -102,17 +83,12 @@ fn posting_to(receiver: &Receiver, faults: &str) -> World {
 }
 
 fn kinds(events: &[Value]) -> Vec<&str> {
-    events
-        .iter()
-        .map(|event| event["event"].as_str().unwrap())
-        .collect()
+    events.iter().map(|event| event["event"].as_str().unwrap()).collect()
 }
 
 fn verify(key: &str, headers: &HeaderMap, body: &[u8]) {
     let key = VerifyingKey::from_public_key_der(&STANDARD.decode(key).unwrap()).unwrap();
-    let signature = STANDARD
-        .decode(&headers["x-twilio-email-event-webhook-signature"])
-        .unwrap();
+    let signature = STANDARD.decode(&headers["x-twilio-email-event-webhook-signature"]).unwrap();
     let timestamp = headers["x-twilio-email-event-webhook-timestamp"].as_bytes();
     let signature = DerSignature::from_bytes(&signature).unwrap();
     key.multipart_verify(&[timestamp, body], &signature).unwrap();
@@ -122,15 +98,7 @@ fn verify(key: &str, headers: &HeaderMap, body: &[u8]) {
 async fn posts_verify_with_the_published_key_and_survive_a_receiver_that_fails_first() {
     let mut receiver = receiver(1);
     let world = posting_to(&receiver, "none");
-    let key = world
-        .client
-        .get(world.url("/sandbox/webhook-key"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let key = world.client.get(world.url("/sandbox/webhook-key")).send().await.unwrap().text().await.unwrap();
     assert!(key.starts_with("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"), "{key}");
     assert_eq!(key, world.sandbox.public_key());
 
@@ -138,22 +106,13 @@ async fn posts_verify_with_the_published_key_and_survive_a_receiver_that_fails_f
     sent["categories"] = json!(["booking"]);
     sent["custom_args"]["note"] = "<a & b>".into();
     sent["custom_args"]["event"] = "overwritten".into();
-    let message_id = world.send(&sent).await.headers()["x-message-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let message_id = world.send(&sent).await.headers()["x-message-id"].to_str().unwrap().to_owned();
 
     let (headers, body) = receiver.next().await;
     verify(&key, &headers, &body);
     let text = std::str::from_utf8(&body).unwrap();
-    assert!(
-        text.starts_with("[{") && text.contains("},\r\n{") && text.ends_with("}]\r\n"),
-        "{text}"
-    );
-    assert!(
-        text.contains("\\u003ca \\u0026 b\\u003e") && !text.contains('<'),
-        "{text}"
-    );
+    assert!(text.starts_with("[{") && text.contains("},\r\n{") && text.ends_with("}]\r\n"), "{text}");
+    assert!(text.contains("\\u003ca \\u0026 b\\u003e") && !text.contains('<'), "{text}");
 
     let events: Vec<Value> = serde_json::from_str(text).unwrap();
     assert_eq!(kinds(&events), ["processed", "delivered"]);
@@ -164,10 +123,7 @@ async fn posts_verify_with_the_published_key_and_survive_a_receiver_that_fails_f
         assert_eq!(event["category"], json!(["booking"]));
         assert_eq!(event["smtp-id"], format!("<{message_id}@ismtpd-sandbox>"));
         let sg_message_id = event["sg_message_id"].as_str().unwrap();
-        assert!(
-            sg_message_id.starts_with(&format!("{message_id}.recvd-")),
-            "{sg_message_id}"
-        );
+        assert!(sg_message_id.starts_with(&format!("{message_id}.recvd-")), "{sg_message_id}");
         assert!((1_700_000_000..100_000_000_000).contains(&event["timestamp"].as_i64().unwrap()));
     }
     assert_ne!(events[0]["sg_event_id"], events[1]["sg_event_id"]);
@@ -186,16 +142,9 @@ async fn every_recipient_has_its_events_and_custom_arguments() {
     ]);
     world.send(&sent).await;
     let events = receiver.events(6).await;
-    let emails: Vec<_> = events
-        .iter()
-        .step_by(2)
-        .map(|event| event["email"].as_str().unwrap())
-        .collect();
+    let emails: Vec<_> = events.iter().step_by(2).map(|event| event["email"].as_str().unwrap()).collect();
     assert_eq!(emails, ["a@example.com", "b@example.com", "c@example.com"]);
-    assert_eq!(
-        (&events[0]["seat"], &events[4]["seat"]),
-        (&Value::Null, &json!("3"))
-    );
+    assert_eq!((&events[0]["seat"], &events[4]["seat"]), (&Value::Null, &json!("3")));
 }
 
 #[tokio::test]
@@ -205,29 +154,18 @@ async fn bounces_blocks_drops_and_deferrals_are_told_as_sendgrid_does() {
     world.send(&mail("a")).await;
     let events = receiver.events(2).await;
     assert_eq!(kinds(&events), ["processed", "bounce"]);
-    assert_eq!(
-        (&events[1]["type"], &events[1]["status"]),
-        (&json!("bounce"), &json!("5.1.1"))
-    );
+    assert_eq!((&events[1]["type"], &events[1]["status"]), (&json!("bounce"), &json!("5.1.1")));
     assert!(events[1]["reason"].as_str().unwrap().starts_with("550 5.1.1 "));
 
-    world
-        .sandbox
-        .set_faults("bounce:type=blocked:status=5.7.1".parse().unwrap());
+    world.sandbox.set_faults("bounce:type=blocked:status=5.7.1".parse().unwrap());
     world.send(&mail("b")).await;
     let events = receiver.events(2).await;
-    assert_eq!(
-        (&events[1]["type"], &events[1]["status"]),
-        (&json!("blocked"), &json!("5.7.1"))
-    );
+    assert_eq!((&events[1]["type"], &events[1]["status"]), (&json!("blocked"), &json!("5.7.1")));
 
     world.sandbox.set_faults("bounce:type=dropped".parse().unwrap());
     world.send(&mail("c")).await;
     let events = receiver.events(1).await;
-    assert_eq!(
-        (kinds(&events), &events[0]["reason"]),
-        (vec!["dropped"], &json!("Bounced Address"))
-    );
+    assert_eq!((kinds(&events), &events[0]["reason"]), (vec!["dropped"], &json!("Bounced Address")));
 
     world.sandbox.set_faults("defer".parse().unwrap());
     world.send(&mail("d")).await;
@@ -252,28 +190,14 @@ async fn webhook_faults_repeat_reorder_drop_and_delay() {
     world.sandbox.set_faults("webhook-drop:first=1".parse().unwrap());
     world.send(&mail("dropped")).await;
     world.send(&mail("kept")).await;
-    assert!(
-        receiver
-            .events(2)
-            .await
-            .iter()
-            .all(|event| event["kakitome_id"] == "kept")
-    );
+    assert!(receiver.events(2).await.iter().all(|event| event["kakitome_id"] == "kept"));
 
-    world
-        .sandbox
-        .set_faults("webhook-delay:first=1:for=300ms".parse().unwrap());
+    world.sandbox.set_faults("webhook-delay:first=1:for=300ms".parse().unwrap());
     world.send(&mail("late")).await;
     world.send(&mail("early")).await;
     let events = receiver.events(2).await;
     assert!(events.iter().all(|event| event["kakitome_id"] == "early"));
-    assert!(
-        receiver
-            .events(2)
-            .await
-            .iter()
-            .all(|event| event["kakitome_id"] == "late")
-    );
+    assert!(receiver.events(2).await.iter().all(|event| event["kakitome_id"] == "late"));
 }
 
 #[tokio::test]
@@ -286,17 +210,11 @@ async fn a_sandbox_that_ends_posts_what_is_due_first() {
         webhook_flush_interval: Duration::from_secs(3600),
         ..Config::default()
     };
-    let World {
-        sandbox,
-        client,
-        _trigger,
-    } = world(Config::default());
+    let World { sandbox, client, _trigger } = world(Config::default());
     drop(sandbox);
     let sandbox = Sandbox::start(config, shutdown).unwrap();
     let request = client.post(sandbox.url() + "/v3/mail/send").bearer_auth("k");
-    let request = request
-        .header("Content-Type", "application/json")
-        .body(mail("a").to_string());
+    let request = request.header("Content-Type", "application/json").body(mail("a").to_string());
     assert_eq!(request.send().await.unwrap().status(), 202);
     trigger.pull();
     sandbox.stopped().await;
@@ -307,18 +225,12 @@ async fn a_sandbox_that_ends_posts_what_is_due_first() {
 async fn the_key_pair_is_kept_in_its_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("webhook-key");
-    let config = Config {
-        webhook_key_file: Some(path.clone()),
-        ..Config::default()
-    };
+    let config = Config { webhook_key_file: Some(path.clone()), ..Config::default() };
     let first = world(config.clone()).sandbox.public_key().to_owned();
     assert_eq!(world(config).sandbox.public_key(), first);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

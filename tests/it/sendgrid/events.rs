@@ -26,12 +26,7 @@ fn read(
     body: &[u8],
     now: Timestamp,
 ) -> Result<Vec<ProviderEvent>, WebhookError> {
-    let header = |name: &str| {
-        headers
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, value)| (*value).to_owned())
-    };
+    let header = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
     source.events(&header, body, now)
 }
 
@@ -71,10 +66,8 @@ fn a_single_object_is_one_event_and_an_empty_array_is_none() {
 #[test]
 fn an_unreadable_entry_is_kept_and_spoils_no_neighbour() {
     let body = r#"[1, null, "x", {"event":"bounce","reason":"\ud83d"}, {"event":"open","n":1e999}, {"event":"open"}]"#;
-    let kinds: Vec<_> = events(body)
-        .into_iter()
-        .map(|event| (event.kind, event.detail.get("raw").cloned()))
-        .collect();
+    let kinds: Vec<_> =
+        events(body).into_iter().map(|event| (event.kind, event.detail.get("raw").cloned())).collect();
     let malformed = |raw: &str| (EventKind::Other("malformed".into()), Some(json!(raw)));
     assert_eq!(
         kinds,
@@ -101,13 +94,7 @@ fn bytes_that_are_not_utf_8_cost_only_themselves() {
 #[test]
 fn what_is_not_json_is_refused_without_being_repeated() {
     let source = SendGridEvents::new("sendgrid", &[], true).unwrap();
-    for body in [
-        "",
-        "guest@example.com",
-        "[{\"email\":\"guest@example.com\"",
-        "\"x\"",
-        "7",
-    ] {
+    for body in ["", "guest@example.com", "[{\"email\":\"guest@example.com\"", "\"x\"", "7"] {
         let error = read(&source, &[], body.as_bytes(), at(POSTED_AT)).unwrap_err();
         assert!(matches!(&error, WebhookError::Malformed(_)), "{body}");
         assert!(!error.to_string().contains('@'));
@@ -152,26 +139,14 @@ fn a_post_signed_by_another_implementation_is_taken_and_any_change_to_it_refused
     let body = STANDARD.decode(field("body_base64")).unwrap();
     let source = SendGridEvents::new("sendgrid", &[field("public_key")], false).unwrap();
     let (timestamp, signature) = (field("timestamp"), field("signature"));
-    let headers = [
-        (SIGNATURE_HEADER, signature.as_str()),
-        (TIMESTAMP_HEADER, timestamp.as_str()),
-    ];
-    let kinds: Vec<_> = read(&source, &headers, &body, at(POSTED_AT))
-        .unwrap()
-        .into_iter()
-        .map(|event| event.kind)
-        .collect();
+    let headers = [(SIGNATURE_HEADER, signature.as_str()), (TIMESTAMP_HEADER, timestamp.as_str())];
+    let kinds: Vec<_> =
+        read(&source, &headers, &body, at(POSTED_AT)).unwrap().into_iter().map(|event| event.kind).collect();
     assert_eq!(kinds, vec![EventKind::Delivered, EventKind::Opened]);
 
     let trimmed = body.trim_ascii_end();
-    assert!(
-        read(&source, &headers, trimmed, at(POSTED_AT)).is_err(),
-        "the line end is signed too"
-    );
-    let later = [
-        (SIGNATURE_HEADER, signature.as_str()),
-        (TIMESTAMP_HEADER, "1795251601"),
-    ];
+    assert!(read(&source, &headers, trimmed, at(POSTED_AT)).is_err(), "the line end is signed too");
+    let later = [(SIGNATURE_HEADER, signature.as_str()), (TIMESTAMP_HEADER, "1795251601")];
     assert!(read(&source, &later, &body, at(POSTED_AT)).is_err());
     let other = SendGridEvents::new("sendgrid", &[public_key(&key(9))], false).unwrap();
     assert!(read(&other, &headers, &body, at(POSTED_AT)).is_err());
@@ -183,10 +158,7 @@ fn while_keys_rotate_either_of_them_may_have_signed() {
     let timestamp = POSTED_AT.to_string();
     for (seed, taken) in [(1, true), (2, true), (3, false)] {
         let signature = sign(&key(seed), &timestamp, b"[]");
-        let headers = [
-            (SIGNATURE_HEADER, signature.as_str()),
-            (TIMESTAMP_HEADER, timestamp.as_str()),
-        ];
+        let headers = [(SIGNATURE_HEADER, signature.as_str()), (TIMESTAMP_HEADER, timestamp.as_str())];
         assert_eq!(read(&source, &headers, b"[]", at(POSTED_AT)).is_ok(), taken);
     }
 }
@@ -197,10 +169,7 @@ fn a_signature_is_good_for_a_day_of_repeats_and_not_from_the_future() {
     let taken = |age_seconds: i64| {
         let timestamp = (POSTED_AT - age_seconds).to_string();
         let signature = sign(&key(1), &timestamp, b"[]");
-        let headers = [
-            (SIGNATURE_HEADER, signature.as_str()),
-            (TIMESTAMP_HEADER, timestamp.as_str()),
-        ];
+        let headers = [(SIGNATURE_HEADER, signature.as_str()), (TIMESTAMP_HEADER, timestamp.as_str())];
         read(&source, &headers, b"[]", at(POSTED_AT)).is_ok()
     };
     assert!(taken(0) && taken(25 * 3600) && taken(-300));
@@ -232,14 +201,8 @@ fn a_key_that_cannot_verify_is_named_by_its_place_and_not_repeated() {
     let new = |keys: &[String]| SendGridEvents::new("sendgrid", keys, false).err();
     let good = public_key(&key(1));
     assert_eq!(new(&[]), Some(KeyError::Missing));
-    assert_eq!(
-        new(&[good.clone(), "not base64!".into()]),
-        Some(KeyError::Base64 { place: 2 })
-    );
-    assert_eq!(
-        new(&[STANDARD.encode("something else")]),
-        Some(KeyError::NotP256 { place: 1 })
-    );
+    assert_eq!(new(&[good.clone(), "not base64!".into()]), Some(KeyError::Base64 { place: 2 }));
+    assert_eq!(new(&[STANDARD.encode("something else")]), Some(KeyError::NotP256 { place: 1 }));
     assert_eq!(new(&[format!(" {good}\n")]), None);
     assert!(!KeyError::Base64 { place: 2 }.to_string().contains("not base64!"));
 }
@@ -263,19 +226,11 @@ fn the_official_signature_vectors_hold() {
         let field = |name: &str| case[name].as_str().unwrap_or_default().to_owned();
         let source = SendGridEvents::new("sendgrid", &[field("public_key_b64_spki")], false).unwrap();
         let (signature, timestamp) = (field("signature_b64_der"), field("timestamp"));
-        let headers = [
-            (SIGNATURE_HEADER, signature.as_str()),
-            (TIMESTAMP_HEADER, timestamp.as_str()),
-        ];
+        let headers = [(SIGNATURE_HEADER, signature.as_str()), (TIMESTAMP_HEADER, timestamp.as_str())];
         let body = STANDARD.decode(field("body_b64")).unwrap();
         let now = at(timestamp.parse().unwrap_or(POSTED_AT));
         let result = read(&source, &headers, &body, now);
-        assert_eq!(
-            result.is_ok(),
-            case["expect_valid"].as_bool().unwrap(),
-            "{}: {result:?}",
-            case["name"]
-        );
+        assert_eq!(result.is_ok(), case["expect_valid"].as_bool().unwrap(), "{}: {result:?}", case["name"]);
     }
 }
 
@@ -289,22 +244,12 @@ fn captured_posts_are_read_whole() {
         for post in posts[list].as_array().unwrap() {
             let post = entry.map_or(post, |name| &post[name]);
             let entries = post.as_array().map_or(std::slice::from_ref(post), Vec::as_slice);
-            let named = entries
-                .iter()
-                .filter(|entry| entry.get("event").is_some())
-                .count();
+            let named = entries.iter().filter(|entry| entry.get("event").is_some()).count();
             let read = events(&post.to_string());
             assert_eq!(read.len(), entries.len());
-            let known = read
-                .iter()
-                .filter(|event| !matches!(event.kind, EventKind::Other(_)))
-                .count();
+            let known = read.iter().filter(|event| !matches!(event.kind, EventKind::Other(_))).count();
             assert_eq!(known, named, "{read:?}");
-            assert!(
-                read.iter()
-                    .all(|event| event.at > at(0) && event.at <= at(POSTED_AT)),
-                "{read:?}"
-            );
+            assert!(read.iter().all(|event| event.at > at(0) && event.at <= at(POSTED_AT)), "{read:?}");
         }
     }
 }

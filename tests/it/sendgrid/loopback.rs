@@ -43,11 +43,7 @@ impl Server {
                 open.spawn(play_on(stream, connection, play.clone(), sender.clone()));
             }
         });
-        Self {
-            base_url,
-            requests,
-            running,
-        }
+        Self { base_url, requests, running }
     }
 
     pub async fn answering(status: u16, headers: &str, body: &str) -> Self {
@@ -72,9 +68,7 @@ async fn play_on(
 ) {
     if matches!(play, Play::ResetBeforeReading) {
         // Without lingering, closing resets.
-        socket2::SockRef::from(&stream)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         return;
     }
     while let Some(request) = read_request(&mut stream).await {
@@ -98,8 +92,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length")
-                    .then(|| value.trim().parse::<usize>().unwrap())
+                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().unwrap())
             });
             if body.len() >= length.unwrap_or(0) {
                 return Some(text.into_owned());
