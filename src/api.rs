@@ -113,28 +113,26 @@ struct Door {
     backlog: Backlog,
 }
 
-impl Door {
-    fn new(state: ApiState) -> Shared {
-        Arc::new(Self {
-            started_at: state.clock.now(),
-            bodies: BodyBudget::new(state.config.in_flight_body_bytes),
-            rates: RequestRates::new(state.config.requests_per_second),
-            backlog: Backlog::new(state.config.backlog_cap),
-            state,
-        })
-    }
-}
-
 /// The router of every API path, with 404 and 405 answers as problems. Merge it with routers that set no fallback of
 /// their own.
 pub fn router(state: ApiState) -> Router {
-    routes::router(Door::new(state))
+    routes::router(door(state), routes::table())
 }
 
-/// The router of what machines ask alone (liveness, readiness, metrics, the description), for a process without the
-/// API's role.
+/// The router of the paths that need no key, for a process without the API role: it is probed and scraped all the same.
 pub fn probes(state: ApiState) -> Router {
-    routes::probes(Door::new(state))
+    let keyless = routes::table().into_iter().filter(|route| route.scope.is_none());
+    routes::router(door(state), keyless.collect())
+}
+
+fn door(state: ApiState) -> Shared {
+    Arc::new(Door {
+        started_at: state.clock.now(),
+        bodies: BodyBudget::new(state.config.in_flight_body_bytes),
+        rates: RequestRates::new(state.config.requests_per_second),
+        backlog: Backlog::new(state.config.backlog_cap),
+        state,
+    })
 }
 
 /// The API's description (OpenAPI 3.1), as `/openapi.json` serves it.

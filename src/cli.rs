@@ -195,7 +195,7 @@ impl From<Exit> for ExitCode {
 /// Says what went wrong, on stderr, and with which exit code that ends.
 fn report(out: &mut Output, error: &anyhow::Error) -> ExitCode {
     // Whoever read our output has seen enough.
-    if error.chain().any(|cause| is_broken_pipe(cause)) {
+    if error.chain().any(is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
     // With stderr gone, the exit code is all that is left to say.

@@ -5,6 +5,7 @@
 mod api_keys;
 mod checks;
 mod fault;
+mod file;
 pub mod keys;
 mod reader;
 mod sources;

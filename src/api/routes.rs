@@ -58,17 +58,8 @@ pub(super) fn table() -> Vec<Route> {
     ]
 }
 
-/// The router of the whole table.
-pub(super) fn router(door: Shared) -> Router {
-    assemble(door, table())
-}
-
-/// The router of the routes that need no key.
-pub(super) fn probes(door: Shared) -> Router {
-    assemble(door, table().into_iter().filter(|route| route.scope.is_none()))
-}
-
-fn assemble(door: Shared, routes: impl IntoIterator<Item = Route>) -> Router {
+/// The router of these routes.
+pub(super) fn router(door: Shared, routes: Vec<Route>) -> Router {
     let mut router = Router::new();
     for route in routes {
         let handler = match route.scope {

@@ -8,7 +8,6 @@ use super::client::Client;
 use super::filter::FilterArgs;
 use super::output::Output;
 use crate::notification::NotificationId;
-use crate::notification::status::Status;
 
 /// Keep notifications back until somebody releases them, those in the queue or waiting for a retry included
 #[derive(Debug, Args)]
@@ -68,13 +67,9 @@ struct WhichArgs {
 }
 
 impl WhichArgs {
-    fn change<'a>(&'a self, action: &'a str, reason: &'a str, statuses: &[Status]) -> Change<'a> {
-        let filter = FilterArgs {
-            status: statuses.to_vec(),
-            tenant: self.tenant.clone(),
-            batch: self.batch.clone(),
-            ..FilterArgs::default()
-        };
+    fn change<'a>(&'a self, action: &'a str, reason: &'a str) -> Change<'a> {
+        let (tenant, batch) = (self.tenant.clone(), self.batch.clone());
+        let filter = FilterArgs { tenant, batch, ..FilterArgs::default() };
         Change {
             action,
             ids: &self.id,
@@ -87,22 +82,17 @@ impl WhichArgs {
     }
 }
 
-const WAITING: [Status; 5] =
-    [Status::Accepted, Status::Scheduled, Status::Attempting, Status::Retrying, Status::Unknown];
-
 /// Runs `hold`.
 pub async fn run_hold(args: &HoldArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
-    change::run(&args.which.change("hold", &args.reason, &WAITING), client, out).await
+    change::run(&args.which.change("hold", &args.reason), client, out).await
 }
 
 /// Runs `release`.
 pub async fn run_release(args: &ReleaseArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
-    change::run(&args.which.change("release", &args.reason, &[Status::Held]), client, out).await
+    change::run(&args.which.change("release", &args.reason), client, out).await
 }
 
 /// Runs `cancel`.
 pub async fn run_cancel(args: &CancelArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
-    let mut statuses = WAITING.to_vec();
-    statuses.extend([Status::Held, Status::Failed, Status::Expired]);
-    change::run(&args.which.change("cancel", &args.reason, &statuses), client, out).await
+    change::run(&args.which.change("cancel", &args.reason), client, out).await
 }

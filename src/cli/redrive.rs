@@ -8,7 +8,6 @@ use super::client::Client;
 use super::filter::FilterArgs;
 use super::output::Output;
 use crate::notification::NotificationId;
-use crate::notification::status::Status;
 
 /// Send again what failed: shows the exact count by reason, asks, then goes
 ///
@@ -46,14 +45,10 @@ fn parse_rate(text: &str) -> Result<u32, String> {
 
 /// Runs `redrive`.
 pub async fn run(args: &RedriveArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
-    let mut filter = args.filter.clone();
-    if filter.status.is_empty() {
-        filter.status = vec![Status::Failed];
-    }
     let change = Change {
         action: "redrive",
         ids: &args.id,
-        filter,
+        filter: args.filter.clone(),
         reason: None,
         per_second: args.rate,
         yes: args.yes,

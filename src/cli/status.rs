@@ -34,16 +34,16 @@ pub struct StatusArgs {
 #[serde(default)]
 struct Report {
     by_status: BTreeMap<String, u64>,
-    oldest_unsent_seconds: Option<u64>,
+    oldest_unsent_seconds: Option<f64>,
     oldest_unsent_since: Option<Timestamp>,
-    queue: Depth,
+    queue: Option<Depth>,
     providers: Vec<Provider>,
     last_receive_at: Option<Timestamp>,
     sent_per_second: f64,
-    drain_seconds: Option<u64>,
+    drain_seconds: Option<f64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
 #[serde(default)]
 struct Depth {
     visible: u64,
@@ -89,14 +89,19 @@ impl Report {
 
     /// What can still be sent, in words; nothing when converged.
     fn open(&self) -> Vec<String> {
-        let queue = self.queue.visible + self.queue.in_flight + self.queue.delayed;
         let log = OPEN.into_iter().map(|status| (self.count(status), status));
         let mut open: Vec<String> =
             log.filter(|(count, _)| *count > 0).map(|(count, status)| format!("{count} {status}")).collect();
-        if queue > 0 {
-            open.push(format!("{queue} in the queue"));
+        match self.queue.map(|queue| queue.visible + queue.in_flight + queue.delayed) {
+            Some(0) => {}
+            Some(queue) => open.push(format!("{queue} in the queue")),
+            None => open.push("what the queue, which did not answer, may hold".into()),
         }
         open
+    }
+
+    fn oldest(&self) -> Option<Duration> {
+        self.oldest_unsent_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
     }
 
     /// What is not all right, worst first.
@@ -110,9 +115,10 @@ impl Report {
             };
             troubles.push(format!("provider {} {state}", provider.name));
         }
-        if let Some(age) =
-            self.oldest_unsent_seconds.map(Duration::from_secs).filter(|age| *age > alert_delay)
-        {
+        if self.queue.is_none() {
+            troubles.push("the queue does not answer".into());
+        }
+        if let Some(age) = self.oldest().filter(|age| *age > alert_delay) {
             troubles.push(format!(
                 "the oldest unsent waits for {}, above {}",
                 human(age),
@@ -134,59 +140,74 @@ fn print(report: &Report, alert_delay: Duration, now: Timestamp, out: &mut Outpu
     } else {
         out.line(format_args!("not all right: {}", troubles.join("; ")))?;
     }
-    let counts: Vec<String> =
-        report.by_status.iter().map(|(status, count)| format!("{count} {status}")).collect();
-    let oldest = match report.oldest_unsent_seconds {
-        Some(age) => format!("{} (alert above {})", human(Duration::from_secs(age)), human(alert_delay)),
-        None => "nothing waits".into(),
-    };
-    let drain = match report.drain_seconds {
-        _ if report.open().is_empty() => "nothing to drain".into(),
-        Some(seconds) => {
-            format!("in {} at {:.1}/s", human(Duration::from_secs(seconds)), report.sent_per_second)
-        }
-        None => "no forecast: nothing is being sent".into(),
-    };
-    let Depth { visible, in_flight, delayed, dead } = &report.queue;
-    let fields = [
-        ("log", if counts.is_empty() { "empty".into() } else { counts.join(", ") }),
-        ("oldest unsent", oldest),
-        ("queue", format!("{visible} visible, {in_flight} in flight, {delayed} delayed")),
-        ("dead letters", format!("{} in the log, {dead} in the dead-letter queue", report.count("failed"))),
-        ("drained", drain),
-        ("last receive", report.last_receive_at.map_or_else(|| "none yet".into(), |at| relative(at, now))),
-    ];
-    for (name, value) in fields {
+    for (name, value) in facts(report, alert_delay, now) {
         out.line(format_args!("  {name:<14} {value}"))?;
-    }
-    for provider in &report.providers {
-        let probe =
-            provider.probe_at.map_or_else(String::new, |at| format!(", tried again {}", relative(at, now)));
-        let error = provider.last_error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-        let circuit = provider.circuit.replace('_', " ");
-        let since = relative(provider.since, now);
-        out.line(format_args!(
-            "  {:<14} {}: circuit {circuit} since {since}{probe}{error}",
-            "provider", provider.name
-        ))?;
     }
     Ok(())
 }
 
+/// The lines under the verdict.
+fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'static str, String)> {
+    let counts = report.by_status.iter().filter(|(_, count)| **count > 0);
+    let counts: Vec<String> = counts.map(|(status, count)| format!("{count} {status}")).collect();
+    let oldest = match report.oldest() {
+        Some(age) => format!("{} (alert above {})", human(age), human(alert_delay)),
+        None => "nothing waits".into(),
+    };
+    let drain = match report.drain_seconds {
+        Some(0.0) => "nothing is on its way".into(),
+        Some(seconds) => {
+            let span = Duration::try_from_secs_f64(seconds.ceil()).unwrap_or_default();
+            format!("in {} at {:.1}/s", human(span), report.sent_per_second)
+        }
+        None => "no forecast: nothing is being sent".into(),
+    };
+    let queue = report.queue.map_or_else(
+        || "no answer".into(),
+        |Depth { visible, in_flight, delayed, dead }| {
+            format!("{visible} visible, {in_flight} in flight, {delayed} delayed, {dead} dead")
+        },
+    );
+    let received = report.last_receive_at.map_or_else(|| "none yet".into(), |at| relative(at, now));
+    let mut facts = vec![
+        ("log", if counts.is_empty() { "empty".into() } else { counts.join(", ") }),
+        ("oldest unsent", oldest),
+        ("queue", queue),
+        ("dead letters", report.count("failed").to_string()),
+        ("drained", drain),
+        ("last receive", received),
+    ];
+    facts.extend(report.providers.iter().map(|provider| ("provider", tell_provider(provider, now))));
+    facts
+}
+
+fn tell_provider(provider: &Provider, now: Timestamp) -> String {
+    let probe =
+        provider.probe_at.map_or_else(String::new, |at| format!(", tried again {}", relative(at, now)));
+    let error = provider.last_error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+    let (circuit, since) = (provider.circuit.replace('_', " "), relative(provider.since, now));
+    format!("{}: circuit {circuit} since {since}{probe}{error}", provider.name)
+}
+
 fn prove(report: &Report, out: &mut Output) -> anyhow::Result<()> {
-    let Depth { visible, in_flight, delayed, dead } = &report.queue;
-    for (source, count) in [("visible", visible), ("in flight", in_flight), ("delayed", delayed)] {
-        out.line(format_args!("queue {source:<18} {count}"))?;
+    let queue =
+        |count: fn(Depth) -> u64| report.queue.map_or_else(|| "no answer".into(), |q| count(q).to_string());
+    let count = |status: &str| report.count(status).to_string();
+    let mut sources = vec![
+        ("queue: visible".to_owned(), queue(|q| q.visible)),
+        ("queue: in flight".to_owned(), queue(|q| q.in_flight)),
+        ("queue: delayed".to_owned(), queue(|q| q.delayed)),
+    ];
+    sources.extend(OPEN.map(|status| (format!("log: {status}"), count(status))));
+    let ended = report.by_status.iter().filter(|(status, _)| !OPEN.contains(&status.as_str()));
+    sources.extend(ended.map(|(status, count)| (format!("log: {status}"), format!("{count} (at an end)"))));
+    sources.push(("dead letters: log".to_owned(), count("failed")));
+    sources.push(("dead letters: queue".to_owned(), queue(|q| q.dead)));
+    for (source, count) in sources {
+        out.line(format_args!("{source:<20} {count}"))?;
     }
-    for status in OPEN {
-        out.line(format_args!("log {status:<20} {}", report.count(status)))?;
-    }
-    for (status, count) in report.by_status.iter().filter(|(status, _)| !OPEN.contains(&status.as_str())) {
-        out.line(format_args!("log {status:<20} {count} (at an end)"))?;
-    }
-    out.line(format_args!("dead-letter queue        {dead} (sent again only by `kakitome redrive`)"))?;
     if let Some(since) = report.oldest_unsent_since {
-        out.line(format_args!("oldest unsent            since {since}"))?;
+        out.line(format_args!("{:<20} since {since}", "oldest unsent"))?;
     }
     let open = report.open();
     if open.is_empty() {

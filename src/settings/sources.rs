@@ -1,12 +1,10 @@
 //! Gathers what flags, environment and file say, before anything is interpreted.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use toml::de::{DeTable, DeValue};
+use std::path::PathBuf;
 
 use super::fault::{Fault, Origin, nearest};
-use super::keys::{KEYS, Key, find};
+use super::keys::{KEYS, Key, Kind};
 
 /// Everything that configuration is read from. Plain values, so that tests need no process environment.
 #[derive(Debug, Default, Clone)]
@@ -70,7 +68,8 @@ pub struct Gathered {
     pub faults: Vec<Fault>,
 }
 
-type Layer = BTreeMap<String, Given>;
+/// What one source says, by TOML path.
+pub(super) type Layer = BTreeMap<String, Given>;
 
 impl Sources {
     /// The process environment and the file `config`, or `kakitome.toml` where it is there.
@@ -132,7 +131,7 @@ fn pick(key: &Key, layer: &Layer, faults: &mut Vec<Fault>) -> Option<Given> {
     let plain = layer.get(key.path);
     let file = layer.get(&format!("{}_file", key.path));
     let Some(file) = file else { return plain.cloned() };
-    let named = Key { path: key.path, kind: super::keys::Kind::Path, default: None, doc: "" };
+    let named = Key { path: key.path, kind: Kind::Path, default: None, doc: "" };
     let mut refuse = |detail: String| faults.push(Fault::of(&named, Some(&file.text), &file.origin, detail));
     if plain.is_some() {
         refuse(format!("{} is given twice, as a value and as a file; give one", key.path));
@@ -148,7 +147,8 @@ fn pick(key: &Key, layer: &Layer, faults: &mut Vec<Fault>) -> Option<Given> {
     None
 }
 
-fn known_paths() -> impl Iterator<Item = String> {
+/// The paths of all keys and of their `_file` forms.
+pub(super) fn known_paths() -> impl Iterator<Item = String> {
     KEYS.iter().flat_map(|key| {
         let file = key.kind.has_file().then(|| format!("{}_file", key.path));
         std::iter::once(key.path.to_owned()).chain(file)
@@ -159,133 +159,10 @@ fn env_name(path: &str) -> String {
     format!("KAKITOME_{}", path.replace('.', "_").to_uppercase())
 }
 
-fn unknown(what: &str, meant: Option<String>) -> String {
+/// Says that a name is not known, and which was probably meant.
+pub(super) fn unknown(what: &str, meant: Option<String>) -> String {
     match meant {
         Some(meant) => format!("there is no such {what}; did you mean {meant}?"),
         None => format!("there is no such {what}"),
-    }
-}
-
-impl ConfigFile {
-    fn layer(&self, gathered: &mut Gathered) -> Layer {
-        let text = match std::fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.must_exist => {
-                return Layer::new();
-            }
-            Err(error) => {
-                gathered.faults.push(Fault {
-                    subject: format!("--config {:?}", self.path),
-                    detail: format!("the file cannot be read: {error}"),
-                });
-                return Layer::new();
-            }
-        };
-        let mut reader = FileReader { file: &self.path, text: &text, layer: Layer::new(), gathered };
-        match DeTable::parse(&text) {
-            Ok(table) => reader.table("", table.get_ref()),
-            // The message alone: the snippet that TOML errors come with could show a secret.
-            Err(error) => {
-                let line = reader.line(error.span().map_or(0, |span| span.start));
-                reader.refuse("not TOML", line, error.message().to_owned());
-            }
-        }
-        reader.layer
-    }
-}
-
-struct FileReader<'a> {
-    file: &'a Path,
-    text: &'a str,
-    layer: Layer,
-    gathered: &'a mut Gathered,
-}
-
-impl FileReader<'_> {
-    fn line(&self, offset: usize) -> usize {
-        1 + self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
-    }
-
-    fn refuse(&mut self, subject: &str, line: usize, detail: String) {
-        let subject = format!("{subject} ({}, line {line})", self.file.display());
-        self.gathered.faults.push(Fault { subject, detail });
-    }
-
-    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
-        for (name, value) in table {
-            let path = format!("{prefix}{}", name.get_ref());
-            let line = self.line(name.span().start);
-            match value.get_ref() {
-                DeValue::Array(tables) if path == "api_key" => {
-                    for table in tables {
-                        let line = self.line(table.span().start);
-                        self.api_key(table.get_ref(), line);
-                    }
-                }
-                // Unknown sections too: their keys are then refused one by one, each with what was probably meant.
-                DeValue::Table(inner) if find(&path).is_none() && !inner.is_empty() => {
-                    self.table(&format!("{path}."), inner);
-                }
-                DeValue::Table(_) if is_section(&path) => {}
-                value => self.value(path, value, line),
-            }
-        }
-    }
-
-    fn value(&mut self, path: String, value: &DeValue<'_>, line: usize) {
-        if !known_paths().any(|known| known == path) {
-            let paths: Vec<String> = known_paths().collect();
-            let meant = nearest(&path, paths.iter().map(String::as_str));
-            return self.refuse(&path, line, unknown("key", meant));
-        }
-        match text_of(value) {
-            Some(text) => {
-                let origin = Origin::File(self.file.to_owned(), line);
-                self.layer.insert(path, Given { text, origin });
-            }
-            None => {
-                let allowed = find(&path).map_or_else(|| "a path".into(), |key| key.kind.allowed());
-                self.refuse(&path, line, format!("a {} does not fit; allowed: {allowed}", value.type_str()));
-            }
-        }
-    }
-
-    fn api_key(&mut self, value: &DeValue<'_>, line: usize) {
-        let DeValue::Table(table) = value else {
-            return self.refuse("api_key", line, "wants tables, written [[api_key]]".into());
-        };
-        let mut fields = BTreeMap::new();
-        for (name, value) in table {
-            match text_of(value.get_ref()) {
-                Some(text) => {
-                    fields.insert(name.get_ref().to_string(), text);
-                }
-                None => {
-                    self.refuse(&format!("api_key.{}", name.get_ref()), line, "wants a text or a list".into())
-                }
-            }
-        }
-        self.gathered.api_keys.push(ApiKeyTable { line, file: self.file.to_owned(), fields });
-    }
-}
-
-fn is_section(path: &str) -> bool {
-    let prefix = format!("{path}.");
-    KEYS.iter().any(|key| key.path.starts_with(&prefix))
-}
-
-/// The text of a scalar, or of a list of texts joined with commas.
-fn text_of(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => {
-            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n.to_string())
-        }
-        DeValue::Boolean(yes) => Some(yes.to_string()),
-        DeValue::Array(items) => {
-            let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
-            Some(texts?.join(","))
-        }
-        _ => None,
     }
 }

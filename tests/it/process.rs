@@ -10,12 +10,14 @@ pub struct Kakitome {
     /// `http://127.0.0.1:PORT`
     pub url: String,
     /// What it has printed to stderr, once it has ended.
+    #[allow(dead_code, reason = "the flow tests read it, one bench does not")]
     log: Option<std::thread::JoinHandle<String>>,
 }
 
 /// The key of every server that these helpers start.
 pub const KEY: &str = "kk_test_of_the_whole_house";
 
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
 impl Kakitome {
     /// Runs the binary with these arguments and environment (and nothing of the caller's KAKITOME_ variables) and
     /// waits for the line on stdout that names its address.
@@ -73,7 +75,6 @@ impl Kakitome {
     }
 
     /// User plus system CPU time so far, in microseconds; and resident memory in KiB.
-    #[allow(dead_code, reason = "the benches ask, the flow tests do not")]
     pub fn cost(&self) -> (u64, u64) {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
