@@ -4,9 +4,15 @@
 mod api;
 mod conformance;
 mod engine;
+mod flow;
+mod kill;
+mod killing;
 mod notification;
+mod outage;
+mod process;
 mod sandbox;
 mod sendgrid;
 mod server;
 mod tidy;
 mod webhook;
+mod world;
