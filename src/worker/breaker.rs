@@ -114,6 +114,12 @@ impl Breaker {
         matches!(self.state, State::Open { refused: true, .. })
     }
 
+    /// Whether the provider is well as far as anybody knows: a failure then says something about its message, while
+    /// one in a row of failures, or a probe's, says only that the provider is ill.
+    pub fn is_trusted(&self) -> bool {
+        self.state == State::Closed && self.failures_in_a_row == 0 && self.throttled_in_a_row == 0
+    }
+
     /// Learns what an attempt ended in. `randomness` in 0 … 1 spreads the openings of several workers by ±20 %.
     pub fn hear(&mut self, heard: Heard, now: Duration, randomness: f64) {
         let transient = match heard {

@@ -84,6 +84,19 @@ fn a_refusal_of_us_shuts_it_at_once_and_a_refusal_of_a_message_does_not() {
     assert_eq!(breaker.gate(at(60_000)), Gate::Probing(1));
 }
 
+#[test]
+fn only_the_first_failure_of_a_row_says_something_about_its_message() {
+    let mut breaker = Breaker::new(Config::default());
+    assert!(breaker.is_trusted());
+    breaker.hear(ILL, at(0), 0.5);
+    assert!(!breaker.is_trusted());
+    breaker.hear(OK, at(0), 0.5);
+    assert!(breaker.is_trusted());
+    (0..5).for_each(|_| breaker.hear(ILL, at(0), 0.5));
+    assert_eq!(breaker.gate(at(20_000)), Gate::Probing(1));
+    assert!(!breaker.is_trusted());
+}
+
 proptest! {
     #[test]
     fn whatever_it_hears_it_opens_again_within_the_longest_wait_and_closes_when_all_is_well(

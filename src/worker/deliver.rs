@@ -93,19 +93,19 @@ async fn send(hands: Arc<Hands>, won: Won) {
     let randomness = hands.randomness();
     let label = outcome.as_ref().err().map_or("accepted", |error| error.class.as_str());
     metrics::counter!(ATTEMPTS_TOTAL, "provider" => name.clone(), "outcome" => label).increment(1);
+    let error = outcome.as_ref().err();
+    let heard = error.map_or(Ok(()), |error| Err(error.class));
+    let counts = hands.lanes.hear(&permit, heard, error.map(|error| error.message.as_str()), randomness);
     let facts = match &outcome {
         Ok(Handover { message_id, http_status }) => {
-            hands.lanes.hear(&permit, Ok(()), None, randomness);
             let (message_id, http_status) = (message_id.clone(), Some(*http_status));
             vec![Fact::Accepted { provider: name.clone(), message_id, http_status }]
         }
         Err(error) => {
-            hands.lanes.hear(&permit, Err(error.class), Some(&error.message), randomness);
             let number = claimed.life.attempt;
             tracing::warn!(%id, provider = name, attempt = number, outcome = label, http_status = error.http_status,
                 error = error.message, "attempt failed");
-            let policy = &hands.config.retry;
-            policy.after_failure(error, &claimed.life, token, permit.is_probe, now, randomness)
+            hands.config.retry.after_failure(error, &claimed.life, token, counts, now, randomness)
         }
     };
     drop(permit);

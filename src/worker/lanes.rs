@@ -38,8 +38,6 @@ struct LaneState {
 /// The right to one attempt at one provider.
 pub struct Permit {
     lane: Arc<Lane>,
-    /// The attempt tries an ill provider; its failure does not count against the message.
-    pub is_probe: bool,
 }
 
 /// How many more may be taken in.
@@ -103,15 +101,15 @@ impl Lanes {
     fn take_from(&self, lane: &Arc<Lane>, wanted: u32) -> Vec<Permit> {
         let mut state = lane.lock();
         let gate = state.breaker.gate(self.clock.boot_time());
-        let (limit, is_probe) = match gate {
-            Gate::Open => (state.concurrency.limit(), false),
-            Gate::Probing(at_once) => (at_once.min(state.concurrency.limit()), true),
-            Gate::Shut { .. } => (0, false),
+        let limit = match gate {
+            Gate::Open => state.concurrency.limit(),
+            Gate::Probing(at_once) => at_once.min(state.concurrency.limit()),
+            Gate::Shut { .. } => 0,
         };
         self.show(lane, &mut state, None);
         let taken = limit.saturating_sub(state.in_flight).min(wanted);
         state.in_flight += taken;
-        (0..taken).map(|_| Permit { lane: lane.clone(), is_probe }).collect()
+        (0..taken).map(|_| Permit { lane: lane.clone() }).collect()
     }
 
     /// How many deliveries may be received ahead: a window's worth while a lane is open, a probe's while it is tried.
@@ -136,16 +134,19 @@ impl Lanes {
         }
     }
 
-    /// Learns what an attempt ended in, and shows it on the board when the circuit changed.
-    pub fn hear(&self, permit: &Permit, heard: Heard, error: Option<&str>, randomness: f64) {
+    /// Learns what an attempt ended in, and shows it on the board when the circuit changed. Whether a failure counts
+    /// against its message: only if the provider was well as far as anybody knew.
+    pub fn hear(&self, permit: &Permit, heard: Heard, error: Option<&str>, randomness: f64) -> bool {
         let now = self.clock.boot_time();
         let mut state = permit.lane.lock();
+        let counts = state.breaker.is_trusted();
         state.breaker.hear(heard, now, randomness);
         state.concurrency.hear(heard, now);
         if heard.is_ok() {
             self.health.record_sent(self.clock.now());
         }
         self.show(&permit.lane, &mut state, error);
+        counts
     }
 
     /// Waits until a permit was given back or a circuit changed.

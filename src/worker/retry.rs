@@ -86,13 +86,13 @@ impl Policy {
 
     /// The facts that follow from a failed attempt of `life` (as it was after the claim named `token`).
     ///
-    /// `probing`: the attempt tried an ill provider; its failure says nothing of the message and does not count.
+    /// `counts`: the provider was well as far as anybody knew; else its failure says nothing of the message.
     pub fn after_failure(
         &self,
         error: &SendError,
         life: &Life,
         token: Token,
-        probing: bool,
+        counts: bool,
         now: Timestamp,
         randomness: f64,
     ) -> Vec<Fact> {
@@ -108,11 +108,11 @@ impl Policy {
                 vec![Fact::Refused { token, answer, reason }]
             }
             SendErrorClass::ProviderRefused => vec![not_accepted(self.provider_refused_wait, false)],
-            SendErrorClass::Unknown => vec![Fact::Unsettled { token, answer, counts: !probing }],
+            SendErrorClass::Unknown => vec![Fact::Unsettled { token, answer, counts }],
             SendErrorClass::NotAccepted | SendErrorClass::Throttled => {
                 let wait = self.delay(life.spent, error.retry_after, randomness);
-                let mut facts = vec![not_accepted(wait, !probing)];
-                if !probing && life.spent >= self.limits.attempts {
+                let mut facts = vec![not_accepted(wait, counts)];
+                if counts && life.spent >= self.limits.attempts {
                     facts.push(Fact::Parked { reason: "attempts_exhausted".into(), hold: false });
                 }
                 facts

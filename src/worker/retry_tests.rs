@@ -50,18 +50,18 @@ proptest! {
             SendErrorClass::NotAccepted, SendErrorClass::Throttled, SendErrorClass::Refused,
             SendErrorClass::ProviderRefused, SendErrorClass::Unknown,
         ]),
-        spent in 1_u32..=12, probing: bool, randomness in 0.0_f64..1.0,
+        spent in 1_u32..=12, counts: bool, randomness in 0.0_f64..1.0,
     ) {
         let policy = Policy::default();
         let (life, token) = claimed(spent);
         let now = at(1_000);
-        let facts = policy.after_failure(&error(class, None), &life, token, probing, now, randomness);
+        let facts = policy.after_failure(&error(class, None), &life, token, counts, now, randomness);
         let ended = end(&life, &facts, now);
         let dead = ended.status(now) == Status::Failed;
-        let exhausted = spent == 12 && !probing
+        let exhausted = spent == 12 && counts
             && matches!(class, SendErrorClass::NotAccepted | SendErrorClass::Throttled);
         prop_assert_eq!(dead, class == SendErrorClass::Refused || exhausted);
-        if probing || class == SendErrorClass::ProviderRefused {
+        if !counts || class == SendErrorClass::ProviderRefused {
             let counted = class == SendErrorClass::Refused;
             prop_assert_eq!(ended.spent, if counted { spent } else { spent - 1 });
         }
@@ -114,7 +114,7 @@ fn a_short_wait_stays_on_the_queue_and_a_long_one_lives_in_the_log() {
     let (life, token) = claimed(1);
     let retry_in = |seconds| {
         let error = error(SendErrorClass::Throttled, Some(Duration::from_secs(seconds)));
-        let facts = Policy::default().after_failure(&error, &life, token, false, at(0), 0.0);
+        let facts = Policy::default().after_failure(&error, &life, token, true, at(0), 0.0);
         end(&life, &facts, at(0))
     };
     assert_eq!(settlement(&retry_in(60), at(0)), Settlement::Again { after: Duration::from_secs(60) });

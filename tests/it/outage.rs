@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kakitome::sandbox::{self, Sandbox};
+use kakitome::shutdown;
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -48,28 +50,35 @@ async fn an_outage_that_refuses_connections_costs_no_dead_letter() {
 
 #[tokio::test]
 async fn a_single_mail_outlives_an_outage_too() {
-    let world = World::open(&[("worker.max_attempts", "8")], "429=100%").await;
-    let id = world.accept("alone", |_| {}).await;
-    // The circuit opens after ten refusals in a row; eight attempts would be used up before that.
-    let record = world.record_with_status(&id, "failed").await;
-    assert_eq!(record["reason"], "attempts_exhausted");
-    world.close().await;
-
-    let world = World::open(&[("worker.max_attempts", "6")], "outage:for=1h:mode=refuse").await;
-    let id = world.accept("alone", |_| {}).await;
-    world.record_when(&id, |record| attempts(record) >= 10).await;
-    assert_ne!(world.record(&id).await["status"], "failed");
-    world.play("");
-    world.record_with_status(&id, "sent").await;
-    world.close().await;
+    for outage in ["outage:for=1h", "outage:for=1h:mode=refuse", "429=100%"] {
+        let world =
+            World::open(&[("worker.max_attempts", "3"), ("worker.unknown_resends", "1")], outage).await;
+        let id = world.accept("alone", |_| {}).await;
+        let record = world.record_when(&id, |record| attempts(record) >= 5).await;
+        assert_ne!(record["status"], "failed", "{outage}");
+        world.play("");
+        world.record_with_status(&id, "sent").await;
+        world.close().await;
+    }
 }
 
 #[tokio::test]
-async fn a_provider_that_refuses_us_costs_no_attempt_and_says_so() {
-    // The sandbox demands another key than the one it is shown.
-    let world = World::open(&[("sandbox.api_key", "SG.right")], "").await;
+async fn a_provider_that_refuses_us_is_paused_and_costs_no_attempt() {
+    let world = World::open(&[("worker.max_attempts", "1")], "").await;
+    // Another account, whose key this is not.
+    let strict = sandbox::Config { listen: ([127, 0, 0, 1], 0).into(), ..sandbox::Config::default() };
+    let (_stop, stopped) = shutdown::channel();
+    let strict =
+        Sandbox::start(sandbox::Config { api_key: Some("SG.other".into()), ..strict }, stopped).unwrap();
+    let world = world.reopen(&[("worker.max_attempts", "1"), ("sandbox.url", &strict.url())], "").await;
     let id = world.accept("key", |_| {}).await;
-    world.record_with_status(&id, "sent").await;
+    let record = world.record_when(&id, |record| attempts(record) >= 1).await;
+    assert_eq!((&record["status"], &record["attempts"][0]["http_status"]), (&json!("retrying"), &json!(401)));
+    let provider = &world.get("/v1/status").await["providers"][0];
+    assert_eq!(provider["circuit"], "refused", "{provider:#}");
+    let world = world.reopen(&[("worker.max_attempts", "1")], "").await;
+    let (status, _) = world.post(&format!("/v1/notifications/{id}/cancel"), &json!({})).await;
+    assert_eq!(status, 200);
     world.close().await;
 }
 
