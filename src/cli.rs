@@ -163,7 +163,12 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
 
 impl Cli {
     /// Runs a command that speaks to a server, on this client. `alert_delay`: what waits longer is not all right.
-    pub async fn run_on(&self, client: &Client, alert_delay: Duration, out: &mut Output) -> anyhow::Result<Exit> {
+    pub async fn run_on(
+        &self,
+        client: &Client,
+        alert_delay: Duration,
+        out: &mut Output,
+    ) -> anyhow::Result<Exit> {
         match &self.command {
             Command::Enqueue(args) => enqueue::run(args, client, out).await,
             Command::Show(args) => show::run(args, client, out).await,

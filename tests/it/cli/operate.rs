@@ -164,10 +164,8 @@ async fn a_rate_is_kept() {
     let began = std::time::Instant::now();
     run(&client, &["redrive", "--yes", "--rate", "20/s"]).await;
     assert!(began.elapsed().as_secs_f64() >= 1.0);
-    assert_eq!(
-        (shared.lock().unwrap().bulk_calls, redriven(&shared)),
-        (2, vec![1; 40])
-    );
+    assert_eq!(redriven(&shared), vec![1; 40]);
+    assert_eq!(shared.lock().unwrap().bulk_calls, 2);
 }
 
 #[tokio::test]
