@@ -138,18 +138,11 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
     }
     let sources = Sources::from_process(cli.flags(), cli.global.config.clone());
     let settings = Settings::load(&sources)?;
-    let server = matches!(
-        cli.command,
-        Command::Serve(_) | Command::Demo(_) | Command::Sandbox(_)
-    );
-    logging::init(
-        &settings,
-        if server { "info" } else { "warn" },
-        out.is_err_terminal(),
-    );
+    let server = matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Sandbox(_));
+    logging::init(&settings, if server { "info" } else { "warn" }, out.is_err_terminal());
     match &cli.command {
         Command::Serve(args) => serve::run(args, &settings).await,
-        Command::Demo(args) => demo::run(args, &settings).await,
+        Command::Demo(args) => demo::run(args, &settings, out).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Check(args) => Ok(check::run(args, &settings, out).await?.into()),
         Command::Setup(args) => Ok(setup::run(args, &settings, out).await?.into()),
@@ -186,19 +179,11 @@ impl Cli {
     fn flags(&self) -> Vec<FlagValue> {
         let mut flags = Vec::new();
         let mut add = |flag, path, value: Option<&String>| {
-            flags.extend(value.map(|value| FlagValue {
-                flag,
-                path,
-                value: value.clone(),
-            }));
+            flags.extend(value.map(|value| FlagValue { flag, path, value: value.clone() }));
         };
         add("--data-dir", "data_dir", self.global.data_dir.as_ref());
         add("--url", "url", self.global.url.as_ref());
-        add(
-            "--api-key-file",
-            "api_key_file",
-            self.global.api_key_file.as_ref(),
-        );
+        add("--api-key-file", "api_key_file", self.global.api_key_file.as_ref());
         add("--log", "log", self.global.log.as_ref());
         if let Command::Serve(args) = &self.command {
             add("--listen", "listen", args.listen.as_ref());
@@ -229,7 +214,5 @@ fn report(out: &mut Output, error: &anyhow::Error) -> ExitCode {
 }
 
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

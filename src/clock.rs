@@ -114,6 +114,11 @@ impl Clock {
         }
     }
 
+    /// Whether it moves only when a test turns it. Who waits for a moment of such a clock would wait for ever.
+    pub fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
+    }
+
     /// Turns a manual clock forward by `span`. A system clock is left alone.
     pub fn advance(&self, span: Duration) {
         if let Source::Manual(ms) = &self.0 {

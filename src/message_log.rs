@@ -27,18 +27,28 @@ pub trait MessageLog: Send + Sync {
     async fn claim(&self, claims: &[(NotificationId, Fact)], now: Timestamp) -> Vec<Result<Claim, LogError>>;
 
     /// Applies each fact by compare-and-set. Facts for the same id apply in their order.
-    async fn apply(&self, facts: &[(NotificationId, Fact)], now: Timestamp) -> Vec<Result<Applied, LogError>>;
+    async fn apply(&self, facts: &[(NotificationId, Fact)], now: Timestamp)
+    -> Vec<Result<Applied, LogError>>;
 
     /// Keeps each event and folds it: the recipient's status, and acceptance if the event proves it. Repeats change
     /// nothing. An event that matches no notification is kept as unmatched.
-    async fn record_events(&self, events: &[ProviderEvent], now: Timestamp) -> Vec<Result<Recorded, LogError>>;
+    async fn record_events(
+        &self,
+        events: &[ProviderEvent],
+        now: Timestamp,
+    ) -> Vec<Result<Recorded, LogError>>;
 
     /// One record.
     async fn get(&self, id: NotificationId) -> Result<Option<Record>, LogError>;
 
     /// A page of records, see [`Filter::order`]. `cursor` is a former page's `next_cursor`; `limit` 1 … 1000.
-    async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize, now: Timestamp)
-    -> Result<Page, LogError>;
+    async fn list(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page, LogError>;
 
     /// Counts by status of everything that is unsent, and what `sent` and the other ends add up to since the start.
     async fn counts(&self, now: Timestamp) -> Result<Counts, LogError>;

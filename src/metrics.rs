@@ -28,6 +28,9 @@ pub const WEBHOOK_LAG_SECONDS: &str = "kakitome_webhook_lag_seconds";
 /// Seconds since the queue last answered a receive. Gauge.
 pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
 
+/// Commits of the embedded storage, each one `fsync`. Counter.
+pub const STORAGE_COMMITS_TOTAL: &str = "kakitome_storage_commits_total";
+
 /// Buckets for waits, in seconds: from a quiet machine's milliseconds to a day's outage.
 const WAIT_BUCKETS: [f64; 16] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0];
@@ -42,10 +45,19 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 fn describe() {
+    describe_counter!(STORAGE_COMMITS_TOTAL, "Commits of the embedded storage, each one fsync");
     describe_counter!(ACCEPTED_TOTAL, "Notifications recorded");
     describe_counter!(ATTEMPTS_TOTAL, "Attempts that ended, by provider and outcome");
-    describe_histogram!(ACCEPT_TO_SENT_SECONDS, Unit::Seconds, "From acceptance to the provider's acceptance");
-    describe_gauge!(UNSENT_OLDEST_AGE_SECONDS, Unit::Seconds, "Age of the longest-waiting unsent notification");
+    describe_histogram!(
+        ACCEPT_TO_SENT_SECONDS,
+        Unit::Seconds,
+        "From acceptance to the provider's acceptance"
+    );
+    describe_gauge!(
+        UNSENT_OLDEST_AGE_SECONDS,
+        Unit::Seconds,
+        "Age of the longest-waiting unsent notification"
+    );
     describe_gauge!(UNSENT, "Unsent notifications by status");
     describe_gauge!(QUEUE_MESSAGES, "Queue messages by state");
     describe_gauge!(DEAD_LETTERS, "Failed notifications that nobody has dealt with");
@@ -53,5 +65,9 @@ fn describe() {
     describe_gauge!(PROVIDER_UP, "1 while the circuit to the provider is closed");
     describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");
     describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being durable");
-    describe_gauge!(LAST_RECEIVE_AGE_SECONDS, Unit::Seconds, "Seconds since the queue last answered a receive");
+    describe_gauge!(
+        LAST_RECEIVE_AGE_SECONDS,
+        Unit::Seconds,
+        "Seconds since the queue last answered a receive"
+    );
 }

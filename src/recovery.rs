@@ -1,1 +1,3 @@
-//! recovery.
+//! Second chances: what a crash or a lost queue message left behind is brought back.
+
+pub mod sweep;

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use api_keys::{ApiKey, Scope};
+use crate::api::auth::ApiKey;
 pub use fault::{Fault, Faults, Origin};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
@@ -90,8 +90,8 @@ pub enum LogFormat {
 /// The sandbox provider.
 #[derive(Debug, Clone)]
 pub struct SandboxSettings {
-    /// Where it listens.
-    pub url: String,
+    /// Where it listens; without one it runs inside the server.
+    pub url: Option<String>,
     /// The key it expects, if it was given one.
     pub api_key: Option<Secret>,
 }
@@ -124,14 +124,20 @@ pub struct WorkerSettings {
     pub witness_margin: Duration,
     /// After this long an unknown is resent without a witness.
     pub witness_cap: Duration,
+    /// How often an unknown is looked at again while there is no witness.
+    pub witness_poll: Duration,
+    /// How long the circuit of an ill provider stays open the first time.
+    pub breaker_open: Duration,
+    /// How long it stays open at the longest.
+    pub breaker_open_max: Duration,
     /// Attempts before a dead letter.
     pub max_attempts: u32,
     /// Resends of unknown outcomes.
     pub unknown_resends: u32,
     /// Sends at once, at the least.
-    pub concurrency_min: usize,
+    pub concurrency_min: u32,
     /// Sends at once, at the most.
-    pub concurrency_max: usize,
+    pub concurrency_max: u32,
     /// The first retry's longest wait.
     pub backoff_base: Duration,
     /// Any retry's longest wait.
@@ -179,11 +185,7 @@ pub struct Roles {
 
 impl Roles {
     /// Every role.
-    pub const ALL: Roles = Roles {
-        api: true,
-        worker: true,
-        webhook: true,
-    };
+    pub const ALL: Roles = Roles { api: true, worker: true, webhook: true };
 }
 
 impl Settings {
@@ -212,16 +214,10 @@ impl Settings {
             providers: reader
                 .choices("provider")
                 .iter()
-                .map(|name| {
-                    if name == "sendgrid" {
-                        ProviderName::Sendgrid
-                    } else {
-                        ProviderName::Sandbox
-                    }
-                })
+                .map(|name| if name == "sendgrid" { ProviderName::Sendgrid } else { ProviderName::Sandbox })
                 .collect(),
             sandbox: SandboxSettings {
-                url: reader.url("sandbox.url").unwrap_or_default(),
+                url: reader.url("sandbox.url"),
                 api_key: reader.secret("sandbox.api_key"),
             },
             sendgrid: SendgridSettings {
@@ -233,13 +229,9 @@ impl Settings {
             slack_webhook_url: reader.secret("slack.webhook_url"),
             alert_delay: reader.span("alert.delay"),
             log: reader.log_filter("log"),
-            log_format: reader.choice("log_format").map(|word| {
-                if word == "json" {
-                    LogFormat::Json
-                } else {
-                    LogFormat::Pretty
-                }
-            }),
+            log_format: reader
+                .choice("log_format")
+                .map(|word| if word == "json" { LogFormat::Json } else { LogFormat::Pretty }),
             worker: WorkerSettings::read(reader),
             queue: QueueSettings {
                 visibility: reader.span("queue.visibility"),
@@ -268,6 +260,9 @@ impl WorkerSettings {
             hold: reader.span("worker.hold"),
             witness_margin: reader.span("worker.witness_margin"),
             witness_cap: reader.span("worker.witness_cap"),
+            witness_poll: reader.span("worker.witness_poll"),
+            breaker_open: reader.span("worker.breaker_open"),
+            breaker_open_max: reader.span("worker.breaker_open_max"),
             max_attempts: reader.count("worker.max_attempts"),
             unknown_resends: reader.count("worker.unknown_resends"),
             concurrency_min: reader.count("worker.concurrency_min"),

@@ -63,11 +63,7 @@ pub async fn run(change: &Change<'_>, client: &Client, out: &mut Output) -> anyh
     let Answer { matched, refused, .. } = preview(change, client, out).await?;
     if matched == 0 || change.dry_run {
         tell_refused(&refused, out)?;
-        return Ok(if !refused.is_empty() {
-            Exit::Failed
-        } else {
-            Exit::Done
-        });
+        return Ok(if !refused.is_empty() { Exit::Failed } else { Exit::Done });
     }
     if matched > 1 && !change.yes {
         match out.ask(format_args!("{} {matched} notifications?", change.action))? {
@@ -86,40 +82,24 @@ pub async fn run(change: &Change<'_>, client: &Client, out: &mut Output) -> anyh
         }
     }
     let total = carry_out(change, matched, client, out).await?;
-    out.line(format_args!(
-        "{}: {} done, {} refused",
-        change.action,
-        total.done,
-        total.refused.len()
-    ))?;
+    out.line(format_args!("{}: {} done, {} refused", change.action, total.done, total.refused.len()))?;
     tell_refused(&total.refused, out)?;
-    Ok(if total.refused.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    Ok(if total.refused.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 /// The exact counts by status and reason, printed.
 async fn preview(change: &Change<'_>, client: &Client, out: &mut Output) -> anyhow::Result<Answer> {
     let mut total = Answer::default();
     // Without ids one request: the filter describes them.
-    let pages: Vec<&[NotificationId]> = if change.ids.is_empty() {
-        vec![&[]]
-    } else {
-        change.ids.chunks(PAGE).collect()
-    };
+    let pages: Vec<&[NotificationId]> =
+        if change.ids.is_empty() { vec![&[]] } else { change.ids.chunks(PAGE).collect() };
     for ids in pages {
         let answer: Answer = client.post("/v1/bulk", &change.request(ids, PAGE, true)).await?;
         total.matched += answer.matched;
         total.by_reason.extend(answer.by_reason);
         total.refused.extend(answer.refused);
     }
-    let noun = if total.matched == 1 {
-        "notification"
-    } else {
-        "notifications"
-    };
+    let noun = if total.matched == 1 { "notification" } else { "notifications" };
     out.line(format_args!("{}: {} {noun}", change.action, total.matched))?;
     if !total.by_reason.is_empty() {
         let mut table = table::table(&["count", "status", "reason"], out.is_out_terminal());
@@ -144,9 +124,7 @@ async fn carry_out(
     out: &mut Output,
 ) -> anyhow::Result<Answer> {
     let bar = progress::bar(out.is_err_terminal(), Some(matched), false);
-    let step = change
-        .per_second
-        .map_or(PAGE, |rate| usize::try_from(rate).unwrap_or(PAGE).clamp(1, PAGE));
+    let step = change.per_second.map_or(PAGE, |rate| usize::try_from(rate).unwrap_or(PAGE).clamp(1, PAGE));
     let mut named = change.ids.chunks(step);
     let mut left = usize::try_from(matched).unwrap_or(usize::MAX);
     let mut cursor = None;
@@ -169,9 +147,7 @@ async fn carry_out(
                 total.refused.len()
             )
         })?;
-        let seen = usize::try_from(answer.done)
-            .unwrap_or(usize::MAX)
-            .saturating_add(answer.refused.len());
+        let seen = usize::try_from(answer.done).unwrap_or(usize::MAX).saturating_add(answer.refused.len());
         left = left.saturating_sub(seen);
         bar.inc(seen as u64);
         total.done += answer.done;

@@ -29,14 +29,8 @@ pub struct Client {
 }
 
 enum Transport {
-    Http {
-        http: reqwest::Client,
-        base: String,
-    },
-    InProcess {
-        router: axum::Router,
-        _session: Option<app::OperatorSession>,
-    },
+    Http { http: reqwest::Client, base: String },
+    InProcess { router: axum::Router, _session: Option<app::OperatorSession> },
 }
 
 /// A successful answer.
@@ -59,9 +53,7 @@ impl Client {
     pub async fn connect(settings: &Settings, may_create: bool) -> anyhow::Result<Self> {
         if let Some(url) = &settings.url {
             if settings.api_key.is_none() {
-                let own = read_server_file(&settings.data_dir)
-                    .ok()
-                    .filter(|server| server.url == *url);
+                let own = read_server_file(&settings.data_dir).ok().filter(|server| server.url == *url);
                 let key = own.map(|server| Secret::new(server.key)).ok_or_else(|| {
                     Usage(format!(
                         "using {url} needs a key: KAKITOME_API_KEY, KAKITOME_API_KEY_FILE or --api-key-file"
@@ -82,13 +74,7 @@ impl Client {
         match app::operator_router(settings).await {
             Ok((router, session)) => {
                 let key = Some(session.key.clone());
-                Ok(Self {
-                    transport: Transport::InProcess {
-                        router,
-                        _session: Some(session),
-                    },
-                    key,
-                })
+                Ok(Self { transport: Transport::InProcess { router, _session: Some(session) }, key })
             }
             Err(error) if error.is::<app::Locked>() => {
                 let server = read_server_file(dir).with_context(|| {
@@ -113,33 +99,18 @@ impl Client {
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(120))
             .user_agent(concat!("kakitome/", env!("CARGO_PKG_VERSION")));
-        let host = reqwest::Url::parse(base)?
-            .host_str()
-            .unwrap_or_default()
-            .to_owned();
+        let host = reqwest::Url::parse(base)?.host_str().unwrap_or_default().to_owned();
         if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
             // A proxy has another loopback than we.
             http = http.no_proxy();
         }
         let base = base.trim_end_matches('/').to_owned();
-        Ok(Self {
-            transport: Transport::Http {
-                http: http.build()?,
-                base,
-            },
-            key,
-        })
+        Ok(Self { transport: Transport::Http { http: http.build()?, base }, key })
     }
 
     /// A client of a router in this process.
     pub fn in_process(router: axum::Router, key: Option<Secret>) -> Self {
-        Self {
-            transport: Transport::InProcess {
-                router,
-                _session: None,
-            },
-            key,
-        }
+        Self { transport: Transport::InProcess { router, _session: None }, key }
     }
 
     /// One GET, its body as `T`.

@@ -110,16 +110,10 @@ pub async fn hand_in(
     }
     bar.finish_and_clear();
     if let Some(error) = cause {
-        return Err(anyhow::Error::new(error).context(format!(
-            "stopped after {} accepted, {} refused",
-            tally.accepted, tally.refused
-        )));
+        return Err(anyhow::Error::new(error)
+            .context(format!("stopped after {} accepted, {} refused", tally.accepted, tally.refused)));
     }
-    Ok(if tally.refused == 0 {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    Ok(if tally.refused == 0 { Exit::Done } else { Exit::Failed })
 }
 
 #[derive(Default)]
@@ -132,11 +126,7 @@ fn tell(fate: &Fate, tally: &mut Tally, bar: &ProgressBar, out: &mut Output) -> 
     let write = || {
         for line in &fate.results {
             out.line(&line.text)?;
-            *(if line.accepted {
-                &mut tally.accepted
-            } else {
-                &mut tally.refused
-            }) += 1;
+            *(if line.accepted { &mut tally.accepted } else { &mut tally.refused }) += 1;
         }
         out.flush()
     };

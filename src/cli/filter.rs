@@ -12,12 +12,7 @@ use crate::notification::status::Status;
 #[command(next_help_heading = "Which")]
 pub struct FilterArgs {
     /// In this status; several with commas
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "STATUS",
-        hide_possible_values = false
-    )]
+    #[arg(long, value_delimiter = ',', value_name = "STATUS", hide_possible_values = false)]
     pub status: Vec<Status>,
     /// Of this tenant
     #[arg(long)]
@@ -46,11 +41,7 @@ impl FilterArgs {
         if !self.status.is_empty() {
             query.push(("status", self.statuses().join(",")));
         }
-        let texts = [
-            ("tenant", &self.tenant),
-            ("batch", &self.batch),
-            ("recipient", &self.recipient),
-        ];
+        let texts = [("tenant", &self.tenant), ("batch", &self.batch), ("recipient", &self.recipient)];
         for (name, value) in texts.into_iter().chain([("reason", &self.reason)]) {
             query.extend(value.clone().map(|value| (name, value)));
         }
@@ -62,11 +53,8 @@ impl FilterArgs {
 
     /// As the filter of a change.
     pub fn json(&self) -> Map<String, Value> {
-        let mut filter: Map<String, Value> = self
-            .query()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), Value::String(value)))
-            .collect();
+        let mut filter: Map<String, Value> =
+            self.query().into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))).collect();
         if !self.status.is_empty() {
             filter.insert("status".into(), json!(self.statuses()));
         }

@@ -69,11 +69,7 @@ struct WhichArgs {
 impl WhichArgs {
     fn change<'a>(&'a self, action: &'a str, reason: &'a str) -> Change<'a> {
         let (tenant, batch) = (self.tenant.clone(), self.batch.clone());
-        let filter = FilterArgs {
-            tenant,
-            batch,
-            ..FilterArgs::default()
-        };
+        let filter = FilterArgs { tenant, batch, ..FilterArgs::default() };
         Change {
             action,
             ids: &self.id,

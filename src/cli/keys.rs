@@ -2,15 +2,12 @@
 
 use std::fmt::Write;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use rand::RngExt;
-use sha2::{Digest, Sha256};
 
 use super::Exit;
 use super::output::Output;
-use crate::settings::Scope;
+use crate::api::auth::{ApiKey, Scope};
 
 /// Make API keys
 #[derive(Debug, Args)]
@@ -48,14 +45,10 @@ struct NewArgs {
 /// Runs `keys`.
 pub fn run(args: &KeysArgs, out: &mut Output) -> anyhow::Result<Exit> {
     let KeysCommand::New(args) = &args.command;
-    let mut rng = rand::rng();
-    let secret = format!("kk_{}", URL_SAFE_NO_PAD.encode(rng.random::<[u8; 32]>()));
-    let id = args
-        .id
-        .clone()
-        .unwrap_or_else(|| format!("key-{:08x}", rng.random::<u32>()));
+    let id = args.id.clone().unwrap_or_else(|| format!("key-{:08x}", rand::rng().random::<u32>()));
+    let (secret, key) = ApiKey::generate(&id, &args.tenant, &args.scopes);
     let mut hash = String::new();
-    for byte in Sha256::digest(secret.as_bytes()) {
+    for byte in key.sha256 {
         write!(hash, "{byte:02x}")?;
     }
     let scopes: Vec<toml::Value> = args.scopes.iter().map(|scope| scope.as_str().into()).collect();
@@ -72,10 +65,4 @@ pub fn run(args: &KeysArgs, out: &mut Output) -> anyhow::Result<Exit> {
         out.line(format_args!("{name} = {value}"))?;
     }
     Ok(Exit::Done)
-}
-
-impl std::fmt::Display for Scope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
 }

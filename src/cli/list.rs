@@ -103,9 +103,7 @@ fn print(rows: &[Record], more: bool, out: &mut Output) -> anyhow::Result<()> {
         return Ok(out.note("nothing matches")?);
     }
     let now = out.now();
-    let heads = [
-        "id", "status", "age", "tenant", "to", "attempts", "reason", "next",
-    ];
+    let heads = ["id", "status", "age", "tenant", "to", "attempts", "reason", "next"];
     let mut table = table::table(&heads, out.is_out_terminal());
     for record in rows {
         table.add_row([
@@ -116,9 +114,7 @@ fn print(rows: &[Record], more: bool, out: &mut Output) -> anyhow::Result<()> {
             recipients(record),
             record.attempts.len().to_string(),
             reason(record),
-            record
-                .next_attempt_at
-                .map_or_else(String::new, |at| next(at, now)),
+            record.next_attempt_at.map_or_else(String::new, |at| next(at, now)),
         ]);
     }
     out.line(table::render(&table))?;
@@ -140,17 +136,9 @@ fn recipients(record: &Record) -> String {
 fn reason(record: &Record) -> String {
     let last_error = || record.attempts.last().and_then(|attempt| attempt.error.clone());
     let text = record.reason.clone().or_else(last_error).unwrap_or_default();
-    if text.chars().count() <= 60 {
-        text
-    } else {
-        text.chars().take(59).chain(['…']).collect()
-    }
+    if text.chars().count() <= 60 { text } else { text.chars().take(59).chain(['…']).collect() }
 }
 
 fn next(at: Timestamp, now: Timestamp) -> String {
-    if at <= now {
-        "now".into()
-    } else {
-        relative(at, now)
-    }
+    if at <= now { "now".into() } else { relative(at, now) }
 }

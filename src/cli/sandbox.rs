@@ -51,10 +51,7 @@ pub async fn run(args: &SandboxArgs) -> anyhow::Result<ExitCode> {
     if let Some(url) = &args.webhook_url
         && !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
     {
-        return Err(Usage(format!(
-            "--webhook-url {url:?}: allowed: an http or https address"
-        ))
-        .into());
+        return Err(Usage(format!("--webhook-url {url:?}: allowed: an http or https address")).into());
     }
     let options = SandboxOptions {
         listen: args.listen,

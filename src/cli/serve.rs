@@ -44,11 +44,7 @@ fn parse_role(text: &str) -> Result<Role, String> {
 /// Runs `serve`.
 pub async fn run(args: &ServeArgs, settings: &Settings) -> anyhow::Result<ExitCode> {
     let has = |role| args.roles.is_empty() || args.roles.contains(&role);
-    let roles = Roles {
-        api: has(Role::Api),
-        worker: has(Role::Worker),
-        webhook: has(Role::Webhook),
-    };
+    let roles = Roles { api: has(Role::Api), worker: has(Role::Worker), webhook: has(Role::Webhook) };
     settings.check_roles(roles)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");

@@ -26,9 +26,7 @@ pub struct ShowArgs {
 
 /// Runs `show`.
 pub async fn run(args: &ShowArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
-    let found = client
-        .get::<Box<RawValue>>(&format!("/v1/notifications/{}", args.id), &[])
-        .await;
+    let found = client.get::<Box<RawValue>>(&format!("/v1/notifications/{}", args.id), &[]).await;
     let raw = match found {
         Err(ClientError::Refused(problem)) if problem.status == 404 => {
             anyhow::bail!("there is no notification {}", args.id)
@@ -48,11 +46,7 @@ pub async fn run(args: &ShowArgs, client: &Client, out: &mut Output) -> anyhow::
 fn print(record: &Record, now: Timestamp, out: &mut Output) -> anyhow::Result<()> {
     out.line(format_args!("{}  {}", record.id, record.status))?;
     let at = |at: Timestamp| format!("{at}  {}", relative(at, now));
-    let labels: Vec<String> = record
-        .metadata
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let labels: Vec<String> = record.metadata.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let fields = [
         ("reason", record.reason.clone()),
         ("since", record.status_since.map(at)),
@@ -64,10 +58,7 @@ fn print(record: &Record, now: Timestamp, out: &mut Output) -> anyhow::Result<()
         ("sent", record.sent_at.map(at)),
         ("provider", record.provider.clone()),
         ("message id", record.provider_message_id.clone()),
-        (
-            "metadata",
-            Some(labels.join(" ")).filter(|labels| !labels.is_empty()),
-        ),
+        ("metadata", Some(labels.join(" ")).filter(|labels| !labels.is_empty())),
     ];
     for (name, value) in fields {
         if let Some(value) = value {
@@ -76,11 +67,7 @@ fn print(record: &Record, now: Timestamp, out: &mut Output) -> anyhow::Result<()
     }
     let mut recipients = table::table(&["recipient", "as", "status", "since"], out.is_out_terminal());
     for recipient in &record.recipients {
-        let since = if recipient.status == "pending" {
-            String::new()
-        } else {
-            recipient.since.to_string()
-        };
+        let since = if recipient.status == "pending" { String::new() } else { recipient.since.to_string() };
         recipients.add_row([&recipient.email, &recipient.kind, &recipient.status, &since]);
     }
     out.line(format_args!("\n{}", table::render(&recipients)))?;
@@ -94,50 +81,27 @@ fn print(record: &Record, now: Timestamp, out: &mut Output) -> anyhow::Result<()
 /// Attempts and events in the order in which they happened.
 fn timeline(record: &Record) -> Vec<String> {
     let mut lines = vec![(record.accepted_at, "accepted".to_owned())];
-    lines.extend(
-        record
-            .attempts
-            .iter()
-            .map(|attempt| (attempt.started_at, tell_attempt(attempt))),
-    );
+    lines.extend(record.attempts.iter().map(|attempt| (attempt.started_at, tell_attempt(attempt))));
     lines.extend(record.events.iter().map(|event| (event.at, tell_event(event))));
     lines.sort_by_key(|(at, _)| *at);
-    lines
-        .into_iter()
-        .map(|(at, text)| format!("{at}  {text}"))
-        .collect()
+    lines.into_iter().map(|(at, text)| format!("{at}  {text}")).collect()
 }
 
 fn tell_attempt(attempt: &Attempt) -> String {
     let took = attempt.ended_at.map_or_else(String::new, |end| {
-        format!(
-            " after {}",
-            crate::settings::show_span(end.since(attempt.started_at))
-        )
+        format!(" after {}", crate::settings::show_span(end.since(attempt.started_at)))
     });
-    let status = attempt
-        .http_status
-        .map_or_else(String::new, |status| format!(", HTTP {status}"));
-    let error = attempt
-        .error
-        .as_ref()
-        .map_or_else(String::new, |error| format!(": {error}"));
+    let status = attempt.http_status.map_or_else(String::new, |status| format!(", HTTP {status}"));
+    let error = attempt.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
     let outcome = attempt.outcome.replace('_', " ");
-    format!(
-        "attempt {} at {}: {outcome}{took}{status}{error}",
-        attempt.number, attempt.provider
-    )
+    format!("attempt {} at {}: {outcome}{took}{status}{error}", attempt.number, attempt.provider)
 }
 
 fn tell_event(event: &Event) -> String {
-    let to = event
-        .recipient
-        .as_ref()
-        .map_or_else(String::new, |recipient| format!(" {recipient}"));
+    let to = event.recipient.as_ref().map_or_else(String::new, |recipient| format!(" {recipient}"));
     let machine = if event.machine { " (by a machine)" } else { "" };
-    let words = ["reason", "response", "type", "url"]
-        .iter()
-        .find_map(|name| event.detail.get(*name)?.as_str());
+    let words =
+        ["reason", "response", "type", "url"].iter().find_map(|name| event.detail.get(*name)?.as_str());
     let words = words.map_or_else(String::new, |words| format!(": {words}"));
     format!("{}{to}{machine}{words}", event.kind)
 }

@@ -14,14 +14,7 @@ use super::when::{human, relative};
 use crate::clock::Timestamp;
 
 /// Statuses from which something can still be sent without an operator sending it again.
-const OPEN: [&str; 6] = [
-    "accepted",
-    "scheduled",
-    "held",
-    "attempting",
-    "retrying",
-    "unknown",
-];
+const OPEN: [&str; 6] = ["accepted", "scheduled", "held", "attempting", "retrying", "unknown"];
 
 /// Is everything all right? Backlog, oldest unsent, providers, dead letters, forecast
 #[derive(Debug, Args)]
@@ -78,11 +71,7 @@ pub async fn run(
 ) -> anyhow::Result<Exit> {
     let raw: Box<RawValue> = client.get("/v1/status", &[]).await?;
     let report: Report = serde_json::from_str(raw.get())?;
-    let exit = if args.prove && !report.open().is_empty() {
-        Exit::Failed
-    } else {
-        Exit::Done
-    };
+    let exit = if args.prove && !report.open().is_empty() { Exit::Failed } else { Exit::Done };
     if args.json {
         out.line(raw.get())?;
     } else if args.prove {
@@ -102,14 +91,9 @@ impl Report {
     /// What can still be sent, in words; nothing when converged.
     fn open(&self) -> Vec<String> {
         let log = OPEN.into_iter().map(|status| (self.count(status), status));
-        let mut open: Vec<String> = log
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, status)| format!("{count} {status}"))
-            .collect();
-        match self
-            .queue
-            .map(|queue| queue.visible + queue.in_flight + queue.delayed)
-        {
+        let mut open: Vec<String> =
+            log.filter(|(count, _)| *count > 0).map(|(count, status)| format!("{count} {status}")).collect();
+        match self.queue.map(|queue| queue.visible + queue.in_flight + queue.delayed) {
             Some(0) => {}
             Some(queue) => open.push(format!("{queue} in the queue")),
             None => open.push("what the queue, which did not answer, may hold".into()),
@@ -118,18 +102,13 @@ impl Report {
     }
 
     fn oldest(&self) -> Option<Duration> {
-        self.oldest_unsent_seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        self.oldest_unsent_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
     }
 
     /// What is not all right, worst first.
     fn troubles(&self, alert_delay: Duration) -> Vec<String> {
         let mut troubles = Vec::new();
-        for provider in self
-            .providers
-            .iter()
-            .filter(|provider| provider.circuit != "closed")
-        {
+        for provider in self.providers.iter().filter(|provider| provider.circuit != "closed") {
             let state = match provider.circuit.as_str() {
                 "refused" => "refuses us: its key, credits or sender must be mended",
                 "open" => "is ill: sending is paused and starts again by itself",
@@ -171,9 +150,7 @@ fn print(report: &Report, alert_delay: Duration, now: Timestamp, out: &mut Outpu
 /// The lines under the verdict.
 fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'static str, String)> {
     let counts = report.by_status.iter().filter(|(_, count)| **count > 0);
-    let counts: Vec<String> = counts
-        .map(|(status, count)| format!("{count} {status}"))
-        .collect();
+    let counts: Vec<String> = counts.map(|(status, count)| format!("{count} {status}")).collect();
     let oldest = match report.oldest() {
         Some(age) => format!("{} (alert above {})", human(age), human(alert_delay)),
         None => "nothing waits".into(),
@@ -188,58 +165,34 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
     };
     let queue = report.queue.map_or_else(
         || "no answer".into(),
-        |Depth {
-             visible,
-             in_flight,
-             delayed,
-             dead,
-         }| { format!("{visible} visible, {in_flight} in flight, {delayed} delayed, {dead} dead") },
+        |Depth { visible, in_flight, delayed, dead }| {
+            format!("{visible} visible, {in_flight} in flight, {delayed} delayed, {dead} dead")
+        },
     );
-    let received = report
-        .last_receive_at
-        .map_or_else(|| "none yet".into(), |at| relative(at, now));
+    let received = report.last_receive_at.map_or_else(|| "none yet".into(), |at| relative(at, now));
     let mut facts = vec![
-        (
-            "log",
-            if counts.is_empty() {
-                "empty".into()
-            } else {
-                counts.join(", ")
-            },
-        ),
+        ("log", if counts.is_empty() { "empty".into() } else { counts.join(", ") }),
         ("oldest unsent", oldest),
         ("queue", queue),
         ("dead letters", report.count("failed").to_string()),
         ("drained", drain),
         ("last receive", received),
     ];
-    facts.extend(
-        report
-            .providers
-            .iter()
-            .map(|provider| ("provider", tell_provider(provider, now))),
-    );
+    facts.extend(report.providers.iter().map(|provider| ("provider", tell_provider(provider, now))));
     facts
 }
 
 fn tell_provider(provider: &Provider, now: Timestamp) -> String {
-    let probe = provider
-        .probe_at
-        .map_or_else(String::new, |at| format!(", tried again {}", relative(at, now)));
-    let error = provider
-        .last_error
-        .as_ref()
-        .map_or_else(String::new, |error| format!(": {error}"));
+    let probe =
+        provider.probe_at.map_or_else(String::new, |at| format!(", tried again {}", relative(at, now)));
+    let error = provider.last_error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
     let (circuit, since) = (provider.circuit.replace('_', " "), relative(provider.since, now));
     format!("{}: circuit {circuit} since {since}{probe}{error}", provider.name)
 }
 
 fn prove(report: &Report, out: &mut Output) -> anyhow::Result<()> {
-    let queue = |count: fn(Depth) -> u64| {
-        report
-            .queue
-            .map_or_else(|| "no answer".into(), |q| count(q).to_string())
-    };
+    let queue =
+        |count: fn(Depth) -> u64| report.queue.map_or_else(|| "no answer".into(), |q| count(q).to_string());
     let count = |status: &str| report.count(status).to_string();
     let mut sources = vec![
         ("queue: visible".to_owned(), queue(|q| q.visible)),
@@ -247,10 +200,7 @@ fn prove(report: &Report, out: &mut Output) -> anyhow::Result<()> {
         ("queue: delayed".to_owned(), queue(|q| q.delayed)),
     ];
     sources.extend(OPEN.map(|status| (format!("log: {status}"), count(status))));
-    let ended = report
-        .by_status
-        .iter()
-        .filter(|(status, _)| !OPEN.contains(&status.as_str()));
+    let ended = report.by_status.iter().filter(|(status, _)| !OPEN.contains(&status.as_str()));
     sources.extend(ended.map(|(status, count)| (format!("log: {status}"), format!("{count} (at an end)"))));
     sources.push(("dead letters: log".to_owned(), count("failed")));
     sources.push(("dead letters: queue".to_owned(), queue(|q| q.dead)));

@@ -15,9 +15,7 @@ pub fn table(heads: &[&str], terminal: bool) -> Table {
 
 /// The table's lines, without the blanks that padding leaves at their ends and starts.
 pub fn render(table: &Table) -> String {
-    let lines: Vec<String> = table
-        .lines()
-        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
-        .collect();
+    let lines: Vec<String> =
+        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
     lines.join("\n")
 }

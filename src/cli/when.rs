@@ -34,11 +34,7 @@ pub fn human(span: Duration) -> String {
 
 /// How far `at` is from `now`: `in 5m` or `2h ago`.
 pub fn relative(at: Timestamp, now: Timestamp) -> String {
-    if at > now {
-        format!("in {}", human(at.since(now)))
-    } else {
-        format!("{} ago", human(now.since(at)))
-    }
+    if at > now { format!("in {}", human(at.since(now))) } else { format!("{} ago", human(now.since(at))) }
 }
 
 #[cfg(test)]
@@ -47,9 +43,7 @@ mod tests {
 
     #[test]
     fn spans_are_told_in_their_two_largest_units() {
-        let told: Vec<String> = [0, 59, 125, 3600, 90_061]
-            .map(|s| human(Duration::from_secs(s)))
-            .into();
+        let told: Vec<String> = [0, 59, 125, 3600, 90_061].map(|s| human(Duration::from_secs(s))).into();
         assert_eq!(told, ["0s", "59s", "2m 5s", "1h", "1d 1h"]);
     }
 

@@ -1,1 +1,118 @@
-//! sqlite.
+//! The message log in SQLite. Every change reads a row, asks `Life::after`, and writes the row inside one of the
+//! writer's transactions, which makes it a compare-and-set.
+
+mod accept;
+mod change;
+mod count;
+mod event;
+mod list;
+mod plan;
+mod row;
+
+use async_trait::async_trait;
+
+use super::{
+    Acceptance, Applied, Claim, Counts, Due, Filter, LogError, MessageLog, NewNotification, Page,
+    ReasonCount, Record, Recorded,
+};
+use crate::clock::Timestamp;
+use crate::notification::NotificationId;
+use crate::notification::status::Fact;
+use crate::provider::ProviderEvent;
+use crate::sqlite::{Engine, EngineError};
+
+/// [`MessageLog`] on the embedded engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SqliteLog {
+    engine: Engine,
+}
+
+impl SqliteLog {
+    /// The log in `engine`.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait]
+impl MessageLog for SqliteLog {
+    async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
+        let rows: Vec<accept::NewRow> = new.iter().map(accept::NewRow::of).collect();
+        each(self.engine.write(move |tx| accept::accept(tx, &rows)).await, new.len())
+    }
+
+    async fn claim(&self, claims: &[(NotificationId, Fact)], now: Timestamp) -> Vec<Result<Claim, LogError>> {
+        let count = claims.len();
+        let claims = claims.to_vec();
+        each(self.engine.write(move |tx| change::claim(tx, &claims, now)).await, count)
+    }
+
+    async fn apply(
+        &self,
+        facts: &[(NotificationId, Fact)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied, LogError>> {
+        let count = facts.len();
+        let facts = facts.to_vec();
+        each(self.engine.write(move |tx| change::apply(tx, &facts, now)).await, count)
+    }
+
+    async fn record_events(
+        &self,
+        events: &[ProviderEvent],
+        now: Timestamp,
+    ) -> Vec<Result<Recorded, LogError>> {
+        let count = events.len();
+        let heard: Vec<event::Heard> = events.iter().map(event::Heard::of).collect();
+        each(self.engine.write(move |tx| event::record(tx, &heard, now)).await, count)
+    }
+
+    async fn get(&self, id: NotificationId) -> Result<Option<Record>, LogError> {
+        self.engine.read(move |tx| list::get(tx, id)).await?
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page, LogError> {
+        let filter = filter.clone();
+        let cursor = cursor.map(|text| list::Cursor::parse(text, &filter)).transpose()?;
+        let limit = limit.clamp(1, 1000);
+        Ok(self.engine.read(move |tx| list::page(tx, &filter, cursor, limit, now)).await?)
+    }
+
+    async fn counts(&self, now: Timestamp) -> Result<Counts, LogError> {
+        Ok(self.engine.read(move |tx| count::counts(tx, now)).await?)
+    }
+
+    async fn count_by_reason(&self, filter: &Filter, now: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
+        let filter = filter.clone();
+        Ok(self.engine.read(move |tx| count::by_reason(tx, &filter, now)).await?)
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError> {
+        Ok(self.engine.read(move |tx| count::due(tx, now, limit)).await?)
+    }
+
+    async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
+        let provider = provider.to_owned();
+        Ok(self.engine.read(move |tx| event::witness(tx, &provider)).await?)
+    }
+}
+
+/// One result per entry: its own, or the failure that they all share.
+fn each<T>(done: Result<Vec<Result<T, LogError>>, EngineError>, count: usize) -> Vec<Result<T, LogError>> {
+    match done {
+        Ok(each) => each,
+        Err(error) => (0..count).map(|_| Err(error.clone().into())).collect(),
+    }
+}
+
+impl From<EngineError> for LogError {
+    fn from(error: EngineError) -> Self {
+        LogError::Unavailable(error.to_string())
+    }
+}

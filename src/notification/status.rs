@@ -14,7 +14,18 @@ pub mod recipient;
 
 /// The status that the outside sees. `Unknown` is derived from time, never written: that is what survives `kill -9`.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -83,7 +94,10 @@ impl Status {
 
     /// Whether nothing further happens to it by itself.
     pub fn is_end(self) -> bool {
-        matches!(self, Status::Sent | Status::Failed | Status::Expired | Status::Cancelled | Status::Suppressed)
+        matches!(
+            self,
+            Status::Sent | Status::Failed | Status::Expired | Status::Cancelled | Status::Suppressed
+        )
     }
 }
 

@@ -19,10 +19,7 @@ pub fn check(settings: &mut Settings, reader: &mut Reader) {
     let worker = &settings.worker;
     let least = worker.provider_timeout + (worker.provider_timeout / 2).min(SKEW);
     // A claim or a delivery that ends while its request is under way would let a second worker send the same.
-    for (path, span) in [
-        ("worker.lease", worker.lease),
-        ("queue.visibility", settings.queue.visibility),
-    ] {
+    for (path, span) in [("worker.lease", worker.lease), ("queue.visibility", settings.queue.visibility)] {
         if span < least {
             let timeout = show_span(worker.provider_timeout);
             reader.refuse(
@@ -38,10 +35,7 @@ pub fn check(settings: &mut Settings, reader: &mut Reader) {
     let worker = &settings.worker;
     if worker.hold < worker.provider_timeout {
         let least = show_span(worker.provider_timeout);
-        reader.refuse(
-            "worker.hold",
-            format!("must be at least worker.provider_timeout, {least}"),
-        );
+        reader.refuse("worker.hold", format!("must be at least worker.provider_timeout, {least}"));
     }
     let safe = LATEST_ACCEPTANCE + worker.witness_margin + 2 * SKEW;
     if worker.hold <= safe {
@@ -79,21 +73,10 @@ fn orders(settings: &Settings, reader: &mut Reader) {
             "worker.connect_timeout",
             "worker.provider_timeout",
         ),
-        (
-            worker.concurrency_min > worker.concurrency_max,
-            "worker.concurrency_min",
-            "worker.concurrency_max",
-        ),
-        (
-            worker.backoff_base > worker.backoff_cap,
-            "worker.backoff_base",
-            "worker.backoff_cap",
-        ),
-        (
-            limits.notification_bytes > limits.batch_bytes,
-            "limits.notification_size",
-            "limits.batch_size",
-        ),
+        (worker.concurrency_min > worker.concurrency_max, "worker.concurrency_min", "worker.concurrency_max"),
+        (worker.breaker_open > worker.breaker_open_max, "worker.breaker_open", "worker.breaker_open_max"),
+        (worker.backoff_base > worker.backoff_cap, "worker.backoff_base", "worker.backoff_cap"),
+        (limits.notification_bytes > limits.batch_bytes, "limits.notification_size", "limits.batch_size"),
     ];
     for (wrong, path, bound) in pairs {
         if wrong && reader.is_sound(bound) {
@@ -106,17 +89,11 @@ fn orders(settings: &Settings, reader: &mut Reader) {
 pub fn check_roles(settings: &Settings, roles: Roles) -> Result<(), Faults> {
     let mut faults = Vec::new();
     let mut refuse = |subject: &str, detail: &str| {
-        faults.push(Fault {
-            subject: subject.to_owned(),
-            detail: detail.to_owned(),
-        });
+        faults.push(Fault { subject: subject.to_owned(), detail: detail.to_owned() });
     };
     let sendgrid = settings.providers.contains(&ProviderName::Sendgrid);
     if roles.worker && sendgrid && settings.sendgrid.api_key.is_none() {
-        refuse(
-            "KAKITOME_SENDGRID_API_KEY (sendgrid.api_key)",
-            "the worker needs it for provider `sendgrid`",
-        );
+        refuse("KAKITOME_SENDGRID_API_KEY (sendgrid.api_key)", "the worker needs it for provider `sendgrid`");
     }
     if roles.webhook
         && sendgrid
@@ -133,15 +110,8 @@ pub fn check_roles(settings: &Settings, roles: Roles) -> Result<(), Faults> {
     if roles.api && no_key && !settings.listen.ip().is_loopback() {
         refuse(
             "KAKITOME_API_KEY (api_key)",
-            &format!(
-                "listening on {} needs a key; only on a loopback address one is made",
-                settings.listen
-            ),
+            &format!("listening on {} needs a key; only on a loopback address one is made", settings.listen),
         );
     }
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(Faults(faults))
-    }
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }

@@ -47,10 +47,7 @@ impl Fault {
             Origin::Default if text.is_none() => format!("{} ({})", key.path, key.env()),
             Origin::Default => format!("{} = {shown} (the default)", key.path),
         };
-        Self {
-            subject,
-            detail: detail.into(),
-        }
+        Self { subject, detail: detail.into() }
     }
 }
 
@@ -105,10 +102,7 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_is_recognised_and_another_word_is_not() {
         let known = ["worker.lease", "worker.hold", "queue.visibility"];
-        assert_eq!(
-            nearest("wroker.lease", known.into_iter()).as_deref(),
-            Some("worker.lease")
-        );
+        assert_eq!(nearest("wroker.lease", known.into_iter()).as_deref(), Some("worker.lease"));
         assert_eq!(nearest("visibility", known.into_iter()), None);
     }
 }

@@ -25,12 +25,7 @@ impl ConfigFile {
                 return Layer::new();
             }
         };
-        let mut reader = FileReader {
-            file: &self.path,
-            text: &text,
-            layer: Layer::new(),
-            gathered,
-        };
+        let mut reader = FileReader { file: &self.path, text: &text, layer: Layer::new(), gathered };
         match DeTable::parse(&text) {
             Ok(table) => reader.table("", table.get_ref()),
             // The message alone: the snippet that TOML errors come with could show a secret.
@@ -52,13 +47,7 @@ struct FileReader<'a> {
 
 impl FileReader<'_> {
     fn line(&self, offset: usize) -> usize {
-        1 + self
-            .text
-            .as_bytes()
-            .iter()
-            .take(offset)
-            .filter(|byte| **byte == b'\n')
-            .count()
+        1 + self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
     }
 
     fn refuse(&mut self, subject: &str, line: usize, detail: String) {
@@ -100,11 +89,7 @@ impl FileReader<'_> {
             }
             None => {
                 let allowed = find(&path).map_or_else(|| "a path".into(), |key| key.kind.allowed());
-                self.refuse(
-                    &path,
-                    line,
-                    format!("a {} does not fit; allowed: {allowed}", value.type_str()),
-                );
+                self.refuse(&path, line, format!("a {} does not fit; allowed: {allowed}", value.type_str()));
             }
         }
     }
@@ -119,18 +104,12 @@ impl FileReader<'_> {
                 Some(text) => {
                     fields.insert(name.get_ref().to_string(), text);
                 }
-                None => self.refuse(
-                    &format!("api_key.{}", name.get_ref()),
-                    line,
-                    "wants a text or a list".into(),
-                ),
+                None => {
+                    self.refuse(&format!("api_key.{}", name.get_ref()), line, "wants a text or a list".into())
+                }
             }
         }
-        self.gathered.api_keys.push(ApiKeyTable {
-            line,
-            file: self.file.to_owned(),
-            fields,
-        });
+        self.gathered.api_keys.push(ApiKeyTable { line, file: self.file.to_owned(), fields });
     }
 }
 
@@ -143,9 +122,9 @@ fn is_section(path: &str) -> bool {
 fn text_of(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(|n| n.to_string()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n.to_string())
+        }
         DeValue::Boolean(yes) => Some(yes.to_string()),
         DeValue::Array(items) => {
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();

@@ -62,17 +62,13 @@ impl Kind {
             Kind::Url => "an address such as http://127.0.0.1:7625, without query or fragment".into(),
             Kind::Listen => "an IP address and a port, such as 127.0.0.1:7625 or [::1]:7625".into(),
             Kind::Path => "a path".into(),
-            Kind::Span(from, to) => format!(
-                "{} to {}, such as 500ms, 30s or 10m",
-                show_span(*from),
-                show_span(*to)
-            ),
+            Kind::Span(from, to) => {
+                format!("{} to {}, such as 500ms, 30s or 10m", show_span(*from), show_span(*to))
+            }
             Kind::Count(from, to) => format!("a whole number from {from} to {to}"),
-            Kind::Bytes(from, to) => format!(
-                "{} to {}, such as 64KiB or 10MiB",
-                show_bytes(*from),
-                show_bytes(*to)
-            ),
+            Kind::Bytes(from, to) => {
+                format!("{} to {}, such as 64KiB or 10MiB", show_bytes(*from), show_bytes(*to))
+            }
             Kind::Switch => "true or false".into(),
             Kind::Choice(words) => words.join(" or "),
             Kind::Choices(words) => format!("one or more of {}, each once", words.join(", ")),
@@ -92,12 +88,7 @@ impl Key {
 }
 
 const fn key(path: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
-    Key {
-        path,
-        kind,
-        default,
-        doc,
-    }
+    Key { path, kind, default, doc }
 }
 
 const fn ms(n: u64) -> Duration {
@@ -113,23 +104,18 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * 1024;
 
 /// Keys that belong to the `aws` backend alone.
-pub const AWS_KEYS: [&str; 4] = [
-    "sqs.queue_url",
-    "sqs.dead_letter_url",
-    "sqs.events_url",
-    "dynamodb.table",
-];
+pub const AWS_KEYS: [&str; 4] = ["sqs.queue_url", "sqs.dead_letter_url", "sqs.events_url", "dynamodb.table"];
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 41] = [
+pub const KEYS: [Key; 44] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
     key("url", Kind::Url, None, "for client commands: use this running server instead of the storage directly"),
     key("api_key", Kind::Secret, None, "one key with every scope, tenant `default`; client commands present it"),
     key("provider", Kind::Choices(&["sandbox", "sendgrid"]), Some("sandbox"), "providers in order of preference"),
-    key("sandbox.url", Kind::Url, Some("http://127.0.0.1:7626"), "where the sandbox provider listens"),
+    key("sandbox.url", Kind::Url, None, "where the sandbox provider listens; without one it runs inside the server"),
     key("sandbox.api_key", Kind::Secret, None, "the key that the sandbox provider expects, if it was given one"),
     key("sendgrid.api_key", Kind::Secret, None, "SendGrid's API key"),
     key("sendgrid.base_url", Kind::Url, Some("https://api.sendgrid.com"), "SendGrid's API"),
@@ -154,6 +140,9 @@ pub const KEYS: [Key; 41] = [
         "how far events must be past an attempt to count as silence"),
     key("worker.witness_cap", Kind::Span(ms(100), s(72 * HOUR)), Some("6h"),
         "after this long an unknown is resent without a witness"),
+    key("worker.witness_poll", Kind::Span(ms(100), s(HOUR)), Some("60s"), "how often an unknown is looked at again while there is no witness"),
+    key("worker.breaker_open", Kind::Span(ms(100), s(HOUR)), Some("15s"), "how long an ill provider's circuit stays open the first time; doubles"),
+    key("worker.breaker_open_max", Kind::Span(ms(100), s(HOUR)), Some("300s"), "how long an ill provider's circuit stays open at the longest"),
     key("worker.max_attempts", Kind::Count(1, 100), Some("12"), "attempts before a dead letter"),
     key("worker.unknown_resends", Kind::Count(0, 10), Some("2"), "resends of unknown outcomes"),
     key("worker.concurrency_min", Kind::Count(1, 1024), Some("8"), "sends at once, at the least"),

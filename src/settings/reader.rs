@@ -21,18 +21,11 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(gathered: Gathered) -> Self {
-        Self {
-            gathered,
-            refused: BTreeSet::new(),
-        }
+        Self { gathered, refused: BTreeSet::new() }
     }
 
     pub fn finish(self) -> Result<(), Faults> {
-        if self.gathered.faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Faults(self.gathered.faults))
-        }
+        if self.gathered.faults.is_empty() { Ok(()) } else { Err(Faults(self.gathered.faults)) }
     }
 
     pub fn take_api_keys(&mut self) -> Vec<ApiKeyTable> {
@@ -81,8 +74,7 @@ impl Reader {
     }
 
     pub fn listen(&mut self, path: &str) -> SocketAddr {
-        self.read(path, |_, text| text.parse().ok())
-            .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())
+        self.read(path, |_, text| text.parse().ok()).unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())
     }
 
     /// A base address, without a trailing slash.
@@ -145,10 +137,7 @@ impl Reader {
             let Kind::Choices(words) = kind else { return None };
             let picked: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
             let known = picked.iter().all(|word| words.contains(&word.as_str()));
-            let once = picked
-                .iter()
-                .enumerate()
-                .all(|(i, word)| !picked[..i].contains(word));
+            let once = picked.iter().enumerate().all(|(i, word)| !picked[..i].contains(word));
             (known && once).then_some(picked)
         })
         .unwrap_or_default()

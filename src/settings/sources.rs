@@ -75,21 +75,12 @@ impl Sources {
     /// The process environment and the file `config`, or `kakitome.toml` where it is there.
     pub fn from_process(flags: Vec<FlagValue>, config: Option<PathBuf>) -> Self {
         let env = std::env::vars_os()
-            .map(|(name, value)| {
-                (
-                    name.to_string_lossy().into_owned(),
-                    value.to_string_lossy().into_owned(),
-                )
-            })
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .filter(|(name, _)| name.starts_with("KAKITOME_"))
             .collect();
         let must_exist = config.is_some();
         let path = config.unwrap_or_else(|| PathBuf::from("kakitome.toml"));
-        Self {
-            flags,
-            env,
-            file: Some(ConfigFile { path, must_exist }),
-        }
+        Self { flags, env, file: Some(ConfigFile { path, must_exist }) }
     }
 
     /// Reads the file and the files that `…_file` keys name, and settles who is stronger.
@@ -98,26 +89,13 @@ impl Sources {
         let flags: Layer = self
             .flags
             .iter()
-            .map(|f| {
-                (
-                    f.path.to_owned(),
-                    Given {
-                        text: f.value.clone(),
-                        origin: Origin::Flag(f.flag),
-                    },
-                )
-            })
+            .map(|f| (f.path.to_owned(), Given { text: f.value.clone(), origin: Origin::Flag(f.flag) }))
             .collect();
         let env = self.env_layer(&mut gathered.faults);
-        let file = self
-            .file
-            .as_ref()
-            .map(|file| file.layer(&mut gathered))
-            .unwrap_or_default();
+        let file = self.file.as_ref().map(|file| file.layer(&mut gathered)).unwrap_or_default();
         for key in &KEYS {
-            let found = [&flags, &env, &file]
-                .into_iter()
-                .find_map(|layer| pick(key, layer, &mut gathered.faults));
+            let found =
+                [&flags, &env, &file].into_iter().find_map(|layer| pick(key, layer, &mut gathered.faults));
             if let Some(given) = found {
                 gathered.given.insert(key.path, given);
             }
@@ -135,18 +113,12 @@ impl Sources {
                 Some(path) => {
                     layer.insert(
                         path.clone(),
-                        Given {
-                            text: value.clone(),
-                            origin: Origin::Env(name.clone()),
-                        },
+                        Given { text: value.clone(), origin: Origin::Env(name.clone()) },
                     );
                 }
                 None => faults.push(Fault {
                     subject: name.clone(),
-                    detail: unknown(
-                        "environment variable",
-                        nearest(name, known.keys().map(String::as_str)),
-                    ),
+                    detail: unknown("environment variable", nearest(name, known.keys().map(String::as_str))),
                 }),
             }
         }
@@ -159,27 +131,16 @@ fn pick(key: &Key, layer: &Layer, faults: &mut Vec<Fault>) -> Option<Given> {
     let plain = layer.get(key.path);
     let file = layer.get(&format!("{}_file", key.path));
     let Some(file) = file else { return plain.cloned() };
-    let named = Key {
-        path: key.path,
-        kind: Kind::Path,
-        default: None,
-        doc: "",
-    };
+    let named = Key { path: key.path, kind: Kind::Path, default: None, doc: "" };
     let mut refuse = |detail: String| faults.push(Fault::of(&named, Some(&file.text), &file.origin, detail));
     if plain.is_some() {
-        refuse(format!(
-            "{} is given twice, as a value and as a file; give one",
-            key.path
-        ));
+        refuse(format!("{} is given twice, as a value and as a file; give one", key.path));
         return None;
     }
     match std::fs::read_to_string(&file.text) {
         Ok(text) if text.trim().is_empty() => refuse("the file is empty".into()),
         Ok(text) => {
-            return Some(Given {
-                text: text.trim().to_owned(),
-                origin: file.origin.clone(),
-            });
+            return Some(Given { text: text.trim().to_owned(), origin: file.origin.clone() });
         }
         Err(error) => refuse(format!("the file cannot be read: {error}")),
     }

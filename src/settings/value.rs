@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-const SPANS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const SPANS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZES: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
@@ -66,14 +60,8 @@ pub fn show_span(span: Duration) -> String {
 
 /// Writes a size so that [`parse_bytes`] reads it back.
 pub fn show_bytes(bytes: u64) -> String {
-    let exact = SIZES
-        .iter()
-        .take(3)
-        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
-    exact.map_or_else(
-        || format!("{bytes}B"),
-        |(unit, factor)| format!("{}{unit}", bytes / factor),
-    )
+    let exact = SIZES.iter().take(3).find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    exact.map_or_else(|| format!("{bytes}B"), |(unit, factor)| format!("{}{unit}", bytes / factor))
 }
 
 fn split_number(text: &str) -> Option<(u64, &str)> {
@@ -109,9 +97,6 @@ mod tests {
         for bad in ["", "MiB", "-1", "1.5MiB", "10 apples"] {
             assert_eq!(parse_bytes(bad), None, "{bad}");
         }
-        assert_eq!(
-            (show_bytes(10 << 20), show_bytes(1000)),
-            ("10MiB".into(), "1000B".into())
-        );
+        assert_eq!((show_bytes(10 << 20), show_bytes(1000)), ("10MiB".into(), "1000B".into()));
     }
 }

@@ -37,9 +37,5 @@ async fn run_at(client: &Client, args: &[&str], answers: Option<&'static str>) -
     let cli = Cli::try_parse_from(std::iter::once(&"kakitome").chain(args)).unwrap();
     let (mut output, out, err) = Output::captured(Clock::manual(now()), answers);
     let ended = cli.run_on(client, Duration::from_secs(600), &mut output).await;
-    Ran {
-        out: out.text(),
-        err: err.text(),
-        ended: ended.map_err(|error| format!("{error:#}")),
-    }
+    Ran { out: out.text(), err: err.text(), ended: ended.map_err(|error| format!("{error:#}")) }
 }

@@ -1,9 +1,14 @@
 //! The one integration binary: one file a flow.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed unwrap is the failed test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
+mod api;
 mod cli;
+mod conformance;
+mod engine;
+mod notification;
+mod sandbox;
+mod sendgrid;
+mod server;
 mod settings;
+mod tidy;
+mod webhook;

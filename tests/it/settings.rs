@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kakitome::api::auth::Scope;
 use kakitome::settings::keys::{KEYS, Kind};
-use kakitome::settings::{ConfigFile, Faults, FlagValue, ProviderName, Roles, Scope, Settings, Sources};
+use kakitome::settings::{ConfigFile, Faults, FlagValue, ProviderName, Roles, Settings, Sources};
 use tempfile::TempDir;
 
 struct World {
@@ -13,10 +14,7 @@ struct World {
 }
 
 fn world() -> World {
-    World {
-        dir: TempDir::new().unwrap(),
-        sources: Sources::default(),
-    }
+    World { dir: TempDir::new().unwrap(), sources: Sources::default() }
 }
 
 impl World {
@@ -26,20 +24,13 @@ impl World {
     }
 
     fn flag(mut self, flag: &'static str, path: &'static str, value: &str) -> Self {
-        self.sources.flags.push(FlagValue {
-            flag,
-            path,
-            value: value.to_owned(),
-        });
+        self.sources.flags.push(FlagValue { flag, path, value: value.to_owned() });
         self
     }
 
     fn toml(mut self, text: &str) -> Self {
         let path = self.write("kakitome.toml", text);
-        self.sources.file = Some(ConfigFile {
-            path,
-            must_exist: true,
-        });
+        self.sources.file = Some(ConfigFile { path, must_exist: true });
         self
     }
 
@@ -92,11 +83,7 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
 
 #[test]
 fn an_empty_variable_is_an_unset_one_and_foreign_variables_are_ignored() {
-    let settings = world()
-        .env("KAKITOME_URL", "")
-        .env("PATH", "/bin")
-        .load()
-        .unwrap();
+    let settings = world().env("KAKITOME_URL", "").env("PATH", "/bin").load().unwrap();
     assert_eq!(settings.url, None);
 }
 
@@ -113,10 +100,7 @@ fn every_fault_is_told_at_once_with_its_key_its_value_and_what_is_allowed() {
 
 #[test]
 fn every_key_refuses_a_value_that_does_not_fit_and_names_itself_the_value_and_the_range() {
-    for key in KEYS
-        .iter()
-        .filter(|key| !matches!(key.kind, Kind::Text | Kind::Path))
-    {
+    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Text | Kind::Path)) {
         let (bad, shown) = match key.kind {
             Kind::Secret => ("two words", "a secret"),
             Kind::LogFilter => ("info,=x=", "info,=x="),
@@ -124,15 +108,8 @@ fn every_key_refuses_a_value_that_does_not_fit_and_names_itself_the_value_and_th
             _ => ("§", "§"),
         };
         let said = world().env(&key.env(), bad).refused();
-        assert!(
-            said.contains(&format!("{}=", key.env())) && said.contains(shown),
-            "{said}"
-        );
-        let allowed = if matches!(key.kind, Kind::Secret) {
-            "one word".into()
-        } else {
-            key.kind.allowed()
-        };
+        assert!(said.contains(&format!("{}=", key.env())) && said.contains(shown), "{said}");
+        let allowed = if matches!(key.kind, Kind::Secret) { "one word".into() } else { key.kind.allowed() };
         assert!(said.contains(&allowed) || key.path.starts_with("sqs."), "{said}");
     }
 }
@@ -141,10 +118,7 @@ fn every_key_refuses_a_value_that_does_not_fit_and_names_itself_the_value_and_th
 fn every_default_fits_its_own_key() {
     for key in &KEYS {
         if let Some(default) = key.default {
-            world()
-                .env(&key.env(), default)
-                .load()
-                .unwrap_or_else(|faults| panic!("{}: {faults}", key.path));
+            world().env(&key.env(), default).load().unwrap_or_else(|faults| panic!("{}: {faults}", key.path));
         }
     }
 }
@@ -154,17 +128,12 @@ fn a_range_includes_its_ends_and_nothing_beyond() {
     let attempts = |n: &str| world().env("KAKITOME_WORKER_MAX_ATTEMPTS", n).load().is_ok();
     assert_eq!(["0", "1", "100", "101"].map(attempts), [false, true, true, false]);
     let size = |n: &str| world().env("KAKITOME_LIMITS_NOTIFICATION_SIZE", n).load().is_ok();
-    assert_eq!(
-        ["1023", "1KiB", "30MiB", "31MiB"].map(size),
-        [false, true, true, false]
-    );
+    assert_eq!(["1023", "1KiB", "30MiB", "31MiB"].map(size), [false, true, true, false]);
 }
 
 #[test]
 fn broken_toml_is_refused_with_its_line_and_without_its_text() {
-    let said = world()
-        .toml("# a key\napi_key = \"kk_topsecret\nlisten = 1\n")
-        .refused();
+    let said = world().toml("# a key\napi_key = \"kk_topsecret\nlisten = 1\n").refused();
     assert!(said.contains("line 2"), "{said}");
     assert!(!said.contains("topsecret"), "{said}");
 }
@@ -172,15 +141,9 @@ fn broken_toml_is_refused_with_its_line_and_without_its_text() {
 #[test]
 fn a_file_that_was_named_must_be_there_and_the_default_one_need_not() {
     let mut world = world();
-    world.sources.file = Some(ConfigFile {
-        path: world.dir.path().join("none.toml"),
-        must_exist: true,
-    });
+    world.sources.file = Some(ConfigFile { path: world.dir.path().join("none.toml"), must_exist: true });
     assert!(world.refused().contains("none.toml"), "{}", world.refused());
-    world.sources.file = Some(ConfigFile {
-        path: world.dir.path().join("none.toml"),
-        must_exist: false,
-    });
+    world.sources.file = Some(ConfigFile { path: world.dir.path().join("none.toml"), must_exist: false });
     world.load().unwrap();
 }
 
@@ -188,9 +151,7 @@ fn a_file_that_was_named_must_be_there_and_the_default_one_need_not() {
 fn a_secret_may_come_from_a_file_and_never_shows() {
     let world = world();
     let path = world.write("key", "kk_topsecret\n").display().to_string();
-    let world = world
-        .env("KAKITOME_API_KEY_FILE", &path)
-        .env("KAKITOME_SENDGRID_API_KEY", "SG.topsecret");
+    let world = world.env("KAKITOME_API_KEY_FILE", &path).env("KAKITOME_SENDGRID_API_KEY", "SG.topsecret");
     let settings = world.load().unwrap();
     assert_eq!(settings.api_key.as_ref().unwrap().reveal(), "kk_topsecret");
     assert!(!format!("{settings:?}").contains("topsecret"));
@@ -214,47 +175,28 @@ fn a_secret_given_twice_or_from_an_unreadable_or_empty_file_is_refused() {
 fn the_stronger_source_wins_whether_it_gives_a_value_or_a_file() {
     let world = world();
     let path = world.write("key", "of-file-flag").display().to_string();
-    let world = world
-        .env("KAKITOME_API_KEY", "of-env")
-        .flag("--api-key-file", "api_key_file", &path);
+    let world = world.env("KAKITOME_API_KEY", "of-env").flag("--api-key-file", "api_key_file", &path);
     assert_eq!(world.load().unwrap().api_key.unwrap().reveal(), "of-file-flag");
 }
 
 #[test]
 fn webhook_keys_may_be_several_or_a_pem_file() {
-    let two = world()
-        .env("KAKITOME_SENDGRID_WEBHOOK_KEY", "QUJD, REVG")
-        .load()
-        .unwrap();
+    let two = world().env("KAKITOME_SENDGRID_WEBHOOK_KEY", "QUJD, REVG").load().unwrap();
     assert_eq!(two.sendgrid.webhook_keys, ["QUJD", "REVG"]);
     let pem = "-----BEGIN PUBLIC KEY-----\nQUJD\nREVG\n-----END PUBLIC KEY-----\n";
     let world = world();
     let path = world.write("key.pem", pem).display().to_string();
-    let one = world
-        .env("KAKITOME_SENDGRID_WEBHOOK_KEY_FILE", &path)
-        .load()
-        .unwrap();
+    let one = world.env("KAKITOME_SENDGRID_WEBHOOK_KEY_FILE", &path).load().unwrap();
     assert_eq!(one.sendgrid.webhook_keys, ["QUJDREVG"]);
 }
 
 #[test]
 fn aws_is_refused_until_it_is_there_and_its_keys_need_it() {
-    let said = world()
-        .env("KAKITOME_BACKEND", "aws")
-        .env("KAKITOME_DYNAMODB_TABLE", "t")
-        .refused();
-    assert!(
-        said.contains("comes with the AWS backend; this build has `embedded`"),
-        "{said}"
-    );
+    let said = world().env("KAKITOME_BACKEND", "aws").env("KAKITOME_DYNAMODB_TABLE", "t").refused();
+    assert!(said.contains("comes with the AWS backend; this build has `embedded`"), "{said}");
     assert!(!said.contains("DYNAMODB"), "{said}");
-    let said = world()
-        .env("KAKITOME_SQS_QUEUE_URL", "https://sqs.example/q")
-        .refused();
-    assert!(
-        said.contains("KAKITOME_SQS_QUEUE_URL") && said.contains("belongs to backend `aws`"),
-        "{said}"
-    );
+    let said = world().env("KAKITOME_SQS_QUEUE_URL", "https://sqs.example/q").refused();
+    assert!(said.contains("KAKITOME_SQS_QUEUE_URL") && said.contains("belongs to backend `aws`"), "{said}");
 }
 
 #[test]
@@ -282,11 +224,7 @@ fn what_follows_from_a_bad_value_is_not_told() {
 #[test]
 fn a_short_hold_is_allowed_and_warned_of() {
     let settings = world().env("KAKITOME_WORKER_HOLD", "30s").load().unwrap();
-    assert!(
-        settings.warnings[0].contains("worker.hold 30s is not above 2m4s"),
-        "{:?}",
-        settings.warnings
-    );
+    assert!(settings.warnings[0].contains("worker.hold 30s is not above 2m4s"), "{:?}", settings.warnings);
 }
 
 #[test]
@@ -297,10 +235,7 @@ fn api_key_tables_are_read() {
     );
     let settings = world().toml(&text).load().unwrap();
     let key = &settings.api_keys[0];
-    assert_eq!(
-        (key.id.as_str(), key.tenant.as_str(), key.sha256),
-        ("booking", "hotel", [0xab; 32])
-    );
+    assert_eq!((key.id.as_str(), key.tenant.as_str(), key.sha256), ("booking", "hotel", [0xab; 32]));
     assert_eq!(key.scopes, [Scope::Send, Scope::Read]);
 }
 
@@ -317,38 +252,19 @@ fn bad_api_key_tables_are_refused_field_by_field() {
 #[test]
 fn roles_name_what_they_need() {
     let sendgrid = || world().env("KAKITOME_PROVIDER", "sendgrid");
-    let said = |world: World, roles| {
-        world
-            .load()
-            .unwrap()
-            .check_roles(roles)
-            .map_err(|faults| faults.to_string())
-    };
+    let said =
+        |world: World, roles| world.load().unwrap().check_roles(roles).map_err(|faults| faults.to_string());
     let faults = said(sendgrid(), Roles::ALL).unwrap_err();
     assert!(
         faults.contains("KAKITOME_SENDGRID_API_KEY") && faults.contains("KAKITOME_SENDGRID_WEBHOOK_KEY"),
         "{faults}"
     );
-    let api = Roles {
-        api: true,
-        worker: false,
-        webhook: false,
-    };
+    let api = Roles { api: true, worker: false, webhook: false };
     said(sendgrid(), api).unwrap();
-    let webhook = Roles {
-        api: false,
-        worker: false,
-        webhook: true,
-    };
-    said(
-        sendgrid().env("KAKITOME_SENDGRID_WEBHOOK_INSECURE", "true"),
-        webhook,
-    )
-    .unwrap();
+    let webhook = Roles { api: false, worker: false, webhook: true };
+    said(sendgrid().env("KAKITOME_SENDGRID_WEBHOOK_INSECURE", "true"), webhook).unwrap();
     let open = world().env("KAKITOME_LISTEN", "0.0.0.0:7625");
     assert!(said(open, Roles::ALL).unwrap_err().contains("KAKITOME_API_KEY"));
-    let keyed = world()
-        .env("KAKITOME_LISTEN", "0.0.0.0:7625")
-        .env("KAKITOME_API_KEY", "k");
+    let keyed = world().env("KAKITOME_LISTEN", "0.0.0.0:7625").env("KAKITOME_API_KEY", "k");
     said(keyed, Roles::ALL).unwrap();
 }

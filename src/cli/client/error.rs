@@ -60,15 +60,7 @@ pub struct Pointed {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}",
-            if self.title.is_empty() {
-                "refused"
-            } else {
-                &self.title
-            }
-        )?;
+        write!(f, "{}", if self.title.is_empty() { "refused" } else { &self.title })?;
         if let Some(detail) = &self.detail {
             write!(f, ": {detail}")?;
         }

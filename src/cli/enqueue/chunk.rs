@@ -127,17 +127,11 @@ impl Chunk {
                     self.give_up();
                     break;
                 }
-                tokio::time::sleep(
-                    wait.unwrap_or(Duration::from_secs(1 << tries.min(5)))
-                        .min(LONGEST_WAIT),
-                )
-                .await;
+                tokio::time::sleep(wait.unwrap_or(Duration::from_secs(1 << tries.min(5))).min(LONGEST_WAIT))
+                    .await;
             }
         }
-        Fate {
-            results: self.settled.into_values().collect(),
-            stopped,
-        }
+        Fate { results: self.settled.into_values().collect(), stopped }
     }
 
     /// Hands the open lines in, by halves where they are too much at once. What stays open was put off, by so long.
@@ -145,19 +139,10 @@ impl Chunk {
         let mut parts = vec![std::mem::take(&mut self.open)];
         let mut wait = None;
         while let Some(part) = parts.pop() {
-            let body = Bytes::from(
-                part.iter()
-                    .map(|(_, text)| text.as_slice())
-                    .collect::<Vec<_>>()
-                    .join(&b'\n'),
-            );
+            let body =
+                Bytes::from(part.iter().map(|(_, text)| text.as_slice()).collect::<Vec<_>>().join(&b'\n'));
             let answer = client
-                .call(
-                    Method::POST,
-                    "/v1/notifications/batch",
-                    &[],
-                    Some(("application/x-ndjson", body)),
-                )
+                .call(Method::POST, "/v1/notifications/batch", &[], Some(("application/x-ndjson", body)))
                 .await
                 .and_then(|answer| answer.json::<BatchAnswer>());
             match answer {
@@ -178,8 +163,7 @@ impl Chunk {
                 }
                 Err(ClientError::Refused(problem)) if problem.status == 413 => {
                     let detail = problem.detail.unwrap_or_default();
-                    part.iter()
-                        .for_each(|(number, _)| self.refuse(*number, 413, "Too large", &detail));
+                    part.iter().for_each(|(number, _)| self.refuse(*number, 413, "Too large", &detail));
                 }
                 Err(ClientError::Refused(problem)) if matches!(problem.status, 429 | 503) => {
                     wait = wait.max(problem.retry_after);
@@ -197,27 +181,13 @@ impl Chunk {
 
     fn settle(&mut self, part: Vec<(u64, Vec<u8>)>, results: Vec<EntryAnswer>) {
         for ((line, text), result) in part.into_iter().zip(results) {
-            let EntryAnswer {
-                error,
-                id,
-                status,
-                duplicate,
-            } = result;
+            let EntryAnswer { error, id, status, duplicate } = result;
             let Some(error) = error else {
-                let told = serde_json::to_string(&Accepted {
-                    line,
-                    id: &id,
-                    status: &status,
-                    duplicate,
-                });
+                let told = serde_json::to_string(&Accepted { line, id: &id, status: &status, duplicate });
                 self.tell(line, told, true);
                 continue;
             };
-            self.tell(
-                line,
-                serde_json::to_string(&Refused { line, error: &error }),
-                false,
-            );
+            self.tell(line, serde_json::to_string(&Refused { line, error: &error }), false);
             // Put off, not refused: it stays open, and what was said stands if it is given up.
             if matches!(status_of(&error), 429 | 503) {
                 self.open.push((line, text));

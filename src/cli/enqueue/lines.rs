@@ -26,14 +26,7 @@ pub struct Line {
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     /// `limit`: the longest line in bytes.
     pub fn new(reader: R, limit: usize) -> Self {
-        Self {
-            reader,
-            limit,
-            number: 0,
-            read: 0,
-            line: Vec::new(),
-            too_long: false,
-        }
+        Self { reader, limit, number: 0, read: 0, line: Vec::new(), too_long: false }
     }
 
     /// Bytes read so far.
@@ -73,19 +66,13 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         self.number += 1;
         let mut line = std::mem::take(&mut self.line);
         if std::mem::take(&mut self.too_long) {
-            return Some(Line {
-                number: self.number,
-                text: None,
-            });
+            return Some(Line { number: self.number, text: None });
         }
         if self.number == 1 && line.starts_with(b"\xef\xbb\xbf") {
             line.drain(..3);
         }
         let text = line.trim_ascii();
-        (!text.is_empty()).then(|| Line {
-            number: self.number,
-            text: Some(text.to_vec()),
-        })
+        (!text.is_empty()).then(|| Line { number: self.number, text: Some(text.to_vec()) })
     }
 }
 
@@ -99,10 +86,7 @@ mod tests {
         let mut lines = Lines::new(tokio::io::BufReader::with_capacity(3, text), 8);
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
-            found.push((
-                line.number,
-                line.text.map(|text| String::from_utf8(text).unwrap()),
-            ));
+            found.push((line.number, line.text.map(|text| String::from_utf8(text).unwrap())));
         }
         assert_eq!(lines.bytes_read(), text.len() as u64);
         found
@@ -111,22 +95,12 @@ mod tests {
     #[tokio::test]
     async fn blank_lines_are_counted_and_skipped_and_the_last_needs_no_end() {
         let found = lines("\u{feff}{1}\r\n\n  \n{4}\n{5}".as_bytes()).await;
-        assert_eq!(
-            found,
-            [
-                (1, Some("{1}".into())),
-                (4, Some("{4}".into())),
-                (5, Some("{5}".into()))
-            ]
-        );
+        assert_eq!(found, [(1, Some("{1}".into())), (4, Some("{4}".into())), (5, Some("{5}".into()))]);
     }
 
     #[tokio::test]
     async fn a_line_over_the_limit_is_refused_alone() {
         let found = lines(b"12345678\n123456789\nok\n").await;
-        assert_eq!(
-            found,
-            [(1, Some("12345678".into())), (2, None), (3, Some("ok".into()))]
-        );
+        assert_eq!(found, [(1, Some("12345678".into())), (2, None), (3, Some("ok".into()))]);
     }
 }

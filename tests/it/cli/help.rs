@@ -23,10 +23,7 @@ fn every_command_explains_itself_with_an_example() {
     for command in COMMANDS {
         let words: Vec<&str> = command.split(' ').collect();
         let text = help(&words);
-        assert!(
-            text.contains("Example") && text.contains(&format!("kakitome {command}")),
-            "{text}"
-        );
+        assert!(text.contains("Example") && text.contains(&format!("kakitome {command}")), "{text}");
         insta::assert_snapshot!(format!("help_{}", command.replace(' ', "_")), text);
     }
 }

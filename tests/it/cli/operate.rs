@@ -7,19 +7,11 @@ use super::pretend::{self, Shared, record};
 use super::{run, run_at};
 
 fn failed(count: u32) -> Vec<Value> {
-    (1..=count)
-        .map(|number| record(number, "failed", Some("attempts_used_up")))
-        .collect()
+    (1..=count).map(|number| record(number, "failed", Some("attempts_used_up"))).collect()
 }
 
 fn redriven(shared: &Shared) -> Vec<u64> {
-    shared
-        .lock()
-        .unwrap()
-        .records
-        .iter()
-        .map(|record| record["redriven"].as_u64().unwrap_or(0))
-        .collect()
+    shared.lock().unwrap().records.iter().map(|record| record["redriven"].as_u64().unwrap_or(0)).collect()
 }
 
 fn full_record() -> Value {
@@ -42,11 +34,7 @@ fn full_record() -> Value {
 
 #[tokio::test]
 async fn a_listing_is_a_table_for_people() {
-    let mut records = vec![
-        record(1, "failed", Some("refused")),
-        record(2, "sent", None),
-        full_record(),
-    ];
+    let mut records = vec![record(1, "failed", Some("refused")), record(2, "sent", None), full_record()];
     records[1]["recipients"] = json!([{"email": "a@example.com", "kind": "to", "status": "delivered",
         "since": "2026-11-21T10:59:00Z"}, {"email": "b@example.com", "kind": "cc", "status": "delivered",
         "since": "2026-11-21T10:59:00Z"}]);
@@ -64,14 +52,7 @@ async fn json_hands_every_field_on_and_all_the_pages() {
     assert_eq!((ran.ended, ran.out.lines().count()), (Ok(Exit::Done), 450));
     let first: Value = serde_json::from_str(ran.out.lines().next().unwrap()).unwrap();
     assert_eq!(first, record(450, "failed", Some("attempts_used_up")));
-    assert_eq!(
-        run(&client, &["list", "--json", "--limit", "3"])
-            .await
-            .out
-            .lines()
-            .count(),
-        3
-    );
+    assert_eq!(run(&client, &["list", "--json", "--limit", "3"]).await.out.lines().count(), 3);
 }
 
 #[tokio::test]
@@ -88,16 +69,9 @@ async fn a_long_table_says_that_there_is_more() {
 #[tokio::test]
 async fn show_tells_the_whole_story_and_what_happens_next() {
     let (_, client) = pretend::server(vec![full_record()]);
-    insta::assert_snapshot!(
-        run(&client, &["show", "00000000-0000-8000-8000-000000000007"])
-            .await
-            .out
-    );
+    insta::assert_snapshot!(run(&client, &["show", "00000000-0000-8000-8000-000000000007"]).await.out);
     let gone = run(&client, &["show", "00000000-0000-8000-8000-000000000009"]).await;
-    assert_eq!(
-        gone.ended,
-        Err("there is no notification 00000000-0000-8000-8000-000000000009".into())
-    );
+    assert_eq!(gone.ended, Err("there is no notification 00000000-0000-8000-8000-000000000009".into()));
 }
 
 #[tokio::test]
@@ -127,10 +101,7 @@ async fn a_terminal_is_asked_and_its_no_is_heard() {
     let ran = run_at(&client, &["redrive"], Some("n\n")).await;
     assert_eq!(
         (ran.ended, ran.err.as_str()),
-        (
-            Ok(Exit::Done),
-            "redrive 2 notifications? [y/N] nothing was changed\n"
-        )
+        (Ok(Exit::Done), "redrive 2 notifications? [y/N] nothing was changed\n")
     );
     assert_eq!(redriven(&shared), [0, 0]);
     let ran = run_at(&client, &["redrive"], Some("y\n")).await;
@@ -149,11 +120,7 @@ async fn one_is_changed_without_asking() {
 async fn each_is_redriven_once_even_if_it_fails_again_at_once() {
     let (shared, client) = pretend::server(failed(2500));
     let ran = run(&client, &["redrive", "--yes"]).await;
-    assert!(
-        ran.out.ends_with("redrive: 2500 done, 0 refused\n"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.ends_with("redrive: 2500 done, 0 refused\n"), "{}", ran.out);
     assert!(redriven(&shared).iter().all(|times| *times == 1));
     assert_eq!(shared.lock().unwrap().bulk_calls, 3);
 }
@@ -209,36 +176,21 @@ async fn prove_says_converged_only_when_nothing_can_still_be_sent() {
     let prove = async |figures: Value| {
         shared.lock().unwrap().status = figures;
         let ran = run(&client, &["status", "--prove"]).await;
-        assert_eq!(
-            ran.out.contains("\nconverged"),
-            ran.ended == Ok(Exit::Done),
-            "{}",
-            ran.out
-        );
+        assert_eq!(ran.out.contains("\nconverged"), ran.ended == Ok(Exit::Done), "{}", ran.out);
         ran
     };
     let ends = json!({"sent": 10, "failed": 3, "expired": 1, "cancelled": 2, "suppressed": 1});
     let converged = prove(status(ends.clone(), 0, "closed", None)).await;
     assert_eq!(converged.ended, Ok(Exit::Done));
     insta::assert_snapshot!("prove_converged", converged.out);
-    for open in [
-        "accepted",
-        "scheduled",
-        "held",
-        "attempting",
-        "retrying",
-        "unknown",
-    ] {
+    for open in ["accepted", "scheduled", "held", "attempting", "retrying", "unknown"] {
         assert_eq!(
             prove(status(json!({open: 1}), 0, "closed", None)).await.ended,
             Ok(Exit::Failed),
             "{open}"
         );
     }
-    assert_eq!(
-        prove(status(ends.clone(), 1, "closed", None)).await.ended,
-        Ok(Exit::Failed)
-    );
+    assert_eq!(prove(status(ends.clone(), 1, "closed", None)).await.ended, Ok(Exit::Failed));
     let mut silent = status(ends, 0, "closed", None);
     silent["queue"] = Value::Null;
     let ran = prove(silent).await;

@@ -30,11 +30,7 @@ pub type Shared = Arc<Mutex<Pretend>>;
 
 /// A server with these records, and a client of it.
 pub fn server(records: Vec<Value>) -> (Shared, Client) {
-    let shared = Arc::new(Mutex::new(Pretend {
-        records,
-        batch_entries: 1000,
-        ..Pretend::default()
-    }));
+    let shared = Arc::new(Mutex::new(Pretend { records, batch_entries: 1000, ..Pretend::default() }));
     let router =
         Router::new()
             .route("/v1/notifications", get(list))
@@ -67,29 +63,18 @@ pub fn record(number: u32, status: &str, reason: Option<&str>) -> Value {
 type Answer = (StatusCode, [(&'static str, &'static str); 1], String);
 
 fn answer(status: u16, body: Value) -> Answer {
-    (
-        StatusCode::from_u16(status).unwrap(),
-        [("retry-after", "0")],
-        body.to_string(),
-    )
+    (StatusCode::from_u16(status).unwrap(), [("retry-after", "0")], body.to_string())
 }
 
 async fn list(State(shared): State<Shared>, Query(query): Query<Vec<(String, String)>>) -> Answer {
-    let given = |name: &str| {
-        query
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
-    };
+    let given = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let shared = shared.lock().unwrap();
     let statuses = given("status");
     let mut found: Vec<&Value> = shared
         .records
         .iter()
         .filter(|record| {
-            statuses
-                .as_ref()
-                .is_none_or(|all| all.split(',').any(|one| record["status"] == one))
+            statuses.as_ref().is_none_or(|all| all.split(',').any(|one| record["status"] == one))
         })
         .filter(|record| given("unsent").is_none() || record["status"] != "sent")
         .collect();
@@ -104,13 +89,7 @@ async fn list(State(shared): State<Shared>, Query(query): Query<Vec<(String, Str
 }
 
 async fn one(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
-    let found = shared
-        .lock()
-        .unwrap()
-        .records
-        .iter()
-        .find(|record| record["id"] == id.as_str())
-        .cloned();
+    let found = shared.lock().unwrap().records.iter().find(|record| record["id"] == id.as_str()).cloned();
     found.map_or_else(
         || answer(404, json!({"status": 404, "title": "Not Found"})),
         |record| answer(200, record),
@@ -121,9 +100,7 @@ async fn one(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
 async fn bulk(State(shared): State<Shared>, body: Bytes) -> Answer {
     let asked: Value = serde_json::from_slice(&body).unwrap();
     let mut shared = shared.lock().unwrap();
-    let from: usize = asked["cursor"]
-        .as_str()
-        .map_or(0, |cursor| cursor.parse().unwrap());
+    let from: usize = asked["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
     let limit = usize::try_from(asked["limit"].as_u64().unwrap()).unwrap();
     let named = asked["filter"]["ids"].as_array();
     let concerned = |record: &Value| named.is_none_or(|ids| ids.contains(&record["id"]));
@@ -148,10 +125,8 @@ async fn bulk(State(shared): State<Shared>, body: Bytes) -> Answer {
         let page: Vec<&String> = failed.iter().skip(from).take(limit).collect();
         shared.bulk_calls += 1;
         said["done"] = page.len().into();
-        for record in shared
-            .records
-            .iter_mut()
-            .filter(|record| page.iter().any(|id| record["id"] == id.as_str()))
+        for record in
+            shared.records.iter_mut().filter(|record| page.iter().any(|id| record["id"] == id.as_str()))
         {
             let times = record["redriven"].as_u64().unwrap_or(0) + 1;
             record["redriven"] = times.into();

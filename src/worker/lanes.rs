@@ -1,0 +1,214 @@
+//! Permits: one lane per provider, in order of preference. Taken before the work is accepted, given back by dropping,
+//! also by a panic.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::breaker::{self, Breaker, Gate, Heard};
+use super::concurrency::{self, Concurrency};
+use crate::clock::Clock;
+use crate::metrics::PROVIDER_UP;
+use crate::provider::Provider;
+use crate::provider::health::{Circuit, HealthBoard, ProviderHealth};
+
+/// Every lane.
+pub struct Lanes {
+    lanes: Vec<Arc<Lane>>,
+    clock: Clock,
+    health: HealthBoard,
+    freed: Arc<Notify>,
+}
+
+/// One provider, with what limits it.
+struct Lane {
+    provider: Arc<dyn Provider>,
+    state: Mutex<LaneState>,
+    freed: Arc<Notify>,
+}
+
+struct LaneState {
+    breaker: Breaker,
+    concurrency: Concurrency,
+    in_flight: u32,
+    shown: Option<Circuit>,
+}
+
+/// The right to one attempt at one provider.
+pub struct Permit {
+    lane: Arc<Lane>,
+    /// The attempt tries an ill provider; its failure does not count against the message.
+    pub is_probe: bool,
+}
+
+/// How many more may be taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// So many, some lane being open; may be 0 for now.
+    For(u32),
+    /// Every lane is shut; the first opens at this boot time.
+    ShutUntil(Duration),
+}
+
+impl Lanes {
+    /// A lane per provider, in order of preference.
+    pub fn new(
+        providers: Vec<Arc<dyn Provider>>,
+        breaker: &breaker::Config,
+        concurrency: concurrency::Config,
+        clock: Clock,
+        health: HealthBoard,
+    ) -> Self {
+        let freed = Arc::new(Notify::new());
+        let breaker = breaker::Config { closed_at: concurrency.max, ..breaker.clone() };
+        let lanes: Vec<_> = providers
+            .into_iter()
+            .map(|provider| {
+                let state = Mutex::new(LaneState {
+                    breaker: Breaker::new(breaker.clone()),
+                    concurrency: Concurrency::new(concurrency),
+                    in_flight: 0,
+                    shown: None,
+                });
+                Arc::new(Lane { provider, state, freed: freed.clone() })
+            })
+            .collect();
+        let lanes = Self { lanes, clock, health, freed };
+        lanes.lanes.iter().for_each(|lane| lanes.show(lane, &mut lane.lock(), None));
+        lanes
+    }
+
+    /// Up to `wanted` permits, all of the most preferred lane that has room.
+    pub fn take(&self, wanted: usize) -> Vec<Permit> {
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.lanes
+            .iter()
+            .map(|lane| self.take_from(lane, wanted))
+            .find(|taken| !taken.is_empty())
+            .unwrap_or_default()
+    }
+
+    /// A permit of the named provider's lane, for an unknown that must stay with its provider.
+    pub fn take_of(&self, provider: &str) -> Option<Permit> {
+        let lane = self.lanes.iter().find(|lane| lane.provider.name() == provider)?;
+        self.take_from(lane, 1).pop()
+    }
+
+    /// Whether the named provider is still configured.
+    pub fn knows(&self, provider: &str) -> bool {
+        self.lanes.iter().any(|lane| lane.provider.name() == provider)
+    }
+
+    fn take_from(&self, lane: &Arc<Lane>, wanted: u32) -> Vec<Permit> {
+        let mut state = lane.lock();
+        let gate = state.breaker.gate(self.clock.boot_time());
+        let (limit, is_probe) = match gate {
+            Gate::Open => (state.concurrency.limit(), false),
+            Gate::Probing(at_once) => (at_once.min(state.concurrency.limit()), true),
+            Gate::Shut { .. } => (0, false),
+        };
+        self.show(lane, &mut state, None);
+        let taken = limit.saturating_sub(state.in_flight).min(wanted);
+        state.in_flight += taken;
+        (0..taken).map(|_| Permit { lane: lane.clone(), is_probe }).collect()
+    }
+
+    /// How many deliveries may be received ahead: a window's worth while a lane is open, a probe's while it is tried.
+    pub fn room(&self) -> Room {
+        let now = self.clock.boot_time();
+        let mut opens_at: Option<Duration> = None;
+        let mut room = None;
+        for lane in &self.lanes {
+            let mut state = lane.lock();
+            match state.breaker.gate(now) {
+                Gate::Open => room = Some(room.unwrap_or(0) + state.concurrency.limit()),
+                Gate::Probing(at_once) => {
+                    room = Some(room.unwrap_or(0) + at_once.saturating_sub(state.in_flight));
+                }
+                Gate::Shut { until } => opens_at = Some(opens_at.map_or(until, |at| at.min(until))),
+            }
+        }
+        match (room, opens_at) {
+            (Some(room), _) => Room::For(room),
+            (None, Some(until)) => Room::ShutUntil(until),
+            (None, None) => Room::For(0),
+        }
+    }
+
+    /// Learns what an attempt ended in, and shows it on the board when the circuit changed.
+    pub fn hear(&self, permit: &Permit, heard: Heard, error: Option<&str>, randomness: f64) {
+        let now = self.clock.boot_time();
+        let mut state = permit.lane.lock();
+        state.breaker.hear(heard, now, randomness);
+        state.concurrency.hear(heard, now);
+        if heard.is_ok() {
+            self.health.record_sent(self.clock.now());
+        }
+        self.show(&permit.lane, &mut state, error);
+    }
+
+    /// Waits until a permit was given back or a circuit changed.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    fn show(&self, lane: &Lane, state: &mut LaneState, error: Option<&str>) {
+        let now = self.clock.boot_time();
+        let gate = state.breaker.gate(now);
+        let circuit = match gate {
+            Gate::Open => Circuit::Closed,
+            Gate::Probing(_) => Circuit::HalfOpen,
+            Gate::Shut { .. } if state.breaker.is_refused() => Circuit::Refused,
+            Gate::Shut { .. } => Circuit::Open,
+        };
+        if state.shown == Some(circuit) {
+            return;
+        }
+        let provider = lane.provider.name().to_owned();
+        let wait = match gate {
+            Gate::Shut { until } => Some(until.saturating_sub(now)),
+            Gate::Open | Gate::Probing(_) => None,
+        };
+        match circuit {
+            Circuit::Closed if state.shown.is_none() => {}
+            Circuit::Closed => tracing::info!(provider, "circuit closed: the provider is well again"),
+            Circuit::HalfOpen => tracing::info!(provider, "circuit half open: probing"),
+            Circuit::Open => {
+                tracing::warn!(provider, error, wait_s = wait.map(|w| w.as_secs()), "circuit opened")
+            }
+            Circuit::Refused => {
+                tracing::error!(provider, error, "the provider refuses us; sending is paused")
+            }
+        }
+        state.shown = Some(circuit);
+        let up = if circuit == Circuit::Closed { 1.0 } else { 0.0 };
+        metrics::gauge!(PROVIDER_UP, "provider" => provider.clone()).set(up);
+        let since = self.clock.now();
+        let probe_at = wait.map(|wait| since.plus(wait));
+        let last_error = error.map(str::to_owned).filter(|_| circuit != Circuit::Closed);
+        self.health.set_provider(ProviderHealth { name: provider, circuit, since, probe_at, last_error });
+    }
+}
+
+impl Lane {
+    fn lock(&self) -> MutexGuard<'_, LaneState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// The provider to ask.
+    pub fn provider(&self) -> &Arc<dyn Provider> {
+        &self.lane.provider
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.lane.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        drop(state);
+        self.lane.freed.notify_one();
+    }
+}

@@ -1,0 +1,81 @@
+//! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
+
+mod log;
+mod queue;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use kakitome::clock::{Clock, Timestamp};
+use kakitome::message_log::MessageLog;
+use kakitome::message_log::sqlite::SqliteLog;
+use kakitome::queue::Queue;
+use kakitome::queue::sqlite::{self, SqliteQueue};
+use kakitome::sqlite::{Config, Engine};
+
+/// A fresh, empty queue and what the suite needs to know of it.
+pub struct QueueBench {
+    pub queue: Box<dyn Queue>,
+    /// Lets so much of the queue's time pass.
+    pub pass: Box<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
+    pub visibility_timeout: Duration,
+    pub max_receive_count: u32,
+    /// What must outlive the queue.
+    pub _home: Box<dyn Any + Send + Sync>,
+}
+
+/// A fresh, empty log.
+pub struct LogBench {
+    pub log: Arc<dyn MessageLog>,
+    /// What must outlive the log.
+    pub _home: Box<dyn Any + Send + Sync>,
+}
+
+/// Makes a test of every named case, each on a fresh bench.
+macro_rules! on_each {
+    ($cases:path, $bench:path; $($case:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                use $cases as cases;
+                cases::$case(&$bench().await).await;
+            }
+        )+
+    };
+}
+pub(crate) use on_each;
+
+mod sqlite_queue {
+    super::queue::suite!(super::sqlite_queue_bench);
+}
+
+mod sqlite_log {
+    super::log::suite!(super::sqlite_log_bench);
+}
+
+async fn sqlite_queue_bench() -> QueueBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
+    let config = sqlite::Config { max_receive_count: 3, ..sqlite::Config::default() };
+    let (visibility_timeout, max_receive_count) = (config.visibility_timeout, config.max_receive_count);
+    let queue = SqliteQueue::open(engine, clock.clone(), config).await.unwrap();
+    QueueBench {
+        queue: Box::new(queue),
+        pass: Box::new(move |span| {
+            clock.advance(span);
+            Box::pin(async {})
+        }),
+        visibility_timeout,
+        max_receive_count,
+        _home: Box::new(home),
+    }
+}
+
+async fn sqlite_log_bench() -> LogBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    LogBench { log: Arc::new(SqliteLog::new(engine)), _home: Box::new(home) }
+}

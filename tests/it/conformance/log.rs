@@ -1,0 +1,175 @@
+//! What every message log does.
+
+mod claims;
+mod events;
+mod listing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kakitome::clock::Timestamp;
+use kakitome::message_log::{Acceptance, Applied, Claim, MessageLog, NewNotification, Record};
+use kakitome::notification::address::Address;
+use kakitome::notification::status::{AttemptLimits, Fact, Life, Status, Token};
+use kakitome::notification::{Mailbox, Notification, NotificationId, OnUnknown, Priority, content};
+
+pub use claims::*;
+pub use events::*;
+pub use listing::*;
+
+/// Every case, for one backend.
+macro_rules! suite {
+    ($bench:path) => {
+        crate::conformance::on_each! { crate::conformance::log, $bench;
+            the_same_id_is_recorded_once
+            the_same_id_twice_in_one_batch_is_a_repeat_or_a_conflict
+            an_unknown_id_is_absent
+            a_claim_hands_out_the_content_and_leases_the_notification
+            of_eight_claims_at_once_exactly_one_wins
+            a_claim_that_is_repeated_is_the_same_claim
+            only_the_latest_claim_may_say_not_accepted_or_refused
+            an_acceptance_counts_whoever_tells_it
+            an_attempt_without_an_answer_becomes_unknown_by_time_alone
+            an_unknown_is_resent_only_by_who_saw_its_token
+            facts_for_one_id_apply_in_their_order
+            an_event_is_kept_folded_and_taken_as_evidence
+            a_repeated_event_changes_nothing
+            events_end_the_same_in_any_order
+            an_event_may_come_before_the_workers_own_answer
+            an_event_without_our_id_is_matched_by_the_providers
+            a_bounce_with_nothing_but_an_address_is_matched_by_it
+            an_event_that_matches_nothing_is_kept_once
+            the_witness_is_the_newest_event_but_never_the_future
+            every_filter_lists_what_it_says_without_gap_or_repeat
+            a_cursor_of_another_listing_is_refused
+            counts_agree_with_the_listing
+            the_oldest_unsent_is_on_its_way
+            what_is_due_comes_oldest_first
+        }
+    };
+}
+pub(crate) use suite;
+
+/// When the tests begin.
+pub fn start() -> Timestamp {
+    Timestamp::from_ms(1_800_000_000_000)
+}
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+/// A plain notification; `change` makes it special.
+pub fn notification(change: impl FnOnce(&mut Notification)) -> Notification {
+    let mailbox = |email| Mailbox { email: address(email), name: None };
+    let mut notification = Notification {
+        idempotency_key: None,
+        tenant: "default".into(),
+        from: mailbox("reserve@example.jp"),
+        to: vec![mailbox("guest@example.com")],
+        cc: Vec::new(),
+        bcc: Vec::new(),
+        reply_to: None,
+        subject: Some("ご予約が確定しました".into()),
+        text: Some("…".into()),
+        html: None,
+        template: None,
+        attachments: Vec::new(),
+        headers: Default::default(),
+        categories: Vec::new(),
+        metadata: [("booking".to_owned(), "8123".to_owned())].into(),
+        deliver_at: None,
+        useful_until: None,
+        priority: Priority::Transactional,
+        batch: None,
+        on_unknown: OnUnknown::Resend,
+    };
+    change(&mut notification);
+    notification
+}
+
+pub fn to(email: &str) -> Vec<Mailbox> {
+    vec![Mailbox { email: address(email), name: None }]
+}
+
+pub fn new(notification: Notification, now: Timestamp) -> NewNotification {
+    let stored = content::encode(&notification);
+    NewNotification {
+        id: notification.id(),
+        life: Life::accepted(
+            now,
+            notification.deliver_at,
+            notification.useful_until,
+            notification.on_unknown,
+        ),
+        content_hash: content::hash(&stored),
+        content: stored,
+        notification: Arc::new(notification),
+    }
+}
+
+/// Records one notification.
+pub async fn accept(
+    log: &dyn MessageLog,
+    now: Timestamp,
+    change: impl FnOnce(&mut Notification),
+) -> NotificationId {
+    let new = new(notification(change), now);
+    let accepted = log.accept(std::slice::from_ref(&new)).await.remove(0).unwrap();
+    assert!(matches!(accepted, Acceptance::Created(_)));
+    new.id
+}
+
+pub fn claim_of(token: Token, now: Timestamp) -> Fact {
+    Fact::Claimed {
+        token,
+        provider: "sendgrid".into(),
+        lease_until: now.plus(secs(30)),
+        hold_until: now.plus(secs(630)),
+        resend_of: None,
+        limits: AttemptLimits { attempts: 12, unknown_resends: 2 },
+    }
+}
+
+pub async fn claim_with(log: &dyn MessageLog, id: NotificationId, fact: Fact, now: Timestamp) -> Claim {
+    log.claim(&[(id, fact)], now).await.remove(0).unwrap()
+}
+
+/// Claims and returns the token.
+pub async fn claim(log: &dyn MessageLog, id: NotificationId, now: Timestamp) -> Token {
+    let token = Token::fresh();
+    let claimed = claim_with(log, id, claim_of(token, now), now).await;
+    assert!(matches!(claimed, Claim::Won(_)), "{claimed:?}");
+    token
+}
+
+pub async fn apply(log: &dyn MessageLog, id: NotificationId, fact: Fact, now: Timestamp) -> Applied {
+    log.apply(&[(id, fact)], now).await.remove(0).unwrap()
+}
+
+pub fn accepted_as(message_id: &str) -> Fact {
+    Fact::Accepted {
+        provider: "sendgrid".into(),
+        message_id: Some(message_id.into()),
+        http_status: Some(202),
+    }
+}
+
+/// Claims and lets the provider take it.
+pub async fn send(log: &dyn MessageLog, id: NotificationId, message_id: &str, now: Timestamp) {
+    claim(log, id, now).await;
+    let applied = apply(log, id, accepted_as(message_id), now).await;
+    assert!(matches!(applied, Applied::Done { before: Status::Attempting, .. }));
+}
+
+pub async fn record(log: &dyn MessageLog, id: NotificationId) -> Record {
+    log.get(id).await.unwrap().unwrap()
+}
+
+pub async fn status(log: &dyn MessageLog, id: NotificationId, now: Timestamp) -> Status {
+    record(log, id).await.life.status(now)
+}

@@ -1,0 +1,263 @@
+//! What every queue does.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kakitome::notification::{NotificationId, Priority};
+use kakitome::queue::{Delivery, Depth, Message, QueueError, Settlement};
+
+use super::QueueBench;
+
+/// Every case, for one backend.
+macro_rules! suite {
+    ($bench:path) => {
+        crate::conformance::on_each! { crate::conformance::queue, $bench;
+            a_message_is_received_once_until_its_visibility_timeout_is_over
+            a_delayed_message_waits
+            a_heartbeat_keeps_a_delivery_invisible
+            a_stale_receipt_neither_settles_nor_extends
+            a_message_that_is_done_is_gone
+            a_message_given_back_comes_again_after_its_wait
+            a_dead_letter_leaves_the_queue_until_it_is_sent_again
+            a_message_received_too_often_becomes_a_dead_letter
+            a_repeated_send_is_merged_or_doubled_but_never_lost
+            a_send_during_a_delivery_outlives_it
+            a_tenants_flood_delays_nobody_elses_message
+            many_tenants_share_a_receive
+            bulk_yields_to_transactional_but_is_not_starved
+            each_entry_has_its_own_result
+            nothing_in_gives_nothing_out
+            depth_says_how_much_lies_where
+        }
+    };
+}
+pub(crate) use suite;
+
+const NOW: Duration = Duration::ZERO;
+
+fn message(tenant: &str, priority: Priority) -> Message {
+    let id = NotificationId::fresh();
+    Message { id, tenant: tenant.into(), priority, delay: NOW, content: None }
+}
+
+fn transactional() -> Message {
+    message("default", Priority::Transactional)
+}
+
+async fn send(bench: &QueueBench, messages: &[Message]) {
+    for chunk in messages.chunks(1000) {
+        for sent in bench.queue.send_batch(chunk).await {
+            sent.unwrap();
+        }
+    }
+}
+
+async fn receive(bench: &QueueBench, max: usize) -> Vec<Delivery> {
+    let received = bench.queue.receive(max, NOW).await.unwrap();
+    assert!(received.len() <= max);
+    received
+}
+
+async fn receive_one(bench: &QueueBench) -> Delivery {
+    let mut received = receive(bench, 1).await;
+    received.pop().expect("a message is visible")
+}
+
+async fn settle(bench: &QueueBench, delivery: Delivery, end: Settlement) {
+    for settled in bench.queue.settle(vec![(delivery, end)]).await {
+        settled.unwrap();
+    }
+}
+
+pub async fn a_message_is_received_once_until_its_visibility_timeout_is_over(bench: &QueueBench) {
+    let sent = message("inn-7", Priority::Bulk);
+    send(bench, std::slice::from_ref(&sent)).await;
+    let first = receive_one(bench).await;
+    assert_eq!((first.id, first.tenant.as_str(), first.receive_count), (sent.id, "inn-7", 1));
+    assert!(receive(bench, 10).await.is_empty());
+    (bench.pass)(bench.visibility_timeout + Duration::from_secs(1)).await;
+    let second = receive_one(bench).await;
+    assert_eq!((second.id, second.receive_count), (sent.id, 2));
+    assert_eq!(second.enqueued_at, first.enqueued_at);
+    assert_ne!(second.receipt, first.receipt);
+}
+
+pub async fn a_delayed_message_waits(bench: &QueueBench) {
+    let sent = Message { delay: Duration::from_secs(10), ..transactional() };
+    send(bench, std::slice::from_ref(&sent)).await;
+    assert!(receive(bench, 10).await.is_empty());
+    (bench.pass)(Duration::from_secs(11)).await;
+    assert_eq!(receive_one(bench).await.id, sent.id);
+}
+
+pub async fn a_heartbeat_keeps_a_delivery_invisible(bench: &QueueBench) {
+    send(bench, &[transactional()]).await;
+    let delivery = receive_one(bench).await;
+    (bench.pass)(bench.visibility_timeout / 2).await;
+    let extended =
+        bench.queue.extend(std::slice::from_ref(&delivery.receipt), bench.visibility_timeout).await;
+    assert!(matches!(extended[..], [Ok(())]));
+    (bench.pass)(bench.visibility_timeout * 3 / 4).await;
+    assert!(receive(bench, 10).await.is_empty());
+    (bench.pass)(bench.visibility_timeout / 2).await;
+    assert_eq!(receive_one(bench).await.id, delivery.id);
+}
+
+pub async fn a_stale_receipt_neither_settles_nor_extends(bench: &QueueBench) {
+    send(bench, &[transactional()]).await;
+    let first = receive_one(bench).await;
+    (bench.pass)(bench.visibility_timeout + Duration::from_secs(1)).await;
+    let second = receive_one(bench).await;
+    let extended = bench.queue.extend(std::slice::from_ref(&first.receipt), Duration::from_secs(600)).await;
+    assert!(matches!(extended[..], [Err(QueueError::StaleReceipt)]));
+    for end in [Settlement::Done, Settlement::Again { after: NOW }, Settlement::Dead { reason: "x".into() }] {
+        let stale = Delivery {
+            id: first.id,
+            tenant: first.tenant.clone(),
+            receipt: first.receipt.clone(),
+            receive_count: first.receive_count,
+            enqueued_at: first.enqueued_at,
+            content: None,
+        };
+        let settled = bench.queue.settle(vec![(stale, end)]).await;
+        assert!(matches!(settled[..], [Err(QueueError::StaleReceipt)]));
+    }
+    assert!(receive(bench, 10).await.is_empty(), "the live delivery is untouched");
+    settle(bench, second, Settlement::Done).await;
+}
+
+pub async fn a_message_that_is_done_is_gone(bench: &QueueBench) {
+    send(bench, &[transactional()]).await;
+    settle(bench, receive_one(bench).await, Settlement::Done).await;
+    (bench.pass)(bench.visibility_timeout * 2).await;
+    assert!(receive(bench, 10).await.is_empty());
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth::default());
+}
+
+pub async fn a_message_given_back_comes_again_after_its_wait(bench: &QueueBench) {
+    send(bench, &[transactional()]).await;
+    settle(bench, receive_one(bench).await, Settlement::Again { after: NOW }).await;
+    let second = receive_one(bench).await;
+    assert_eq!(second.receive_count, 2);
+    settle(bench, second, Settlement::Again { after: Duration::from_secs(30) }).await;
+    assert!(receive(bench, 10).await.is_empty());
+    (bench.pass)(Duration::from_secs(31)).await;
+    assert_eq!(receive_one(bench).await.receive_count, 3);
+}
+
+pub async fn a_dead_letter_leaves_the_queue_until_it_is_sent_again(bench: &QueueBench) {
+    let sent = transactional();
+    send(bench, std::slice::from_ref(&sent)).await;
+    settle(bench, receive_one(bench).await, Settlement::Dead { reason: "poison".into() }).await;
+    (bench.pass)(bench.visibility_timeout * 2).await;
+    assert!(receive(bench, 10).await.is_empty());
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { dead: 1, ..Depth::default() });
+    send(bench, std::slice::from_ref(&sent)).await;
+    let again = receive_one(bench).await;
+    assert_eq!((again.id, again.receive_count), (sent.id, 1));
+}
+
+pub async fn a_message_received_too_often_becomes_a_dead_letter(bench: &QueueBench) {
+    send(bench, &[transactional()]).await;
+    for count in 1..=bench.max_receive_count {
+        assert_eq!(receive_one(bench).await.receive_count, count);
+        (bench.pass)(bench.visibility_timeout + Duration::from_secs(1)).await;
+    }
+    assert!(receive(bench, 10).await.is_empty());
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { dead: 1, ..Depth::default() });
+}
+
+pub async fn a_repeated_send_is_merged_or_doubled_but_never_lost(bench: &QueueBench) {
+    let sent = transactional();
+    let late = Message { delay: Duration::from_secs(300), ..sent.clone() };
+    send(bench, &[late.clone(), sent.clone(), late]).await;
+    settle(bench, receive_one(bench).await, Settlement::Done).await;
+    (bench.pass)(Duration::from_secs(301)).await;
+    for delivery in receive(bench, 10).await {
+        assert_eq!(delivery.id, sent.id);
+        settle(bench, delivery, Settlement::Done).await;
+    }
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth::default());
+}
+
+pub async fn a_send_during_a_delivery_outlives_it(bench: &QueueBench) {
+    for end in [Settlement::Done, Settlement::Dead { reason: "x".into() }] {
+        let sent = transactional();
+        send(bench, std::slice::from_ref(&sent)).await;
+        let delivery = receive_one(bench).await;
+        send(bench, std::slice::from_ref(&sent)).await;
+        settle(bench, delivery, end).await;
+        let again = receive_one(bench).await;
+        assert_eq!(again.id, sent.id);
+        settle(bench, again, Settlement::Done).await;
+    }
+}
+
+pub async fn a_tenants_flood_delays_nobody_elses_message(bench: &QueueBench) {
+    let flood: Vec<_> = (0..5000).map(|_| message("loud", Priority::Transactional)).collect();
+    send(bench, &flood).await;
+    let quiet = message("quiet", Priority::Transactional);
+    send(bench, std::slice::from_ref(&quiet)).await;
+    let mut first = Vec::new();
+    for _ in 0..3 {
+        first.extend(receive(bench, 10).await);
+    }
+    assert!(first.iter().any(|delivery| delivery.id == quiet.id));
+    assert_eq!(first.len(), 30, "the flood fills what the others leave");
+}
+
+pub async fn many_tenants_share_a_receive(bench: &QueueBench) {
+    let tenants: Vec<_> = (0..20).map(|i| format!("inn-{i}")).collect();
+    let messages: Vec<_> =
+        tenants.iter().flat_map(|t| (0..5).map(|_| message(t, Priority::Transactional))).collect();
+    send(bench, &messages).await;
+    let mut served = BTreeSet::new();
+    for _ in 0..4 {
+        served.extend(receive(bench, 10).await.into_iter().map(|delivery| delivery.tenant));
+    }
+    assert_eq!(served.len(), tenants.len(), "each has had its turn within two rounds");
+}
+
+pub async fn bulk_yields_to_transactional_but_is_not_starved(bench: &QueueBench) {
+    let bulk: Vec<_> = (0..20).map(|_| message("default", Priority::Bulk)).collect();
+    let urgent: Vec<_> = (0..400).map(|_| transactional()).collect();
+    send(bench, &bulk).await;
+    send(bench, &urgent).await;
+    let is_bulk = |delivery: &Delivery| bulk.iter().any(|message| message.id == delivery.id);
+    assert!(!receive(bench, 10).await.iter().any(is_bulk));
+    let mut bulk_seen = 0;
+    for _ in 0..20 {
+        bulk_seen += receive(bench, 10).await.iter().filter(|delivery| is_bulk(delivery)).count();
+    }
+    assert!((1..=20).contains(&bulk_seen), "{bulk_seen} of 200 were bulk");
+}
+
+pub async fn each_entry_has_its_own_result(bench: &QueueBench) {
+    send(bench, &[transactional(), transactional(), transactional()]).await;
+    let mut received = receive(bench, 10).await;
+    assert_eq!(received.len(), 3);
+    received[1].receipt.0 = "not a receipt".into();
+    let receipts: Vec<_> = received.iter().map(|delivery| delivery.receipt.clone()).collect();
+    let extended = bench.queue.extend(&receipts, bench.visibility_timeout).await;
+    assert!(matches!(extended[..], [Ok(()), Err(_), Ok(())]));
+    let settled = received.into_iter().map(|delivery| (delivery, Settlement::Done)).collect();
+    assert!(matches!(bench.queue.settle(settled).await[..], [Ok(()), Err(_), Ok(())]));
+}
+
+pub async fn nothing_in_gives_nothing_out(bench: &QueueBench) {
+    assert!(bench.queue.send_batch(&[]).await.is_empty());
+    assert!(bench.queue.extend(&[], NOW).await.is_empty());
+    assert!(bench.queue.settle(Vec::new()).await.is_empty());
+    assert!(receive(bench, 10).await.is_empty());
+}
+
+pub async fn depth_says_how_much_lies_where(bench: &QueueBench) {
+    let later = Message { delay: Duration::from_secs(60), ..transactional() };
+    send(bench, &[later, transactional(), transactional(), transactional()]).await;
+    let delivery = receive_one(bench).await;
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { visible: 2, in_flight: 1, delayed: 1, dead: 0 });
+    settle(bench, delivery, Settlement::Again { after: Duration::from_secs(60) }).await;
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { visible: 2, in_flight: 0, delayed: 2, dead: 0 });
+    (bench.pass)(Duration::from_secs(61)).await;
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { visible: 4, in_flight: 0, delayed: 0, dead: 0 });
+}

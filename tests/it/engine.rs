@@ -1,0 +1,216 @@
+//! The embedded engine and what is particular to the adapters on it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use kakitome::clock::{Clock, Timestamp};
+use kakitome::notification::{NotificationId, Priority};
+use kakitome::queue::sqlite::SqliteQueue;
+use kakitome::queue::{Message, Queue, Settlement, sqlite};
+use kakitome::sqlite::{Config, Engine, EngineError, OpenError};
+use tempfile::TempDir;
+
+fn home() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(home: &TempDir) -> Engine {
+    Engine::open(home.path(), Config::default()).unwrap()
+}
+
+/// Writes one row that can be found again.
+async fn mark(engine: &Engine, name: &str) -> Result<(), EngineError> {
+    let name = name.to_owned();
+    let written =
+        engine.write(move |tx| tx.execute("INSERT INTO witness (provider, at) VALUES (?1, 1)", [name]));
+    written.await.map(drop)
+}
+
+async fn marks(engine: &Engine) -> i64 {
+    engine.read(|tx| tx.query_row("SELECT count(*) FROM witness", [], |row| row.get(0))).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_reopening() {
+    let home = home();
+    let engine = open(&home);
+    for i in 0..10 {
+        mark(&engine, &format!("p{i}")).await.unwrap();
+    }
+    drop(engine);
+    let engine = open(&home);
+    assert_eq!(marks(&engine).await, 10);
+    engine.close().await;
+    assert_eq!(mark(&engine, "late").await, Err(EngineError::Closed));
+    assert!(matches!(engine.read(|_| Ok(())).await, Err(EngineError::Closed)));
+    assert_eq!(marks(&open(&home)).await, 10);
+}
+
+#[tokio::test]
+async fn a_directory_serves_one_engine_at_a_time() {
+    let home = home();
+    let first = open(&home);
+    let refused = Engine::open(home.path(), Config::default());
+    assert!(matches!(refused, Err(OpenError::Locked(dir)) if dir == home.path()));
+    first.close().await;
+    open(&home);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_commands_share_a_commit_and_a_lone_one_does_not_wait() {
+    let home = home();
+    let engine = open(&home);
+    let writes = (0..2000).map(|i| {
+        let engine = engine.clone();
+        tokio::spawn(async move { mark(&engine, &format!("p{i}")).await })
+    });
+    for write in writes.collect::<Vec<_>>() {
+        write.await.unwrap().unwrap();
+    }
+    assert_eq!(marks(&engine).await, 2000);
+    let commits = engine.commits();
+    assert!((1..=100).contains(&commits), "{commits} commits for 2000 commands");
+    engine.write(|_| Ok(())).await.unwrap();
+    assert_eq!(engine.commits(), commits, "what changes nothing costs no commit");
+    for i in 0..5 {
+        mark(&engine, &format!("alone{i}")).await.unwrap();
+    }
+    assert_eq!(engine.commits(), commits + 5);
+}
+
+/// A first command keeps the writer busy until the others wait behind it, so that they form one group.
+async fn one_group(
+    engine: &Engine,
+    broken: impl FnOnce() -> rusqlite::Result<()> + Send + 'static,
+) -> Vec<EngineError> {
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let (started, running) = tokio::sync::oneshot::channel();
+    let busy = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.write(move |_| Ok(started.send(()).is_ok() && gate.recv().is_ok())).await }
+    });
+    running.await.unwrap();
+    let mut waiting: Vec<BoxFuture<'_, Result<(), EngineError>>> = vec![
+        Box::pin(mark(engine, "before")),
+        Box::pin(engine.write(move |_| broken())),
+        Box::pin(mark(engine, "behind")),
+    ];
+    for write in &mut waiting {
+        assert!(futures::poll!(write.as_mut()).is_pending());
+    }
+    drop(release);
+    busy.await.unwrap().unwrap();
+    let mut errors = Vec::new();
+    for write in waiting {
+        errors.push(write.await.unwrap_err());
+    }
+    errors
+}
+
+#[tokio::test]
+async fn a_failing_command_fails_its_group_and_breaks_the_engine_for_good() {
+    let home = home();
+    let engine = open(&home);
+    mark(&engine, "kept").await.unwrap();
+    let broken = engine.broken();
+    let errors = one_group(&engine, || Err(rusqlite::Error::InvalidQuery)).await;
+    assert!(errors.iter().all(|error| matches!(error, EngineError::Broken(_))), "{errors:?}");
+    assert_eq!(broken.await, errors[0]);
+    assert_eq!(engine.broken().await, errors[0], "who asks late is told too");
+    assert_eq!(mark(&engine, "later").await, Err(errors[0].clone()));
+    assert_eq!(marks(&engine).await, 1, "reading goes on, and nothing of the group was kept");
+    drop(engine);
+    assert_eq!(marks(&open(&home)).await, 1);
+}
+
+#[tokio::test]
+async fn a_panicking_command_breaks_the_engine_too() {
+    let home = home();
+    let engine = open(&home);
+    let errors = one_group(&engine, || panic!("a bug")).await;
+    assert!(matches!(&errors[..], [EngineError::Broken(_), ..]));
+    assert_eq!(engine.broken().await, errors[0]);
+}
+
+#[tokio::test]
+async fn a_read_that_takes_too_long_is_cut_off() {
+    let home = home();
+    let config = Config { read_timeout: Duration::from_millis(50), readers: 1, ..Config::default() };
+    let engine = Engine::open(home.path(), config).unwrap();
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let cut = engine.read(move |tx| tx.query_row(endless, [], |row| row.get::<_, i64>(0))).await;
+    assert!(matches!(cut, Err(EngineError::Read(_))));
+    assert_eq!(marks(&engine).await, 0, "the connection serves the next");
+    let panicked = engine.read(|_| -> rusqlite::Result<()> { panic!("a bug") }).await;
+    assert!(matches!(panicked, Err(EngineError::Read(_))));
+    assert_eq!(marks(&engine).await, 0);
+}
+
+fn message(delay: Duration) -> Message {
+    let id = NotificationId::fresh();
+    Message { id, tenant: "default".into(), priority: Priority::Transactional, delay, content: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_receive_is_woken_by_a_send_and_by_a_delay_that_ends() {
+    let home = home();
+    let queue = SqliteQueue::open(open(&home), Clock::system(), sqlite::Config::default()).await.unwrap();
+    let queue = Arc::new(queue);
+    let started = Instant::now();
+    assert!(queue.receive(1, Duration::from_millis(20)).await.unwrap().is_empty());
+    assert!(started.elapsed() >= Duration::from_millis(20), "it waits as long as it was told");
+    for delay in [Duration::ZERO, Duration::from_millis(150)] {
+        let waiting = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.receive(10, Duration::from_secs(60)).await.unwrap() }
+        });
+        tokio::task::yield_now().await;
+        let sent = message(delay);
+        queue.send_batch(std::slice::from_ref(&sent)).await.remove(0).unwrap();
+        let mut received = waiting.await.unwrap();
+        assert_eq!(received[0].id, sent.id);
+        let settled = queue.settle(vec![(received.remove(0), Settlement::Done)]).await;
+        assert!(matches!(settled[..], [Ok(())]));
+    }
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn a_repeated_send_never_makes_a_delivery_visible_early() {
+    let home = home();
+    let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
+    let queue = SqliteQueue::open(open(&home), clock, sqlite::Config::default()).await.unwrap();
+    let sent = message(Duration::ZERO);
+    let send = async || queue.send_batch(std::slice::from_ref(&sent)).await.remove(0).unwrap();
+    send().await;
+    let delivery = queue.receive(1, Duration::ZERO).await.unwrap().remove(0);
+    send().await;
+    assert!(queue.receive(1, Duration::ZERO).await.unwrap().is_empty());
+    let settled = queue.settle(vec![(delivery, Settlement::Again { after: Duration::from_secs(60) })]).await;
+    assert!(matches!(settled[..], [Ok(())]));
+    assert_eq!(
+        queue.receive(1, Duration::ZERO).await.unwrap().len(),
+        1,
+        "the send during the delivery counts"
+    );
+}
+
+#[tokio::test]
+async fn the_queue_knows_its_tenants_again_after_reopening() {
+    let home = home();
+    let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
+    let reopen =
+        async || SqliteQueue::open(open(&home), clock.clone(), sqlite::Config::default()).await.unwrap();
+    let messages: Vec<_> =
+        (0..5).map(|i| Message { tenant: format!("inn-{i}"), ..message(Duration::from_secs(i)) }).collect();
+    let queue = reopen().await;
+    assert!(queue.send_batch(&messages).await.iter().all(Result::is_ok));
+    drop(queue);
+    clock.advance(Duration::from_secs(2));
+    let queue = reopen().await;
+    assert_eq!(queue.receive(10, Duration::ZERO).await.unwrap().len(), 3);
+    drop(queue);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(reopen().await.receive(10, Duration::ZERO).await.unwrap().len(), 5);
+}
