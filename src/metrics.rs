@@ -1,5 +1,7 @@
 //! Names of every metric, and the recorder that renders them as Prometheus text.
 
+use std::sync::{Mutex, PoisonError};
+
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -35,12 +37,19 @@ pub const STORAGE_COMMITS_TOTAL: &str = "kakitome_storage_commits_total";
 const WAIT_BUCKETS: [f64; 16] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0];
 
-/// Installs the process-wide recorder. Its handle renders `/metrics`. Fails if a recorder is installed already.
+/// The process-wide recorder's handle, which renders `/metrics`; installed by the first call. Fails if somebody else's
+/// recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
+    static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = installed.as_ref() {
+        return Ok(handle.clone());
+    }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &WAIT_BUCKETS)?
         .install_recorder()?;
     describe();
+    *installed = Some(handle.clone());
     Ok(handle)
 }
 

@@ -127,6 +127,9 @@ async fn play(running: &Running, out: &mut Output) -> anyhow::Result<Exit> {
                 let standing: Standing = client.get("/v1/status", &[]).await?;
                 out.line(standing.line(begun.elapsed()))?;
                 out.flush()?;
+                if !is_streaming && standing.waits_only_for_an_operator() {
+                    release(&client, &standing, out).await?;
+                }
                 if !is_streaming && standing.is_over(lines.len()) {
                     return verdict(&standing, sandbox.stats(), lines.len(), begun.elapsed(), out);
                 }
@@ -151,7 +154,26 @@ async fn hand_in(client: &Client, handful: &[&str]) -> anyhow::Result<()> {
     }
 }
 
+/// What an operator would do about mails whose outcome is unknown and whose producer forbade a resend by itself.
+async fn release(client: &Client, standing: &Standing, out: &mut Output) -> anyhow::Result<()> {
+    let held = standing.count(&["held"]);
+    out.line(format_args!(
+        "         {held} held: outcome unknown, and their producer said on_unknown: hold. The provider's"
+    ))?;
+    out.line(
+        "         outbox does not have them, so an operator lets them go: kakitome release --tenant default",
+    )?;
+    let order = serde_json::json!({ "action": "release", "filter": { "status": ["held"] }, "limit": 1000 });
+    let _done: serde_json::Value = client.post("/v1/bulk", &order).await?;
+    Ok(())
+}
+
 impl Standing {
+    fn waits_only_for_an_operator(&self) -> bool {
+        self.count(&["held"]) > 0
+            && self.count(&["accepted", "scheduled", "attempting", "retrying", "unknown"]) == 0
+    }
+
     fn count(&self, statuses: &[&str]) -> u64 {
         statuses.iter().filter_map(|status| self.by_status.get(*status)).sum()
     }

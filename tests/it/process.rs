@@ -1,4 +1,6 @@
 //! A real `kakitome` process on loopback: started, read, asked and killed. Shared by the flow tests and the benches.
+#![allow(clippy::expect_used, reason = "a failed expectation is the failed test")]
+
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
