@@ -125,9 +125,12 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(run(cli, &mut out));
     // A read of standard input cannot be cancelled; waiting for it would keep the process.
     runtime.shutdown_background();
-    match ended.and_then(|code| Ok(out.flush().map(|()| code)?)) {
-        Ok(code) => code,
-        Err(error) => report(&mut out, &error),
+    match (ended, out.flush()) {
+        (Ok(code), Ok(())) => code,
+        // Whoever read our output has seen enough; how the command ended stands.
+        (Ok(code), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        (Ok(_), Err(error)) => report(&mut out, &error.into()),
+        (Err(error), _) => report(&mut out, &error),
     }
 }
 

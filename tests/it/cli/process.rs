@@ -1,5 +1,6 @@
 //! The program itself: exit codes, and what it says where there is nothing to work on.
 
+use std::io::BufRead;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -69,6 +70,67 @@ fn a_server_that_is_not_there_is_named() {
     let (code, text) = said(&kakitome(dir.path(), &["list", "--url", url], &[]));
     assert_eq!(code, 2);
     assert!(text.contains("KAKITOME_API_KEY"), "{text}");
+}
+
+const TWO: &str = r#"{"idempotency_key":"1","from":{"email":"r@example.jp"},"to":[{"email":"a@example.com"}],"subject":"s","text":"t","batch":"b"}
+{"idempotency_key":"2","from":{"email":"r@example.jp"},"to":[{"email":"b@example.com"}],"subject":"s","text":"t","batch":"b"}
+"#;
+
+#[test]
+fn without_a_server_the_commands_work_on_the_storage_itself() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("two.ndjson"), TWO).unwrap();
+    let run = |args: &[&str]| {
+        let output = kakitome(dir.path(), args, &[]);
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, results) = run(&["enqueue", "two.ndjson"]);
+    assert_eq!((code, results.lines().count()), (0, 2), "{results}");
+    let (code, again) = run(&["enqueue", "two.ndjson"]);
+    assert_eq!((code, again.matches("\"duplicate\":true").count()), (0, 2), "{again}");
+    assert_eq!(run(&["hold", "--batch", "b"]).0, 2);
+    assert_eq!(run(&["list", "--status", "held", "--json"]).1, "");
+    assert_eq!(run(&["hold", "--batch", "b", "--yes", "--reason", "wrong date"]).0, 0);
+    let (code, held) = run(&["list", "--status", "held", "--reason", "wrong date", "--json"]);
+    assert_eq!((code, held.lines().count()), (0, 2), "{held}");
+    assert_eq!(run(&["status", "--prove"]).0, 1);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault_but_lines_that_were_not_told_are() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("two.ndjson"), TWO).unwrap();
+    let gone = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kakitome"));
+        let ended = command.args(args).current_dir(dir.path()).stdout(writer).output().unwrap();
+        said(&ended)
+    };
+    assert_eq!(gone(&["enqueue", "two.ndjson"]), (1, String::new()));
+    assert_eq!(gone(&["list"]), (0, String::new()));
+}
+
+#[test]
+fn while_a_server_holds_the_storage_the_commands_find_it() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("two.ndjson"), TWO).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_kakitome"))
+        .args(["serve", "--role", "api", "--listen", "127.0.0.1:0"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let enqueued = kakitome(dir.path(), &["enqueue", "two.ndjson"], &[]);
+    let listed = kakitome(dir.path(), &["unsent", "--json"], &[]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(said(&enqueued), (0, String::new()));
+    assert_eq!(said(&listed), (0, String::new()));
+    assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 2);
 }
 
 #[test]
