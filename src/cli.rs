@@ -25,6 +25,7 @@ mod when;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -124,9 +125,12 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(run(cli, &mut out));
     // A read of standard input cannot be cancelled; waiting for it would keep the process.
     runtime.shutdown_background();
-    match ended.and_then(|code| Ok(out.flush().map(|()| code)?)) {
-        Ok(code) => code,
-        Err(error) => report(&mut out, &error),
+    match (ended, out.flush()) {
+        (Ok(code), Ok(())) => code,
+        // Whoever read our output has seen enough; how the command ended stands.
+        (Ok(code), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        (Ok(_), Err(error)) => report(&mut out, &error.into()),
+        (Err(error), _) => report(&mut out, &error),
     }
 }
 
@@ -145,28 +149,36 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Check(args) => Ok(check::run(args, &settings, out).await?.into()),
         Command::Setup(args) => Ok(setup::run(args, &settings, out).await?.into()),
-        command => Ok(client_command(command, &settings, out).await?.into()),
-    }
-}
-
-async fn client_command(command: &Command, settings: &Settings, out: &mut Output) -> anyhow::Result<Exit> {
-    // Handing in may begin a new storage; looking at one that is not there would only hide a wrong path.
-    let client = Client::connect(settings, matches!(command, Command::Enqueue(_))).await?;
-    match command {
-        Command::Enqueue(args) => enqueue::run(args, &client, out).await,
-        Command::Show(args) => show::run(args, &client, out).await,
-        Command::List(args) => list::run(args, &client, out).await,
-        Command::Unsent(args) => list::run_unsent(args, &client, out).await,
-        Command::Redrive(args) => redrive::run(args, &client, out).await,
-        Command::Hold(args) => hold::run_hold(args, &client, out).await,
-        Command::Release(args) => hold::run_release(args, &client, out).await,
-        Command::Cancel(args) => hold::run_cancel(args, &client, out).await,
-        Command::Status(args) => status::run(args, settings.alert_delay, &client, out).await,
-        _ => Err(Usage("this command talks to no server".into()).into()),
+        command => {
+            // Handing in may begin a new storage; looking at one that is not there would only hide a wrong path.
+            let client = Client::connect(&settings, matches!(command, Command::Enqueue(_))).await?;
+            Ok(cli.run_on(&client, settings.alert_delay, out).await?.into())
+        }
     }
 }
 
 impl Cli {
+    /// Runs a command that speaks to a server, on this client. `alert_delay`: what waits longer is not all right.
+    pub async fn run_on(
+        &self,
+        client: &Client,
+        alert_delay: Duration,
+        out: &mut Output,
+    ) -> anyhow::Result<Exit> {
+        match &self.command {
+            Command::Enqueue(args) => enqueue::run(args, client, out).await,
+            Command::Show(args) => show::run(args, client, out).await,
+            Command::List(args) => list::run(args, client, out).await,
+            Command::Unsent(args) => list::run_unsent(args, client, out).await,
+            Command::Redrive(args) => redrive::run(args, client, out).await,
+            Command::Hold(args) => hold::run_hold(args, client, out).await,
+            Command::Release(args) => hold::run_release(args, client, out).await,
+            Command::Cancel(args) => hold::run_cancel(args, client, out).await,
+            Command::Status(args) => status::run(args, alert_delay, client, out).await,
+            _ => Err(Usage("this command talks to no server".into()).into()),
+        }
+    }
+
     fn flags(&self) -> Vec<FlagValue> {
         let mut flags = Vec::new();
         let mut add = |flag, path, value: Option<&String>| {

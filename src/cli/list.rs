@@ -8,7 +8,7 @@ use super::output::Output;
 use super::record::{Page, Record};
 use super::when::{human, relative};
 use super::{Exit, table};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 
 /// Records asked for at once.
 const PAGE: usize = 200;
@@ -102,7 +102,7 @@ fn print(rows: &[Record], more: bool, out: &mut Output) -> anyhow::Result<()> {
     if rows.is_empty() {
         return Ok(out.note("nothing matches")?);
     }
-    let now = Clock::system().now();
+    let now = out.now();
     let heads = ["id", "status", "age", "tenant", "to", "attempts", "reason", "next"];
     let mut table = table::table(&heads, out.is_out_terminal());
     for record in rows {

@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::clock::{Clock, Timestamp};
+
 /// The two streams, and who sits at them.
 pub struct Output {
     out: Box<dyn Write + Send>,
@@ -11,6 +13,7 @@ pub struct Output {
     out_terminal: bool,
     err_terminal: bool,
     answers: Option<Box<dyn BufRead + Send>>,
+    clock: Clock,
 }
 
 /// What a captured [`Output`] was given.
@@ -28,11 +31,12 @@ impl Output {
             out_terminal: io::stdout().is_terminal(),
             err_terminal,
             answers: asks.then(|| Box::new(io::BufReader::new(io::stdin())) as Box<dyn BufRead + Send>),
+            clock: Clock::system(),
         }
     }
 
     /// Streams that remember. With `answers`, questions are asked and find them; without, there is no terminal.
-    pub fn captured(answers: Option<&'static str>) -> (Self, Captured, Captured) {
+    pub fn captured(clock: Clock, answers: Option<&'static str>) -> (Self, Captured, Captured) {
         let (out, err) = (Captured::default(), Captured::default());
         let output = Self {
             out: Box::new(out.clone()),
@@ -40,8 +44,14 @@ impl Output {
             out_terminal: false,
             err_terminal: false,
             answers: answers.map(|text| Box::new(text.as_bytes()) as Box<dyn BufRead + Send>),
+            clock,
         };
         (output, out, err)
+    }
+
+    /// What "ago" and "in" are told against.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// A line on standard output.

@@ -8,7 +8,7 @@ use super::output::Output;
 use super::record::{Attempt, Event, Record};
 use super::when::relative;
 use super::{Exit, table};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::notification::NotificationId;
 
 /// Show one notification: its status, every attempt and event, and what happens next
@@ -38,7 +38,8 @@ pub async fn run(args: &ShowArgs, client: &Client, out: &mut Output) -> anyhow::
         return Ok(Exit::Done);
     }
     let record: Record = serde_json::from_str(raw.get())?;
-    print(&record, Clock::system().now(), out)?;
+    let now = out.now();
+    print(&record, now, out)?;
     Ok(Exit::Done)
 }
 

@@ -11,7 +11,7 @@ use super::Exit;
 use super::client::Client;
 use super::output::Output;
 use super::when::{human, relative};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 
 /// Statuses from which something can still be sent without an operator sending it again.
 const OPEN: [&str; 6] = ["accepted", "scheduled", "held", "attempting", "retrying", "unknown"];
@@ -77,7 +77,8 @@ pub async fn run(
     } else if args.prove {
         prove(&report, out)?;
     } else {
-        print(&report, alert_delay, Clock::system().now(), out)?;
+        let now = out.now();
+        print(&report, alert_delay, now, out)?;
     }
     Ok(exit)
 }

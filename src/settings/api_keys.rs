@@ -56,6 +56,8 @@ fn read_one(table: &ApiKeyTable, reader: &mut Reader) -> ApiKey {
 }
 
 fn fault(table: &ApiKeyTable, field: &str, value: Option<&str>, detail: &str) -> Fault {
+    // Where its hash belongs, somebody may have put the secret itself.
+    let value = value.filter(|_| field != "sha256");
     let shown = value.map_or_else(String::new, |value| format!(" = {value:?}"));
     let subject = format!("api_key.{field}{shown} ({}, line {})", table.file.display(), table.line);
     Fault { subject, detail: detail.to_owned() }

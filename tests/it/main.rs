@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
 mod api;
+mod cli;
 mod conformance;
 mod engine;
 mod flow;
@@ -13,6 +14,7 @@ mod process;
 mod sandbox;
 mod sendgrid;
 mod server;
+mod settings;
 mod tidy;
 mod webhook;
 mod world;

@@ -47,11 +47,16 @@ struct BatchAnswer {
     results: Vec<EntryAnswer>,
 }
 
+/// Either `error` or the rest. Not an untagged enum: those cannot hold raw JSON.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum EntryAnswer {
-    Refused { error: Box<RawValue> },
-    Taken { id: String, status: String, duplicate: bool },
+struct EntryAnswer {
+    error: Option<Box<RawValue>>,
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    duplicate: bool,
 }
 
 #[derive(Serialize)]
@@ -176,19 +181,16 @@ impl Chunk {
 
     fn settle(&mut self, part: Vec<(u64, Vec<u8>)>, results: Vec<EntryAnswer>) {
         for ((line, text), result) in part.into_iter().zip(results) {
-            match result {
-                EntryAnswer::Taken { id, status, duplicate } => {
-                    let told = serde_json::to_string(&Accepted { line, id: &id, status: &status, duplicate });
-                    self.tell(line, told, true);
-                }
-                EntryAnswer::Refused { error } => {
-                    let told = serde_json::to_string(&Refused { line, error: &error });
-                    self.tell(line, told, false);
-                    // Put off, not refused: it stays open, and what was said stands if it is given up.
-                    if matches!(status_of(&error), 429 | 503) {
-                        self.open.push((line, text));
-                    }
-                }
+            let EntryAnswer { error, id, status, duplicate } = result;
+            let Some(error) = error else {
+                let told = serde_json::to_string(&Accepted { line, id: &id, status: &status, duplicate });
+                self.tell(line, told, true);
+                continue;
+            };
+            self.tell(line, serde_json::to_string(&Refused { line, error: &error }), false);
+            // Put off, not refused: it stays open, and what was said stands if it is given up.
+            if matches!(status_of(&error), 429 | 503) {
+                self.open.push((line, text));
             }
         }
     }

@@ -1,0 +1,270 @@
+//! What a configuration is read from, and how a bad one is refused.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kakitome::api::auth::Scope;
+use kakitome::settings::keys::{KEYS, Kind};
+use kakitome::settings::{ConfigFile, Faults, FlagValue, ProviderName, Roles, Settings, Sources};
+use tempfile::TempDir;
+
+struct World {
+    dir: TempDir,
+    sources: Sources,
+}
+
+fn world() -> World {
+    World { dir: TempDir::new().unwrap(), sources: Sources::default() }
+}
+
+impl World {
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.sources.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn flag(mut self, flag: &'static str, path: &'static str, value: &str) -> Self {
+        self.sources.flags.push(FlagValue { flag, path, value: value.to_owned() });
+        self
+    }
+
+    fn toml(mut self, text: &str) -> Self {
+        let path = self.write("kakitome.toml", text);
+        self.sources.file = Some(ConfigFile { path, must_exist: true });
+        self
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn load(&self) -> Result<Settings, Faults> {
+        Settings::load(&self.sources)
+    }
+
+    fn refused(&self) -> String {
+        let faults = self.load().expect_err("it should be refused").to_string();
+        faults.replace(&self.dir.path().display().to_string(), "DIR")
+    }
+}
+
+#[test]
+fn nothing_configured_is_a_good_configuration() {
+    let settings = world().load().unwrap();
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:7625");
+    assert_eq!(settings.data_dir, PathBuf::from("./data"));
+    assert_eq!(settings.providers, [ProviderName::Sandbox]);
+    assert_eq!(settings.alert_delay, Duration::from_secs(600));
+    assert_eq!(settings.worker.hold, Duration::from_secs(600));
+    assert_eq!(settings.limits.notification_bytes, 10 << 20);
+    assert_eq!(settings.limits.requests_per_second, None);
+    assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
+    settings.check_roles(Roles::ALL).unwrap();
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
+    let file =
+        "listen = '127.0.0.1:1'\ndata_dir = 'of-file'\nurl = 'http://of-file'\n[worker]\nmax_attempts = 3\n";
+    let world = world()
+        .toml(file)
+        .env("KAKITOME_LISTEN", "127.0.0.1:2")
+        .env("KAKITOME_DATA_DIR", "of-env")
+        .flag("--listen", "listen", "127.0.0.1:3");
+    let settings = world.load().unwrap();
+    assert_eq!(settings.listen.port(), 3);
+    assert_eq!(settings.data_dir, PathBuf::from("of-env"));
+    assert_eq!(settings.url.as_deref(), Some("http://of-file"));
+    assert_eq!(settings.worker.max_attempts, 3);
+    assert_eq!(settings.queue.max_receive_count, 100);
+}
+
+#[test]
+fn an_empty_variable_is_an_unset_one_and_foreign_variables_are_ignored() {
+    let settings = world().env("KAKITOME_URL", "").env("PATH", "/bin").load().unwrap();
+    assert_eq!(settings.url, None);
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_key_its_value_and_what_is_allowed() {
+    let world = world()
+        .toml("[worker]\nlease = '5 parsecs'\nmax_attempts = 0\n\n[queu]\nvisibility = '60s'\n")
+        .env("KAKITOME_LISTEN", "localhost")
+        .env("KAKITOME_PROVIDER", "sandbox,sandbox")
+        .env("KAKITOME_WROKER_HOLD", "1s")
+        .flag("--url", "url", "ftp://example.com");
+    insta::assert_snapshot!(world.refused());
+}
+
+#[test]
+fn every_key_refuses_a_value_that_does_not_fit_and_names_itself_the_value_and_the_range() {
+    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Text | Kind::Path)) {
+        let (bad, shown) = match key.kind {
+            Kind::Secret => ("two words", "a secret"),
+            Kind::LogFilter => ("info,=x=", "info,=x="),
+            Kind::Count(..) => ("-1", "-1"),
+            _ => ("§", "§"),
+        };
+        let said = world().env(&key.env(), bad).refused();
+        assert!(said.contains(&format!("{}=", key.env())) && said.contains(shown), "{said}");
+        let allowed = if matches!(key.kind, Kind::Secret) { "one word".into() } else { key.kind.allowed() };
+        assert!(said.contains(&allowed) || key.path.starts_with("sqs."), "{said}");
+    }
+}
+
+#[test]
+fn every_default_fits_its_own_key() {
+    for key in &KEYS {
+        if let Some(default) = key.default {
+            world().env(&key.env(), default).load().unwrap_or_else(|faults| panic!("{}: {faults}", key.path));
+        }
+    }
+}
+
+#[test]
+fn a_range_includes_its_ends_and_nothing_beyond() {
+    let attempts = |n: &str| world().env("KAKITOME_WORKER_MAX_ATTEMPTS", n).load().is_ok();
+    assert_eq!(["0", "1", "100", "101"].map(attempts), [false, true, true, false]);
+    let size = |n: &str| world().env("KAKITOME_LIMITS_NOTIFICATION_SIZE", n).load().is_ok();
+    assert_eq!(["1023", "1KiB", "30MiB", "31MiB"].map(size), [false, true, true, false]);
+}
+
+#[test]
+fn broken_toml_is_refused_with_its_line_and_without_its_text() {
+    let said = world().toml("# a key\napi_key = \"kk_topsecret\nlisten = 1\n").refused();
+    assert!(said.contains("line 2"), "{said}");
+    assert!(!said.contains("topsecret"), "{said}");
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there_and_the_default_one_need_not() {
+    let mut world = world();
+    world.sources.file = Some(ConfigFile { path: world.dir.path().join("none.toml"), must_exist: true });
+    assert!(world.refused().contains("none.toml"), "{}", world.refused());
+    world.sources.file = Some(ConfigFile { path: world.dir.path().join("none.toml"), must_exist: false });
+    world.load().unwrap();
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_and_never_shows() {
+    let world = world();
+    let path = world.write("key", "kk_topsecret\n").display().to_string();
+    let world = world.env("KAKITOME_API_KEY_FILE", &path).env("KAKITOME_SENDGRID_API_KEY", "SG.topsecret");
+    let settings = world.load().unwrap();
+    assert_eq!(settings.api_key.as_ref().unwrap().reveal(), "kk_topsecret");
+    assert!(!format!("{settings:?}").contains("topsecret"));
+}
+
+#[test]
+fn a_secret_given_twice_or_from_an_unreadable_or_empty_file_is_refused() {
+    let world = world();
+    let (path, empty) = (world.write("key", "x"), world.write("empty", " \n"));
+    let world = world
+        .env("KAKITOME_API_KEY", "kk_topsecret")
+        .env("KAKITOME_API_KEY_FILE", &path.display().to_string())
+        .env("KAKITOME_SENDGRID_API_KEY_FILE", "no/such/file")
+        .env("KAKITOME_SLACK_WEBHOOK_URL_FILE", &empty.display().to_string());
+    let said = world.refused();
+    assert!(!said.contains("topsecret"), "{said}");
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn the_stronger_source_wins_whether_it_gives_a_value_or_a_file() {
+    let world = world();
+    let path = world.write("key", "of-file-flag").display().to_string();
+    let world = world.env("KAKITOME_API_KEY", "of-env").flag("--api-key-file", "api_key_file", &path);
+    assert_eq!(world.load().unwrap().api_key.unwrap().reveal(), "of-file-flag");
+}
+
+#[test]
+fn webhook_keys_may_be_several_or_a_pem_file() {
+    let two = world().env("KAKITOME_SENDGRID_WEBHOOK_KEY", "QUJD, REVG").load().unwrap();
+    assert_eq!(two.sendgrid.webhook_keys, ["QUJD", "REVG"]);
+    let pem = "-----BEGIN PUBLIC KEY-----\nQUJD\nREVG\n-----END PUBLIC KEY-----\n";
+    let world = world();
+    let path = world.write("key.pem", pem).display().to_string();
+    let one = world.env("KAKITOME_SENDGRID_WEBHOOK_KEY_FILE", &path).load().unwrap();
+    assert_eq!(one.sendgrid.webhook_keys, ["QUJDREVG"]);
+}
+
+#[test]
+fn aws_is_refused_until_it_is_there_and_its_keys_need_it() {
+    let said = world().env("KAKITOME_BACKEND", "aws").env("KAKITOME_DYNAMODB_TABLE", "t").refused();
+    assert!(said.contains("comes with the AWS backend; this build has `embedded`"), "{said}");
+    assert!(!said.contains("DYNAMODB"), "{said}");
+    let said = world().env("KAKITOME_SQS_QUEUE_URL", "https://sqs.example/q").refused();
+    assert!(said.contains("KAKITOME_SQS_QUEUE_URL") && said.contains("belongs to backend `aws`"), "{said}");
+}
+
+#[test]
+fn combinations_that_cannot_work_are_refused() {
+    let world = world()
+        .env("KAKITOME_WORKER_PROVIDER_TIMEOUT", "40s")
+        .env("KAKITOME_WORKER_HOLD", "20s")
+        .env("KAKITOME_QUEUE_VISIBILITY", "41s")
+        .env("KAKITOME_WORKER_CONCURRENCY_MIN", "65")
+        .env("KAKITOME_WORKER_BACKOFF_BASE", "1h")
+        .env("KAKITOME_WORKER_CONNECT_TIMEOUT", "50s")
+        .env("KAKITOME_LIMITS_BATCH_SIZE", "1MiB");
+    insta::assert_snapshot!(world.refused());
+}
+
+#[test]
+fn what_follows_from_a_bad_value_is_not_told() {
+    let said = world()
+        .env("KAKITOME_WORKER_PROVIDER_TIMEOUT", "long")
+        .env("KAKITOME_LIMITS_BATCH_SIZE", "?")
+        .refused();
+    assert_eq!(said.lines().count(), 3, "{said}");
+}
+
+#[test]
+fn a_short_hold_is_allowed_and_warned_of() {
+    let settings = world().env("KAKITOME_WORKER_HOLD", "30s").load().unwrap();
+    assert!(settings.warnings[0].contains("worker.hold 30s is not above 2m4s"), "{:?}", settings.warnings);
+}
+
+#[test]
+fn api_key_tables_are_read() {
+    let hash = "ab".repeat(32);
+    let text = format!(
+        "[[api_key]]\nid = 'booking'\nsha256 = '{hash}'\ntenant = 'hotel'\nscopes = ['send', 'read']\n"
+    );
+    let settings = world().toml(&text).load().unwrap();
+    let key = &settings.api_keys[0];
+    assert_eq!((key.id.as_str(), key.tenant.as_str(), key.sha256), ("booking", "hotel", [0xab; 32]));
+    assert_eq!(key.scopes, [Scope::Send, Scope::Read]);
+}
+
+#[test]
+fn bad_api_key_tables_are_refused_field_by_field() {
+    let hash = "ab".repeat(32);
+    let good = format!("[[api_key]]\nid = 'a'\nsha256 = '{hash}'\ntenant = 't'\nscopes = ['send']\n");
+    let bad = "[[api_key]]\nid = 'b c'\nsha256 = 'xyz'\nsecret = 'kk_topsecret'\nscopes = ['send', 'fly']\n";
+    let said = world().toml(&format!("{good}\n{bad}\n{good}")).refused();
+    assert!(!said.contains("topsecret"), "{said}");
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn roles_name_what_they_need() {
+    let sendgrid = || world().env("KAKITOME_PROVIDER", "sendgrid");
+    let said =
+        |world: World, roles| world.load().unwrap().check_roles(roles).map_err(|faults| faults.to_string());
+    let faults = said(sendgrid(), Roles::ALL).unwrap_err();
+    assert!(
+        faults.contains("KAKITOME_SENDGRID_API_KEY") && faults.contains("KAKITOME_SENDGRID_WEBHOOK_KEY"),
+        "{faults}"
+    );
+    let api = Roles { api: true, worker: false, webhook: false };
+    said(sendgrid(), api).unwrap();
+    let webhook = Roles { api: false, worker: false, webhook: true };
+    said(sendgrid().env("KAKITOME_SENDGRID_WEBHOOK_INSECURE", "true"), webhook).unwrap();
+    let open = world().env("KAKITOME_LISTEN", "0.0.0.0:7625");
+    assert!(said(open, Roles::ALL).unwrap_err().contains("KAKITOME_API_KEY"));
+    let keyed = world().env("KAKITOME_LISTEN", "0.0.0.0:7625").env("KAKITOME_API_KEY", "k");
+    said(keyed, Roles::ALL).unwrap();
+}
