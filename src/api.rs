@@ -1,1 +1,141 @@
-//! api.
+//! The door in: notifications are recorded before they are acknowledged, looked up, and acted upon.
+//!
+//! Every route stands once, in `api/routes.rs`; the router and `/openapi.json` both come from that table. A route with
+//! a scope needs a key; `/healthz`, `/readyz`, `/metrics` and `/openapi.json` need none, since probes and scrapers
+//! carry none and these answers name no notification, tenant or address.
+
+pub mod act;
+mod answer;
+pub mod auth;
+mod batch;
+mod body;
+pub mod bulk;
+pub mod enqueue;
+mod guard;
+mod limit;
+mod openapi;
+mod probe;
+pub mod query;
+pub mod read;
+mod routes;
+pub mod status;
+mod trouble;
+pub mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::clock::{Clock, Timestamp};
+use crate::message_log::MessageLog;
+use crate::notification::content::Limits;
+use crate::provider::health::HealthBoard;
+use crate::queue::Queue;
+use auth::KeyRing;
+use limit::{Backlog, BodyBudget, RequestRates};
+
+/// Bounds of the door.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How large one notification may be.
+    pub limits: Limits,
+    /// How large the body of a batch may be, in bytes.
+    pub batch_body_bytes: usize,
+    /// How many notifications a batch may hold.
+    pub batch_entries: usize,
+    /// How many bytes of bodies may be in memory at once, over all requests; above it 503 with `Retry-After`.
+    pub in_flight_body_bytes: usize,
+    /// How long the next piece of a body may take.
+    pub body_idle_timeout: Duration,
+    /// How long a whole body may take.
+    pub body_timeout: Duration,
+    /// Requests per second and key, with a burst of one second's worth; above it 429 with `Retry-After`. `None`: any.
+    pub requests_per_second: Option<u32>,
+    /// How many notifications may be open (not at an end); above it new ones get 429 with `Retry-After`. `None`: any.
+    pub backlog_cap: Option<u64>,
+    /// How far ahead `deliver_at` may lie.
+    pub schedule_horizon: Duration,
+    /// How long an answer waits for the queue. What the queue did not take in time is the sweeper's to bring.
+    pub queue_timeout: Duration,
+    /// `/healthz` fails once the worker has received nothing for this long.
+    pub worker_silence: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits { body_bytes: 10 << 20 },
+            batch_body_bytes: 64 << 20,
+            batch_entries: 1000,
+            in_flight_body_bytes: 256 << 20,
+            body_idle_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(60),
+            requests_per_second: None,
+            backlog_cap: None,
+            schedule_horizon: Duration::from_secs(366 * 24 * 3600),
+            queue_timeout: Duration::from_secs(2),
+            worker_silence: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What the door stands on.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The obligation.
+    pub log: Arc<dyn MessageLog>,
+    /// The timer.
+    pub queue: Arc<dyn Queue>,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Who may do what.
+    pub keys: Arc<KeyRing>,
+    /// What the worker last saw.
+    pub health: HealthBoard,
+    /// Whether this process runs the worker role, so that its silence is a fault of this process.
+    pub worker_expected: bool,
+    /// Renders `/metrics`; without one that path answers 404.
+    pub metrics: Option<PrometheusHandle>,
+    /// Bounds.
+    pub config: Config,
+}
+
+/// What every handler holds.
+type Shared = Arc<Door>;
+
+struct Door {
+    state: ApiState,
+    started_at: Timestamp,
+    bodies: BodyBudget,
+    rates: RequestRates,
+    backlog: Backlog,
+}
+
+/// The router of every API path, with 404 and 405 answers as problems. Merge it with routers that set no fallback of
+/// their own.
+pub fn router(state: ApiState) -> Router {
+    routes::router(door(state), routes::table())
+}
+
+/// The router of the paths that need no key, for a process without the API role: it is probed and scraped all the same.
+pub fn probes(state: ApiState) -> Router {
+    let keyless = routes::table().into_iter().filter(|route| route.scope.is_none());
+    routes::router(door(state), keyless.collect())
+}
+
+fn door(state: ApiState) -> Shared {
+    Arc::new(Door {
+        started_at: state.clock.now(),
+        bodies: BodyBudget::new(state.config.in_flight_body_bytes),
+        rates: RequestRates::new(state.config.requests_per_second),
+        backlog: Backlog::new(state.config.backlog_cap),
+        state,
+    })
+}
+
+/// The API's description (OpenAPI 3.1), as `/openapi.json` serves it.
+pub fn description() -> utoipa::openapi::OpenApi {
+    openapi::description()
+}

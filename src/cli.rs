@@ -1,1 +1,209 @@
-//! cli.
+//! The commands. Every operator command speaks the HTTP API, over a socket or in process: one code path.
+
+mod change;
+mod check;
+pub mod client;
+mod demo;
+pub mod enqueue;
+mod filter;
+mod hold;
+mod keys;
+mod list;
+mod logging;
+pub mod output;
+mod progress;
+mod record;
+mod redrive;
+mod sandbox;
+mod serve;
+mod setup;
+mod show;
+mod status;
+mod table;
+mod when;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{Faults, FlagValue, Settings, Sources};
+use client::Client;
+use output::Output;
+
+/// Transactional notifications: recorded before acknowledged, sent as often as they should be, never lost from sight.
+#[derive(Debug, Parser)]
+#[command(name = "kakitome", version, propagate_version = true, max_term_width = 110, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  kakitome demo                        see it work, an outage included
+  kakitome serve                       run it on ./data
+  kakitome enqueue bookings.ndjson     hand notifications in
+  kakitome unsent                      what was not sent, and why
+  kakitome redrive --since 2h          send again what failed
+
+Exit codes: 0 done, 1 it ran and something was refused or failed, 2 wrong usage or configuration.
+Every setting can be a flag, an environment variable (KAKITOME_…) or a line in kakitome.toml, in this order.";
+
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Everywhere")]
+struct Global {
+    /// Configuration file [default: kakitome.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Embedded storage [default: ./data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Use this running server instead of the storage directly
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// A file that holds the API key
+    #[arg(long, global = true, value_name = "FILE")]
+    api_key_file: Option<String>,
+    /// What to log on stderr, such as debug or info,kakitome::worker=trace
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Demo(demo::DemoArgs),
+    Sandbox(sandbox::SandboxArgs),
+    Enqueue(enqueue::EnqueueArgs),
+    Show(show::ShowArgs),
+    List(list::ListArgs),
+    Unsent(list::UnsentArgs),
+    Redrive(redrive::RedriveArgs),
+    Hold(hold::HoldArgs),
+    Release(hold::ReleaseArgs),
+    Cancel(hold::CancelArgs),
+    Status(status::StatusArgs),
+    Check(check::CheckArgs),
+    Setup(setup::SetupArgs),
+    Keys(keys::KeysArgs),
+}
+
+/// How a command that ran ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was done.
+    Done,
+    /// Something was refused or failed.
+    Failed,
+}
+
+/// Wrong usage, noticed after the command line was parsed. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The process: reads the command line, runs the command, answers with its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and usage errors: nowhere to report that their print failed.
+            let _printed = answer.print();
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+        }
+    };
+    let mut out = Output::of_process();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&mut out, &error.into()),
+    };
+    let ended = runtime.block_on(run(cli, &mut out));
+    // A read of standard input cannot be cancelled; waiting for it would keep the process.
+    runtime.shutdown_background();
+    match ended.and_then(|code| Ok(out.flush().map(|()| code)?)) {
+        Ok(code) => code,
+        Err(error) => report(&mut out, &error),
+    }
+}
+
+/// Runs one parsed command.
+pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
+    if let Command::Keys(args) = &cli.command {
+        return Ok(keys::run(args, out)?.into());
+    }
+    let sources = Sources::from_process(cli.flags(), cli.global.config.clone());
+    let settings = Settings::load(&sources)?;
+    let server = matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Sandbox(_));
+    logging::init(&settings, if server { "info" } else { "warn" }, out.is_err_terminal());
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, &settings).await,
+        Command::Demo(args) => demo::run(args, &settings, out).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Check(args) => Ok(check::run(args, &settings, out).await?.into()),
+        Command::Setup(args) => Ok(setup::run(args, &settings, out).await?.into()),
+        command => Ok(client_command(command, &settings, out).await?.into()),
+    }
+}
+
+async fn client_command(command: &Command, settings: &Settings, out: &mut Output) -> anyhow::Result<Exit> {
+    // Handing in may begin a new storage; looking at one that is not there would only hide a wrong path.
+    let client = Client::connect(settings, matches!(command, Command::Enqueue(_))).await?;
+    match command {
+        Command::Enqueue(args) => enqueue::run(args, &client, out).await,
+        Command::Show(args) => show::run(args, &client, out).await,
+        Command::List(args) => list::run(args, &client, out).await,
+        Command::Unsent(args) => list::run_unsent(args, &client, out).await,
+        Command::Redrive(args) => redrive::run(args, &client, out).await,
+        Command::Hold(args) => hold::run_hold(args, &client, out).await,
+        Command::Release(args) => hold::run_release(args, &client, out).await,
+        Command::Cancel(args) => hold::run_cancel(args, &client, out).await,
+        Command::Status(args) => status::run(args, settings.alert_delay, &client, out).await,
+        _ => Err(Usage("this command talks to no server".into()).into()),
+    }
+}
+
+impl Cli {
+    fn flags(&self) -> Vec<FlagValue> {
+        let mut flags = Vec::new();
+        let mut add = |flag, path, value: Option<&String>| {
+            flags.extend(value.map(|value| FlagValue { flag, path, value: value.clone() }));
+        };
+        add("--data-dir", "data_dir", self.global.data_dir.as_ref());
+        add("--url", "url", self.global.url.as_ref());
+        add("--api-key-file", "api_key_file", self.global.api_key_file.as_ref());
+        add("--log", "log", self.global.log.as_ref());
+        if let Command::Serve(args) = &self.command {
+            add("--listen", "listen", args.listen.as_ref());
+        }
+        flags
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => ExitCode::SUCCESS,
+            Exit::Failed => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Says what went wrong, on stderr, and with which exit code that ends.
+fn report(out: &mut Output, error: &anyhow::Error) -> ExitCode {
+    // Whoever read our output has seen enough.
+    if error.chain().any(is_broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    // With stderr gone, the exit code is all that is left to say.
+    let _said = out.note(format_args!("kakitome: {error:#}"));
+    let usage = error.is::<Usage>() || error.is::<Faults>();
+    ExitCode::from(if usage { 2 } else { 1 })
+}
+
+fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -27,18 +27,12 @@ impl Timestamp {
 
     /// This moment plus `span`, saturating at the latest representable moment.
     pub fn plus(self, span: Duration) -> Self {
-        Self::from_ms(
-            self.0
-                .saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self::from_ms(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// This moment minus `span`, saturating at the epoch.
     pub fn minus(self, span: Duration) -> Self {
-        Self::from_ms(
-            self.0
-                .saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self::from_ms(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// How long after `earlier` this moment is; zero when it is not after it.
@@ -128,10 +122,7 @@ impl Clock {
     /// Turns a manual clock forward by `span`. A system clock is left alone.
     pub fn advance(&self, span: Duration) {
         if let Source::Manual(ms) = &self.0 {
-            ms.fetch_add(
-                i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
-                Ordering::SeqCst,
-            );
+            ms.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | layer | room | what it is |
 //! | --- | --- | --- |
-//! | L0 | [`clock`], [`shutdown`], [`metrics`] | ground |
+//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`] | ground |
 //! | L0 | [`notification`] | what is asked, and its life: `Life::after(fact)`, pure |
 //! | L1 | [`queue`] | port: the timer that brings a notification to a worker |
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
@@ -31,6 +31,7 @@ pub mod provider;
 pub mod queue;
 pub mod recovery;
 pub mod sandbox;
+pub mod secret;
 pub mod server;
 pub mod settings;
 pub mod shutdown;

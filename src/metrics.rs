@@ -1,5 +1,7 @@
 //! Names of every metric, and the recorder that renders them as Prometheus text.
 
+use std::sync::{Mutex, PoisonError};
+
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -28,21 +30,31 @@ pub const WEBHOOK_LAG_SECONDS: &str = "kakitome_webhook_lag_seconds";
 /// Seconds since the queue last answered a receive. Gauge.
 pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
 
-/// Buckets for waits, in seconds: from a quiet machine's milliseconds to a day's outage.
-const WAIT_BUCKETS: [f64; 16] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0,
-];
+/// Commits of the embedded storage, each one `fsync`. Counter.
+pub const STORAGE_COMMITS_TOTAL: &str = "kakitome_storage_commits_total";
 
-/// Installs the process-wide recorder. Its handle renders `/metrics`. Fails if a recorder is installed already.
+/// Buckets for waits, in seconds: from a quiet machine's milliseconds to a day's outage.
+const WAIT_BUCKETS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0];
+
+/// The process-wide recorder's handle, which renders `/metrics`; installed by the first call. Fails if somebody else's
+/// recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
+    static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = installed.as_ref() {
+        return Ok(handle.clone());
+    }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &WAIT_BUCKETS)?
         .install_recorder()?;
     describe();
+    *installed = Some(handle.clone());
     Ok(handle)
 }
 
 fn describe() {
+    describe_counter!(STORAGE_COMMITS_TOTAL, "Commits of the embedded storage, each one fsync");
     describe_counter!(ACCEPTED_TOTAL, "Notifications recorded");
     describe_counter!(ATTEMPTS_TOTAL, "Attempts that ended, by provider and outcome");
     describe_histogram!(
@@ -61,11 +73,7 @@ fn describe() {
     describe_counter!(UNKNOWN_TOTAL, "Unknown outcomes by how they were resolved");
     describe_gauge!(PROVIDER_UP, "1 while the circuit to the provider is closed");
     describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");
-    describe_histogram!(
-        WEBHOOK_LAG_SECONDS,
-        Unit::Seconds,
-        "From an event's own time to its being durable"
-    );
+    describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being durable");
     describe_gauge!(
         LAST_RECEIVE_AGE_SECONDS,
         Unit::Seconds,

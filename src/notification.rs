@@ -72,12 +72,13 @@ impl FromStr for NotificationId {
 }
 
 /// A validated notification. Only [`content::parse`] makes one from outside input, so every instance is sendable.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Notification {
     /// The producer's key: the same key and content is the same notification, for as long as the record lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
     /// Whose notification it is.
+    #[schema(required = false)]
     pub tenant: String,
     /// The sender.
     pub from: Mailbox,
@@ -118,9 +119,11 @@ pub struct Notification {
     pub metadata: BTreeMap<String, String>,
     /// Not to be sent before this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub deliver_at: Option<Timestamp>,
     /// Not to be sent from this moment on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub useful_until: Option<Timestamp>,
     /// Transactional mail goes before bulk mail.
     #[serde(default)]
@@ -146,18 +149,19 @@ impl Notification {
     pub fn recipients(&self) -> impl Iterator<Item = (RecipientKind, &Mailbox)> {
         let of = |kind| move |mailbox| (kind, mailbox);
         let to = self.to.iter().map(of(RecipientKind::To));
-        to.chain(self.cc.iter().map(of(RecipientKind::Cc)))
-            .chain(self.bcc.iter().map(of(RecipientKind::Bcc)))
+        to.chain(self.cc.iter().map(of(RecipientKind::Cc))).chain(self.bcc.iter().map(of(RecipientKind::Bcc)))
     }
 }
 
 /// An address with an optional display name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Mailbox {
     /// The address.
+    #[schema(value_type = String)]
     pub email: Address,
     /// The display name. Masked in `Debug`, as a name is personal too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub name: Option<DisplayName>,
 }
 
@@ -173,17 +177,18 @@ impl fmt::Debug for DisplayName {
 }
 
 /// A template kept at the provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Template {
     /// The provider's id of it (SendGrid: starts with `d-`).
     pub id: String,
     /// What fills it.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[schema(value_type = Object)]
     pub data: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A file that goes along.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Attachment {
     /// As the recipient sees it.
     pub filename: String,

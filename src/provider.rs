@@ -222,10 +222,7 @@ impl From<String> for EventKind {
             EventKind::GroupResubscribed,
             EventKind::AccountStatusChanged,
         ];
-        KNOWN
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
-            .unwrap_or(EventKind::Other(name))
+        KNOWN.into_iter().find(|kind| kind.as_str() == name).unwrap_or(EventKind::Other(name))
     }
 }
 

@@ -1,1 +1,275 @@
-//! settings.
+//! Configuration: flags over environment over a TOML file over defaults, read by one table of keys, cross-checked,
+//! and refused with every fault at once. At the top of the layers: no room imports it, `app` hands the rooms their
+//! own `Config`s.
+
+mod api_keys;
+mod checks;
+mod fault;
+mod file;
+pub mod keys;
+mod reader;
+mod sources;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::api::auth::ApiKey;
+pub use fault::{Fault, Faults, Origin};
+pub use sources::{ConfigFile, FlagValue, Sources};
+pub use value::{parse_span, show_span};
+
+use crate::secret::Secret;
+use reader::Reader;
+
+/// Everything that can be configured, typed and checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where notifications are kept and queued.
+    pub backend: Backend,
+    /// The embedded backend's directory.
+    pub data_dir: PathBuf,
+    /// Address of all HTTP roles.
+    pub listen: SocketAddr,
+    /// For client commands: the running server to use.
+    pub url: Option<String>,
+    /// One key with every scope, tenant `default`; client commands present it.
+    pub api_key: Option<Secret>,
+    /// Further keys, by the hash of their secret.
+    pub api_keys: Vec<ApiKey>,
+    /// In order of preference; never empty.
+    pub providers: Vec<ProviderName>,
+    /// The sandbox provider.
+    pub sandbox: SandboxSettings,
+    /// SendGrid.
+    pub sendgrid: SendgridSettings,
+    /// Where alerts are posted.
+    pub slack_webhook_url: Option<Secret>,
+    /// An unsent notification that waits longer than this is an alert.
+    pub alert_delay: Duration,
+    /// What is logged, if anybody said.
+    pub log: Option<String>,
+    /// How it is logged, if anybody said.
+    pub log_format: Option<LogFormat>,
+    /// The worker's numbers.
+    pub worker: WorkerSettings,
+    /// The queue's numbers.
+    pub queue: QueueSettings,
+    /// Bounds of what is taken in.
+    pub limits: LimitSettings,
+    /// What is allowed but not wise, for the log and for `check`.
+    pub warnings: Vec<String>,
+}
+
+/// Where notifications are kept and queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// SQLite in the data directory.
+    Embedded,
+}
+
+/// A provider that can be configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderName {
+    /// `kakitome sandbox`.
+    Sandbox,
+    /// SendGrid.
+    Sendgrid,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// The sandbox provider.
+#[derive(Debug, Clone)]
+pub struct SandboxSettings {
+    /// Where it listens; without one it runs inside the server.
+    pub url: Option<String>,
+    /// The key it expects, if it was given one.
+    pub api_key: Option<Secret>,
+}
+
+/// SendGrid.
+#[derive(Debug, Clone)]
+pub struct SendgridSettings {
+    /// Its API key.
+    pub api_key: Option<Secret>,
+    /// Its API.
+    pub base_url: String,
+    /// Base64 SPKI public keys of its signed event webhook.
+    pub webhook_keys: Vec<String>,
+    /// Accept event posts without a signature.
+    pub webhook_insecure: bool,
+}
+
+/// The worker's numbers.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// How long a claim is the worker's alone.
+    pub lease: Duration,
+    /// One request to the provider, whole.
+    pub provider_timeout: Duration,
+    /// Connecting to the provider.
+    pub connect_timeout: Duration,
+    /// How long an unknown outcome waits for an event, from the end of its lease.
+    pub hold: Duration,
+    /// How far beyond an attempt's end events must be known to arrive before their silence counts.
+    pub witness_margin: Duration,
+    /// After this long an unknown is resent without a witness.
+    pub witness_cap: Duration,
+    /// How often an unknown is looked at again while there is no witness.
+    pub witness_poll: Duration,
+    /// How long the circuit of an ill provider stays open the first time.
+    pub breaker_open: Duration,
+    /// How long it stays open at the longest.
+    pub breaker_open_max: Duration,
+    /// Attempts before a dead letter.
+    pub max_attempts: u32,
+    /// Resends of unknown outcomes.
+    pub unknown_resends: u32,
+    /// Sends at once, at the least.
+    pub concurrency_min: u32,
+    /// Sends at once, at the most.
+    pub concurrency_max: u32,
+    /// The first retry's longest wait.
+    pub backoff_base: Duration,
+    /// Any retry's longest wait.
+    pub backoff_cap: Duration,
+    /// How long a shutdown waits for sends under way.
+    pub drain: Duration,
+}
+
+/// The queue's numbers.
+#[derive(Debug, Clone)]
+pub struct QueueSettings {
+    /// How long a received message is hidden.
+    pub visibility: Duration,
+    /// Receives before the dead-letter queue.
+    pub max_receive_count: u32,
+}
+
+/// Bounds of what is taken in.
+#[derive(Debug, Clone)]
+pub struct LimitSettings {
+    /// One notification, in bytes.
+    pub notification_bytes: usize,
+    /// One batch body, in bytes.
+    pub batch_bytes: usize,
+    /// Notifications in one batch.
+    pub batch_entries: usize,
+    /// HTTP connections at once.
+    pub connections: usize,
+    /// Requests a second of one API key; `None`: any.
+    pub requests_per_second: Option<u32>,
+    /// Unsent notifications before new ones are put off with 429; `None`: any.
+    pub backlog: Option<u64>,
+}
+
+/// Which roles a server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// The door in, and what operators ask.
+    pub api: bool,
+    /// Sends.
+    pub worker: bool,
+    /// The door back.
+    pub webhook: bool,
+}
+
+impl Roles {
+    /// Every role.
+    pub const ALL: Roles = Roles { api: true, worker: true, webhook: true };
+}
+
+impl Settings {
+    /// Reads, interprets and cross-checks; on failure every fault at once.
+    pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        let mut reader = Reader::new(sources.gather());
+        let mut settings = Self::read(&mut reader);
+        checks::check(&mut settings, &mut reader);
+        reader.finish()?;
+        Ok(settings)
+    }
+
+    /// What must hold before these roles can run.
+    pub fn check_roles(&self, roles: Roles) -> Result<(), Faults> {
+        checks::check_roles(self, roles)
+    }
+
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            backend: Backend::Embedded,
+            data_dir: reader.text("data_dir").into(),
+            listen: reader.listen("listen"),
+            url: reader.url("url"),
+            api_key: reader.secret("api_key"),
+            api_keys: api_keys::read(reader),
+            providers: reader
+                .choices("provider")
+                .iter()
+                .map(|name| if name == "sendgrid" { ProviderName::Sendgrid } else { ProviderName::Sandbox })
+                .collect(),
+            sandbox: SandboxSettings {
+                url: reader.url("sandbox.url"),
+                api_key: reader.secret("sandbox.api_key"),
+            },
+            sendgrid: SendgridSettings {
+                api_key: reader.secret("sendgrid.api_key"),
+                base_url: reader.url("sendgrid.base_url").unwrap_or_default(),
+                webhook_keys: reader.public_keys("sendgrid.webhook_key"),
+                webhook_insecure: reader.switch("sendgrid.webhook_insecure"),
+            },
+            slack_webhook_url: reader.secret("slack.webhook_url"),
+            alert_delay: reader.span("alert.delay"),
+            log: reader.log_filter("log"),
+            log_format: reader
+                .choice("log_format")
+                .map(|word| if word == "json" { LogFormat::Json } else { LogFormat::Pretty }),
+            worker: WorkerSettings::read(reader),
+            queue: QueueSettings {
+                visibility: reader.span("queue.visibility"),
+                max_receive_count: reader.count("queue.max_receive_count"),
+            },
+            limits: LimitSettings {
+                notification_bytes: reader.bytes("limits.notification_size"),
+                batch_bytes: reader.bytes("limits.batch_size"),
+                batch_entries: reader.count("limits.batch_entries"),
+                connections: reader.count("limits.connections"),
+                requests_per_second: Some(reader.count("limits.requests_per_second"))
+                    .filter(|rate| *rate > 0),
+                backlog: Some(reader.count("limits.backlog")).filter(|cap| *cap > 0),
+            },
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl WorkerSettings {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            lease: reader.span("worker.lease"),
+            provider_timeout: reader.span("worker.provider_timeout"),
+            connect_timeout: reader.span("worker.connect_timeout"),
+            hold: reader.span("worker.hold"),
+            witness_margin: reader.span("worker.witness_margin"),
+            witness_cap: reader.span("worker.witness_cap"),
+            witness_poll: reader.span("worker.witness_poll"),
+            breaker_open: reader.span("worker.breaker_open"),
+            breaker_open_max: reader.span("worker.breaker_open_max"),
+            max_attempts: reader.count("worker.max_attempts"),
+            unknown_resends: reader.count("worker.unknown_resends"),
+            concurrency_min: reader.count("worker.concurrency_min"),
+            concurrency_max: reader.count("worker.concurrency_max"),
+            backoff_base: reader.span("worker.backoff_base"),
+            backoff_cap: reader.span("worker.backoff_cap"),
+            drain: reader.span("worker.drain"),
+        }
+    }
+}

@@ -50,6 +50,9 @@ impl Default for Config {
     }
 }
 
+/// The database's name in the data directory.
+pub const DATABASE_FILE: &str = "kakitome.db";
+
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -125,19 +128,11 @@ impl Engine {
     pub fn open(dir: &Path, config: Config) -> Result<Self, OpenError> {
         check_version(rusqlite::version_number())?;
         let lock = lock(dir)?;
-        let file = dir.join("kakitome.db");
+        let file = dir.join(DATABASE_FILE);
         let connection = open_for_writing(&file)?;
-        let writer =
-            Writer::start(connection, lock, dir.join("kakitome.db-wal"), &config).map_err(|source| {
-                OpenError::Io {
-                    dir: dir.to_owned(),
-                    source,
-                }
-            })?;
-        Ok(Self {
-            readers: Arc::new(Readers::new(file, &config)),
-            writer: Arc::new(writer),
-        })
+        let writer = Writer::start(connection, lock, dir.join("kakitome.db-wal"), &config)
+            .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
+        Ok(Self { readers: Arc::new(Readers::new(file, &config)), writer: Arc::new(writer) })
     }
 
     /// Runs `work` on the writer and answers once it is committed, together with whatever else was waiting.
@@ -183,26 +178,13 @@ fn check_version(number: i32) -> Result<(), OpenError> {
     if number >= OLDEST_SQLITE {
         return Ok(());
     }
-    Err(OpenError::TooOld(format!(
-        "{}.{}.{}",
-        number / 1_000_000,
-        number / 1000 % 1000,
-        number % 1000
-    )))
+    Err(OpenError::TooOld(format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)))
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
-    let io = |source| OpenError::Io {
-        dir: dir.to_owned(),
-        source,
-    };
+    let io = |source| OpenError::Io { dir: dir.to_owned(), source };
     make_dir(dir).map_err(io)?;
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("lock"))
-        .map_err(io)?;
+    let lock = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(io)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),

@@ -83,10 +83,12 @@ impl Config {
 
     /// How long after the claim was asked for an attempt may still begin: it must end within the lease.
     fn latest_start(&self) -> Duration {
-        self.lease
-            .saturating_sub(self.attempt_timeout + Self::LEASE_MARGIN)
+        self.lease.saturating_sub(self.attempt_timeout + Self::LEASE_MARGIN)
     }
 }
+
+/// The loop shows that it is alive at least this often, also while every circuit is open.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
 /// What a drain left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,56 +145,20 @@ impl Worker {
         health: HealthBoard,
         config: Config,
     ) -> Self {
-        let lanes = Lanes::new(
-            providers,
-            &config.breaker,
-            config.concurrency,
-            clock.clone(),
-            health.clone(),
-        );
+        let lanes = Lanes::new(providers, &config.breaker, config.concurrency, clock.clone(), health.clone());
         let (sender, outcomes) = mpsc::channel(1024);
-        let held = Arc::new(Held::new(
-            queue.clone(),
-            log.clone(),
-            clock.clone(),
-            config.visibility,
-        ));
-        let hands = Arc::new(Hands {
-            log,
-            clock,
-            config,
-            lanes,
-            outcomes: sender,
-        });
-        Self {
-            hands,
-            held,
-            queue,
-            health,
-            outcomes,
-        }
+        let held = Arc::new(Held::new(queue.clone(), log.clone(), clock.clone(), config.visibility));
+        let hands = Arc::new(Hands { log, clock, config, lanes, outcomes: sender });
+        Self { hands, held, queue, health, outcomes }
     }
 
     /// Sends until the shutdown is pulled, then drains: stops receiving, awaits the open poll, gives back what is
     /// unsent, lets running sends end, and flushes every outcome.
     pub async fn run(self, shutdown: Shutdown) -> DrainReport {
-        let Self {
-            hands,
-            held,
-            queue,
-            health,
-            outcomes,
-        } = self;
+        let Self { hands, held, queue, health, outcomes } = self;
         let settler = tokio::spawn(settle::run(held.clone(), outcomes, hands.config.settle));
         let heartbeat = tokio::spawn(heartbeat::run(held.clone()));
-        let mut window = Window {
-            hands,
-            held,
-            queue,
-            health,
-            ready: VecDeque::new(),
-            steps: JoinSet::new(),
-        };
+        let mut window = Window { hands, held, queue, health, ready: VecDeque::new(), steps: JoinSet::new() };
         window.stream(&shutdown).await;
         let given_back = window.give_back(Duration::ZERO).await;
         let drain = window.hands.config.drain;
@@ -207,15 +173,8 @@ impl Worker {
             tracing::error!("outcomes were left unwritten; the queue brings their messages again");
         }
         heartbeat.abort();
-        let report = DrainReport {
-            given_back,
-            left_running,
-        };
-        tracing::info!(
-            given_back = report.given_back,
-            left_running = report.left_running,
-            "worker drained"
-        );
+        let report = DrainReport { given_back, left_running };
+        tracing::info!(given_back = report.given_back, left_running = report.left_running, "worker drained");
         report
     }
 }
@@ -244,10 +203,11 @@ impl Window {
                     None
                 }
                 Room::ShutUntil(until) => {
+                    // Not receiving is on purpose here: whoever watches this worker must not restart it.
+                    self.health.set_last_receive(self.hands.clock.now());
                     let wait = until.saturating_sub(self.hands.clock.boot_time());
-                    self.give_back(wait.min(crate::notification::status::Life::LONGEST_QUEUE_WAIT))
-                        .await;
-                    Some(wait.max(Duration::from_millis(10)))
+                    self.give_back(wait.min(crate::notification::status::Life::LONGEST_QUEUE_WAIT)).await;
+                    Some(wait.clamp(Duration::from_millis(10), LONGEST_SLEEP))
                 }
             };
             tokio::select! {
@@ -277,8 +237,7 @@ impl Window {
                 return;
             }
             let deliveries: Vec<_> = self.ready.drain(..permits.len()).collect();
-            self.steps
-                .spawn(deliver::step(self.hands.clone(), deliveries, permits));
+            self.steps.spawn(deliver::step(self.hands.clone(), deliveries, permits));
         }
     }
 
@@ -304,11 +263,7 @@ impl Window {
 
     /// Gives every ready delivery back to the queue, visible again after `after`.
     async fn give_back(&mut self, after: Duration) -> usize {
-        let returned: Vec<_> = self
-            .ready
-            .drain(..)
-            .map(|d| (d, Settlement::Again { after }))
-            .collect();
+        let returned: Vec<_> = self.ready.drain(..).map(|d| (d, Settlement::Again { after })).collect();
         let count = returned.len();
         if count > 0 {
             for (delivery, _) in &returned {

@@ -38,19 +38,13 @@ impl SqliteLog {
 impl MessageLog for SqliteLog {
     async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
         let rows: Vec<accept::NewRow> = new.iter().map(accept::NewRow::of).collect();
-        each(
-            self.engine.write(move |tx| accept::accept(tx, &rows)).await,
-            new.len(),
-        )
+        each(self.engine.write(move |tx| accept::accept(tx, &rows)).await, new.len())
     }
 
     async fn claim(&self, claims: &[(NotificationId, Fact)], now: Timestamp) -> Vec<Result<Claim, LogError>> {
         let count = claims.len();
         let claims = claims.to_vec();
-        each(
-            self.engine.write(move |tx| change::claim(tx, &claims, now)).await,
-            count,
-        )
+        each(self.engine.write(move |tx| change::claim(tx, &claims, now)).await, count)
     }
 
     async fn apply(
@@ -60,10 +54,7 @@ impl MessageLog for SqliteLog {
     ) -> Vec<Result<Applied, LogError>> {
         let count = facts.len();
         let facts = facts.to_vec();
-        each(
-            self.engine.write(move |tx| change::apply(tx, &facts, now)).await,
-            count,
-        )
+        each(self.engine.write(move |tx| change::apply(tx, &facts, now)).await, count)
     }
 
     async fn record_events(
@@ -73,10 +64,7 @@ impl MessageLog for SqliteLog {
     ) -> Vec<Result<Recorded, LogError>> {
         let count = events.len();
         let heard: Vec<event::Heard> = events.iter().map(event::Heard::of).collect();
-        each(
-            self.engine.write(move |tx| event::record(tx, &heard, now)).await,
-            count,
-        )
+        each(self.engine.write(move |tx| event::record(tx, &heard, now)).await, count)
     }
 
     async fn get(&self, id: NotificationId) -> Result<Option<Record>, LogError> {
@@ -91,14 +79,9 @@ impl MessageLog for SqliteLog {
         now: Timestamp,
     ) -> Result<Page, LogError> {
         let filter = filter.clone();
-        let cursor = cursor
-            .map(|text| list::Cursor::parse(text, &filter))
-            .transpose()?;
+        let cursor = cursor.map(|text| list::Cursor::parse(text, &filter)).transpose()?;
         let limit = limit.clamp(1, 1000);
-        Ok(self
-            .engine
-            .read(move |tx| list::page(tx, &filter, cursor, limit, now))
-            .await?)
+        Ok(self.engine.read(move |tx| list::page(tx, &filter, cursor, limit, now)).await?)
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Counts, LogError> {
@@ -107,10 +90,7 @@ impl MessageLog for SqliteLog {
 
     async fn count_by_reason(&self, filter: &Filter, now: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
         let filter = filter.clone();
-        Ok(self
-            .engine
-            .read(move |tx| count::by_reason(tx, &filter, now))
-            .await?)
+        Ok(self.engine.read(move |tx| count::by_reason(tx, &filter, now)).await?)
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError> {

@@ -1,8 +1,23 @@
 //! From outside bytes to a [`Notification`] and back: validation with every fault at once, the stored form, its hash.
+//!
+//! What a field must be like is written once, beside its name, in `content/`. The limits are those of the provider
+//! with the strictest known rules (SendGrid v3), so that what is accepted here is not refused there.
+
+pub mod batch;
+mod fault;
+mod fields;
+mod json;
+mod object;
+mod parts;
+mod people;
+mod text;
 
 use bytes::Bytes;
 
 use super::Notification;
+pub use fault::Fault;
+use fault::Faults;
+use json::Json;
 
 /// How large a notification may be.
 #[derive(Clone, Debug)]
@@ -11,23 +26,27 @@ pub struct Limits {
     pub body_bytes: usize,
 }
 
-/// One thing that is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct Fault {
-    /// JSON pointer (RFC 6901) into the notification.
-    pub pointer: String,
-    /// In words for the producer. Never repeats the value: it may be an address.
-    pub detail: String,
-}
-
-/// Parses and validates one notification; on failure every fault at once. `default_tenant` is used when it names none.
+/// Parses and validates one notification; on failure every fault at once (up to a hundred), never none.
+/// `default_tenant` is used when it names none.
+///
+/// A null stands for an absent field. Unknown and repeated fields are refused. Whether its times suit the present is
+/// not judged here: a repeat of a recorded notification stays valid.
 pub fn parse(body: &[u8], default_tenant: &str, limits: &Limits) -> Result<Notification, Vec<Fault>> {
-    let _ = (body, default_tenant, limits);
-    Err(Vec::new())
+    if body.len() > limits.body_bytes {
+        return Err(Faults::whole(format!("must have at most {} bytes", limits.body_bytes)));
+    }
+    let document = Json::read(body).map_err(Faults::whole)?;
+    let mut faults = Faults::default();
+    let notification = fields::notification(document, default_tenant, &mut faults);
+    match (notification, faults.into_list()) {
+        (Some(notification), faults) if faults.is_empty() => Ok(notification),
+        (_, faults) => Err(faults),
+    }
 }
 
-/// The stored form.
+/// The stored form: the same bytes for the same content, whatever key order, spaces or nulls it came with.
 pub fn encode(notification: &Notification) -> Bytes {
+    // Text keys and finite numbers only: there is nothing in a notification that cannot be written.
     Bytes::from(serde_json::to_vec(notification).unwrap_or_default())
 }
 

@@ -1,7 +1,8 @@
 //! What the worker last saw of each provider, for whoever reports it: a board of plain values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +16,12 @@ pub struct HealthBoard(Arc<Mutex<Board>>);
 struct Board {
     providers: BTreeMap<String, ProviderHealth>,
     last_receive: Option<Timestamp>,
-    sent_per_second: f64,
+    /// Seconds since the epoch, and how many were sent in that second; the last [`RATE_SECONDS`] only.
+    sent: VecDeque<(i64, u32)>,
 }
+
+/// Over how many seconds the rate of sends is taken.
+const RATE_SECONDS: i64 = 30;
 
 /// One provider account as the worker sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -72,14 +77,25 @@ impl HealthBoard {
         self.with(|board| board.last_receive)
     }
 
-    /// Writes down how many per second the provider took, lately.
-    pub fn set_sent_per_second(&self, rate: f64) {
-        self.with(|board| board.sent_per_second = rate);
+    /// Writes down that a provider took one.
+    pub fn record_sent(&self, at: Timestamp) {
+        let second = at.as_ms() / 1000;
+        self.with(|board| match board.sent.back_mut() {
+            Some((last, count)) if *last >= second => *count += 1,
+            _ => {
+                board.sent.push_back((second, 1));
+                board.sent.retain(|(at, _)| *at > second - RATE_SECONDS);
+            }
+        });
     }
 
-    /// How many per second the provider took, lately.
-    pub fn sent_per_second(&self) -> f64 {
-        self.with(|board| board.sent_per_second)
+    /// How many per second the providers took over the last half minute.
+    pub fn sent_per_second(&self, now: Timestamp) -> f64 {
+        let oldest = now.minus(Duration::from_secs(RATE_SECONDS.unsigned_abs())).as_ms() / 1000;
+        let recent = |board: &Board| -> u32 {
+            board.sent.iter().filter(|(at, _)| *at > oldest).map(|(_, count)| count).sum()
+        };
+        f64::from(self.with(|board| recent(board))) / RATE_SECONDS as f64
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Board) -> T) -> T {

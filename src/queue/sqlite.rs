@@ -64,23 +64,14 @@ impl SqliteQueue {
     /// The queue in `engine`. One per engine: which tenants have messages is known in memory.
     pub async fn open(engine: Engine, clock: Clock, config: Config) -> Result<Self, QueueError> {
         let lanes = engine.read(store::load).await?;
-        let shared = Arc::new(Shared {
-            lanes: Mutex::new(lanes),
-            arrived: Notify::new(),
-        });
-        Ok(Self {
-            engine,
-            clock,
-            config,
-            shared,
-        })
+        let shared = Arc::new(Shared { lanes: Mutex::new(lanes), arrived: Notify::new() });
+        Ok(Self { engine, clock, config, shared })
     }
 
     async fn receive_visible(&self, max: usize) -> Result<Vec<Delivery>, QueueError> {
         let (shared, config, now) = (Arc::clone(&self.shared), self.config.clone(), self.clock.now());
-        let received = self
-            .engine
-            .write(move |tx| store::receive(tx, &mut shared.lanes(), max, now, &config));
+        let received =
+            self.engine.write(move |tx| store::receive(tx, &mut shared.lanes(), max, now, &config));
         Ok(received.await?)
     }
 }
@@ -93,10 +84,7 @@ impl Queue for SqliteQueue {
         }
         let count = messages.len();
         let (shared, now) = (Arc::clone(&self.shared), self.clock.now());
-        let rows: Vec<store::Sent> = messages
-            .iter()
-            .map(|message| store::Sent::new(message, now))
-            .collect();
+        let rows: Vec<store::Sent> = messages.iter().map(|message| store::Sent::new(message, now)).collect();
         let sent = self.engine.write(move |tx| {
             store::send(tx, &mut shared.lanes(), &rows, now)?;
             // Before the commit: a receiver's command then queues up behind this one, maybe in the same commit.
@@ -177,13 +165,7 @@ fn each(known: Result<Vec<bool>, EngineError>, count: usize) -> Vec<Result<(), Q
     match known {
         Ok(known) => known
             .into_iter()
-            .map(|known| {
-                if known {
-                    Ok(())
-                } else {
-                    Err(QueueError::StaleReceipt)
-                }
-            })
+            .map(|known| if known { Ok(()) } else { Err(QueueError::StaleReceipt) })
             .collect(),
         Err(error) => vec![Err(error.into()); count],
     }

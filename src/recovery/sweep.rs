@@ -23,11 +23,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(1),
-            batch: 500,
-            look_again: Duration::from_secs(600),
-        }
+        Self { interval: Duration::from_secs(1), batch: 500, look_again: Duration::from_secs(600) }
     }
 }
 
@@ -74,13 +70,13 @@ pub fn need(life: &Life, now: Timestamp, look_again: Duration) -> Need {
         // While its outcome may still come in, it is not over.
         State::Attempting if is_late && life.hold_until > now => Need::Look(life.hold_until),
         _ if is_late => Need::Expiry,
-        State::Attempting if life.hold_until > now => life
-            .queue_delay(now)
-            .map_or(Need::Look(life.hold_until), Need::Message),
+        State::Attempting if life.hold_until > now => {
+            life.queue_delay(now).map_or(Need::Look(life.hold_until), Need::Message)
+        }
         State::Attempting => Need::Message(Duration::ZERO),
-        State::Accepted | State::Scheduled | State::Retrying => life
-            .queue_delay(now)
-            .map_or(Need::Look(life.due_at), Need::Message),
+        State::Accepted | State::Scheduled | State::Retrying => {
+            life.queue_delay(now).map_or(Need::Look(life.due_at), Need::Message)
+        }
         _ => Need::Look(now.plus(look_again)),
     }
 }
@@ -88,12 +84,7 @@ pub fn need(life: &Life, now: Timestamp, look_again: Duration) -> Need {
 impl Sweeper {
     /// A sweeper over these ports.
     pub fn new(log: Arc<dyn MessageLog>, queue: Arc<dyn Queue>, clock: Clock, config: Config) -> Self {
-        Self {
-            log,
-            queue,
-            clock,
-            config,
-        }
+        Self { log, queue, clock, config }
     }
 
     /// Looks until the shutdown is pulled.
@@ -168,13 +159,7 @@ impl Sweeper {
 }
 
 fn message(row: &Due, delay: Duration) -> Message {
-    Message {
-        id: row.id,
-        tenant: row.tenant.clone(),
-        priority: row.priority,
-        delay,
-        content: None,
-    }
+    Message { id: row.id, tenant: row.tenant.clone(), priority: row.priority, delay, content: None }
 }
 
 #[cfg(test)]

@@ -13,22 +13,13 @@ fn life(deliver_at: Option<i64>, useful_until: Option<i64>) -> Life {
 
 #[test]
 fn what_is_due_gets_a_message_and_what_is_due_soon_gets_a_delayed_one() {
-    assert_eq!(
-        need(&life(None, None), at(60), AGAIN),
-        Need::Message(Duration::ZERO)
-    );
-    assert_eq!(
-        need(&life(Some(900), None), at(60), AGAIN),
-        Need::Message(Duration::from_secs(840))
-    );
+    assert_eq!(need(&life(None, None), at(60), AGAIN), Need::Message(Duration::ZERO));
+    assert_eq!(need(&life(Some(900), None), at(60), AGAIN), Need::Message(Duration::from_secs(840)));
 }
 
 #[test]
 fn a_long_wait_stays_in_the_log() {
-    assert_eq!(
-        need(&life(Some(5_000), None), at(60), AGAIN),
-        Need::Look(at(5_000))
-    );
+    assert_eq!(need(&life(Some(5_000), None), at(60), AGAIN), Need::Look(at(5_000)));
 }
 
 #[test]

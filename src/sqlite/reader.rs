@@ -25,13 +25,7 @@ impl Readers {
     pub(super) fn new(file: PathBuf, config: &Config) -> Self {
         let count = u32::try_from(config.readers.max(1)).unwrap_or(1);
         let room = Arc::new(Semaphore::new(count as usize));
-        Self {
-            file,
-            timeout: config.read_timeout,
-            room,
-            count,
-            idle: Arc::default(),
-        }
+        Self { file, timeout: config.read_timeout, room, count, idle: Arc::default() }
     }
 
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, EngineError>

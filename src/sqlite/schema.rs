@@ -164,12 +164,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
         migrate(&mut connection).unwrap();
-        connection
-            .pragma_update(None, "user_version", MIGRATIONS.len() as u32 + 1)
-            .unwrap();
-        assert!(matches!(
-            migrate(&mut connection),
-            Err(OpenError::NewerSchema { .. })
-        ));
+        connection.pragma_update(None, "user_version", MIGRATIONS.len() as u32 + 1).unwrap();
+        assert!(matches!(migrate(&mut connection), Err(OpenError::NewerSchema { .. })));
     }
 }

@@ -51,9 +51,7 @@ impl Writer {
             wal_warned: false,
             _lock: lock,
         };
-        let thread = std::thread::Builder::new()
-            .name("sqlite-writer".into())
-            .spawn(move || desk.run())?;
+        let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(move || desk.run())?;
         Ok(Self {
             commands: Mutex::new(Some(sender)),
             room: Arc::new(Semaphore::new(config.queued_max.max(1))),
@@ -72,15 +70,8 @@ impl Writer {
             return Err(self.gone());
         };
         let (reply, answer) = oneshot::channel();
-        let command = Box::new(Typed {
-            work: Some(work),
-            done: None,
-            reply,
-            _permit: permit,
-        });
-        let sent = locked(&self.commands)
-            .as_ref()
-            .is_some_and(|commands| commands.send(command).is_ok());
+        let command = Box::new(Typed { work: Some(work), done: None, reply, _permit: permit });
+        let sent = locked(&self.commands).as_ref().is_some_and(|commands| commands.send(command).is_ok());
         if !sent {
             return Err(self.gone());
         }
@@ -95,11 +86,7 @@ impl Writer {
     pub(super) fn broken(&self) -> impl Future<Output = EngineError> + Send + 'static {
         let mut broken = self.broken.clone();
         async move {
-            let told = broken
-                .wait_for(Option::is_some)
-                .await
-                .ok()
-                .and_then(|error| error.clone());
+            let told = broken.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
             match told {
                 Some(error) => error,
                 // The writer ended well: it can no longer break.
@@ -162,9 +149,7 @@ impl Desk {
             }
             self.look_at_wal();
         }
-        let closed = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let closed = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = closed {
             tracing::warn!(%error, "the write-ahead log stays for the next start");
         }
@@ -177,9 +162,7 @@ impl Desk {
         while group.len() < self.config.group_max.max(1) {
             let next = match until {
                 None => self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout),
-                Some(until) => self
-                    .commands
-                    .recv_timeout(until.saturating_duration_since(Instant::now())),
+                Some(until) => self.commands.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match next {
                 Ok(command) => group.push(command),
@@ -212,20 +195,14 @@ impl Desk {
         let sql = |error: rusqlite::Error| error.to_string();
         let connection = &self.connection;
         let before = connection.total_changes();
-        connection
-            .prepare_cached("BEGIN IMMEDIATE")
-            .and_then(|mut begin| begin.execute([]))
-            .map_err(sql)?;
+        connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map_err(sql)?;
         for command in group.iter_mut() {
             match catch_unwind(AssertUnwindSafe(|| command.run(connection))) {
                 Ok(done) => done.map_err(sql)?,
                 Err(_) => return Err("a command panicked".into()),
             }
         }
-        connection
-            .prepare_cached("COMMIT")
-            .and_then(|mut commit| commit.execute([]))
-            .map_err(sql)?;
+        connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(sql)?;
         if connection.total_changes() != before {
             self.commits.fetch_add(1, Ordering::Relaxed);
         }

@@ -100,10 +100,7 @@ impl Breaker {
         if let State::Open { until, .. } = self.state
             && until <= now
         {
-            self.state = State::HalfOpen {
-                at_once: 1,
-                answered: 0,
-            };
+            self.state = State::HalfOpen { at_once: 1, answered: 0 };
         }
         match self.state {
             State::Closed => Gate::Open,
@@ -160,10 +157,7 @@ impl Breaker {
         }
         let wider = if at_once == 1 { 5 } else { at_once * 2 };
         if wider < self.config.closed_at {
-            self.state = State::HalfOpen {
-                at_once: wider,
-                answered: 0,
-            };
+            self.state = State::HalfOpen { at_once: wider, answered: 0 };
         } else {
             self.state = State::Closed;
             self.openings = 0;
@@ -197,20 +191,13 @@ impl Breaker {
 
     fn open_for_illness(&mut self, now: Duration, randomness: f64) {
         let doublings = self.openings.min(16);
-        let span = self
-            .config
-            .first_open
-            .saturating_mul(1 << doublings)
-            .min(self.config.longest_open);
+        let span = self.config.first_open.saturating_mul(1 << doublings).min(self.config.longest_open);
         self.open(span, false, now, randomness);
     }
 
     fn open(&mut self, span: Duration, refused: bool, now: Duration, randomness: f64) {
         let spread = 0.8 + 0.4 * randomness.clamp(0.0, 1.0);
-        self.state = State::Open {
-            until: now + span.mul_f64(spread),
-            refused,
-        };
+        self.state = State::Open { until: now + span.mul_f64(spread), refused };
         self.openings += 1;
         self.failures_in_a_row = 0;
         self.throttled_in_a_row = 0;

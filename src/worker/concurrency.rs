@@ -36,14 +36,7 @@ impl Concurrency {
     /// Starts at the lower bound.
     pub fn new(config: Config) -> Self {
         let limit = f64::from(config.min);
-        Self {
-            config,
-            limit,
-            is_slow_start: true,
-            second: 0,
-            is_clean: true,
-            heard_this_second: false,
-        }
+        Self { config, limit, is_slow_start: true, second: 0, is_clean: true, heard_this_second: false }
     }
 
     /// How many may be under way.
@@ -57,11 +50,7 @@ impl Concurrency {
         let second = now.as_secs();
         if second != self.second {
             if self.is_clean && self.heard_this_second {
-                let raised = if self.is_slow_start {
-                    self.limit * 2.0
-                } else {
-                    self.limit + 1.0
-                };
+                let raised = if self.is_slow_start { self.limit * 2.0 } else { self.limit + 1.0 };
                 self.limit = raised.min(f64::from(self.config.max));
             }
             self.second = second;

@@ -22,11 +22,7 @@ use crate::queue::{Delivery, Settlement};
 pub async fn step(hands: Arc<Hands>, deliveries: Vec<Delivery>, permits: Vec<Permit>) {
     debug_assert_eq!(deliveries.len(), permits.len());
     let claimed_at = hands.clock.boot_time();
-    let claims: Vec<_> = deliveries
-        .iter()
-        .zip(&permits)
-        .map(|(d, p)| (d.id, hands.claim(p, None)))
-        .collect();
+    let claims: Vec<_> = deliveries.iter().zip(&permits).map(|(d, p)| (d.id, hands.claim(p, None))).collect();
     let answers = hands.log.claim(&claims, hands.clock.now()).await;
     let mut sends = JoinSet::new();
     for (((delivery, permit), (_, claim)), answer) in
@@ -37,13 +33,7 @@ pub async fn step(hands: Arc<Hands>, deliveries: Vec<Delivery>, permits: Vec<Per
             Ok(Claim::Won(won)) => {
                 sends.spawn(send(
                     hands,
-                    Won {
-                        delivery,
-                        permit,
-                        claimed: *won,
-                        token: token_of(&claim),
-                        claimed_at,
-                    },
+                    Won { delivery, permit, claimed: *won, token: token_of(&claim), claimed_at },
                 ));
             }
             Ok(Claim::Refused(refusal, life)) => {
@@ -52,25 +42,11 @@ pub async fn step(hands: Arc<Hands>, deliveries: Vec<Delivery>, permits: Vec<Per
             }
             Ok(Claim::Absent) => {
                 tracing::warn!(id = %delivery.id, "a queue message without a record: dead-lettered");
-                hands
-                    .finish(
-                        delivery,
-                        Settlement::Dead {
-                            reason: "no_record".into(),
-                        },
-                    )
-                    .await;
+                hands.finish(delivery, Settlement::Dead { reason: "no_record".into() }).await;
             }
             Err(error) => {
                 tracing::warn!(id = %delivery.id, %error, "could not claim; the queue brings it again");
-                hands
-                    .finish(
-                        delivery,
-                        Settlement::Again {
-                            after: hands.config.trouble_wait,
-                        },
-                    )
-                    .await;
+                hands.finish(delivery, Settlement::Again { after: hands.config.trouble_wait }).await;
             }
         }
     }
@@ -93,28 +69,13 @@ struct Won {
 
 /// Sends what was won. A panic inside is one failed attempt with an unknown outcome.
 async fn send(hands: Arc<Hands>, won: Won) {
-    let Won {
-        delivery,
-        permit,
-        claimed,
-        token,
-        claimed_at,
-    } = won;
+    let Won { delivery, permit, claimed, token, claimed_at } = won;
     let id = delivery.id;
     if hands.clock.boot_time().saturating_sub(claimed_at) > hands.config.latest_start() {
         tracing::warn!(%id, "claimed too long ago to send safely; put back");
         drop(permit);
-        let fact = Fact::PutBack {
-            token,
-            due_at: hands.clock.now(),
-        };
-        hands
-            .conclude(Finished {
-                delivery,
-                facts: vec![fact],
-                sent_by: None,
-            })
-            .await;
+        let fact = Fact::PutBack { token, due_at: hands.clock.now() };
+        hands.conclude(Finished { delivery, facts: vec![fact], sent_by: None }).await;
         return;
     }
     let provider = permit.provider().clone();
@@ -130,28 +91,16 @@ async fn send(hands: Arc<Hands>, won: Won) {
     let name = provider.name().to_owned();
     let now = hands.clock.now();
     let randomness = hands.randomness();
-    let label = outcome
-        .as_ref()
-        .err()
-        .map_or("accepted", |error| error.class.as_str());
+    let label = outcome.as_ref().err().map_or("accepted", |error| error.class.as_str());
     metrics::counter!(ATTEMPTS_TOTAL, "provider" => name.clone(), "outcome" => label).increment(1);
     let facts = match &outcome {
-        Ok(Handover {
-            message_id,
-            http_status,
-        }) => {
+        Ok(Handover { message_id, http_status }) => {
             hands.lanes.hear(&permit, Ok(()), None, randomness);
             let (message_id, http_status) = (message_id.clone(), Some(*http_status));
-            vec![Fact::Accepted {
-                provider: name.clone(),
-                message_id,
-                http_status,
-            }]
+            vec![Fact::Accepted { provider: name.clone(), message_id, http_status }]
         }
         Err(error) => {
-            hands
-                .lanes
-                .hear(&permit, Err(error.class), Some(&error.message), randomness);
+            hands.lanes.hear(&permit, Err(error.class), Some(&error.message), randomness);
             let number = claimed.life.attempt;
             tracing::warn!(%id, provider = name, attempt = number, outcome = label, http_status = error.http_status,
                 error = error.message, "attempt failed");
@@ -160,56 +109,25 @@ async fn send(hands: Arc<Hands>, won: Won) {
         }
     };
     drop(permit);
-    hands
-        .conclude(Finished {
-            delivery,
-            facts,
-            sent_by: outcome.is_ok().then_some(name),
-        })
-        .await;
+    hands.conclude(Finished { delivery, facts, sent_by: outcome.is_ok().then_some(name) }).await;
 }
 
 /// Settles a delivery whose claim was refused: nothing was sent for it, and mostly nothing has to be.
 async fn not_won(hands: Arc<Hands>, delivery: Delivery, refusal: Refusal, life: Life) {
     let now = hands.clock.now();
     let fact = match refusal {
-        Refusal::Unknown {
-            seen,
-            provider,
-            ended_at,
-            exhausted,
-        } => {
-            judge_unknown(
-                hands,
-                delivery,
-                life,
-                Unknown {
-                    seen,
-                    provider,
-                    ended_at,
-                    exhausted,
-                },
-            )
-            .await;
+        Refusal::Unknown { seen, provider, ended_at, exhausted } => {
+            judge_unknown(hands, delivery, life, Unknown { seen, provider, ended_at, exhausted }).await;
             return;
         }
-        Refusal::Exhausted => Fact::Parked {
-            reason: "attempts_exhausted".into(),
-            hold: false,
-        },
+        Refusal::Exhausted => Fact::Parked { reason: "attempts_exhausted".into(), hold: false },
         Refusal::DeadlineOver => Fact::Expired,
         _ => {
             hands.finish(delivery, settlement(&life, now)).await;
             return;
         }
     };
-    hands
-        .conclude(Finished {
-            delivery,
-            facts: vec![fact],
-            sent_by: None,
-        })
-        .await;
+    hands.conclude(Finished { delivery, facts: vec![fact], sent_by: None }).await;
 }
 
 /// An unknown whose hold is over.
@@ -222,43 +140,21 @@ struct Unknown {
 
 async fn judge_unknown(hands: Arc<Hands>, delivery: Delivery, life: Life, unknown: Unknown) {
     let now = hands.clock.now();
-    let Unknown {
-        seen,
-        provider,
-        ended_at,
-        exhausted,
-    } = unknown;
+    let Unknown { seen, provider, ended_at, exhausted } = unknown;
     let witness = match hands.log.witness(&provider).await {
         Ok(witness) => witness,
         Err(error) => {
             tracing::warn!(id = %delivery.id, %error, "could not read the witness; looked at again later");
-            hands
-                .finish(
-                    delivery,
-                    Settlement::Again {
-                        after: hands.config.trouble_wait,
-                    },
-                )
-                .await;
+            hands.finish(delivery, Settlement::Again { after: hands.config.trouble_wait }).await;
             return;
         }
     };
-    match hands
-        .config
-        .retry
-        .judge_unknown(life.on_unknown, exhausted, ended_at, witness, now)
-    {
+    match hands.config.retry.judge_unknown(life.on_unknown, exhausted, ended_at, witness, now) {
         Judgement::Wait(after) => hands.finish(delivery, Settlement::Again { after }).await,
         Judgement::Park(fact) => {
             metrics::counter!(UNKNOWN_TOTAL, "resolution" => "parked").increment(1);
             tracing::warn!(id = %delivery.id, provider, "outcome still unknown; parked for an operator");
-            hands
-                .conclude(Finished {
-                    delivery,
-                    facts: vec![fact],
-                    sent_by: None,
-                })
-                .await;
+            hands.conclude(Finished { delivery, facts: vec![fact], sent_by: None }).await;
         }
         Judgement::Resend => resend(hands, delivery, seen, &provider).await,
     }
@@ -267,57 +163,24 @@ async fn judge_unknown(hands: Arc<Hands>, delivery: Delivery, life: Life, unknow
 /// Sends an unknown again, at the provider that it is unknown at.
 async fn resend(hands: Arc<Hands>, delivery: Delivery, seen: Token, provider: &str) {
     // A provider that left the configuration cannot settle it any more: any other may.
-    let permit = if hands.lanes.knows(provider) {
-        hands.lanes.take_of(provider)
-    } else {
-        hands.lanes.take(1).pop()
-    };
+    let permit =
+        if hands.lanes.knows(provider) { hands.lanes.take_of(provider) } else { hands.lanes.take(1).pop() };
     let Some(permit) = permit else {
-        hands
-            .finish(
-                delivery,
-                Settlement::Again {
-                    after: retry::SHORT_WAIT,
-                },
-            )
-            .await;
+        hands.finish(delivery, Settlement::Again { after: retry::SHORT_WAIT }).await;
         return;
     };
     let claimed_at = hands.clock.boot_time();
     let claim = hands.claim(&permit, Some(seen));
     let token = token_of(&claim);
-    let answer = hands
-        .log
-        .claim(&[(delivery.id, claim)], hands.clock.now())
-        .await
-        .pop();
+    let answer = hands.log.claim(&[(delivery.id, claim)], hands.clock.now()).await.pop();
     match answer {
         Some(Ok(Claim::Won(won))) => {
             metrics::counter!(UNKNOWN_TOTAL, "resolution" => "resent").increment(1);
             tracing::warn!(id = %delivery.id, provider, "outcome unknown and the webhook silent about it; sent again");
-            send(
-                hands,
-                Won {
-                    delivery,
-                    permit,
-                    claimed: *won,
-                    token,
-                    claimed_at,
-                },
-            )
-            .await;
+            send(hands, Won { delivery, permit, claimed: *won, token, claimed_at }).await;
         }
         // Somebody else was faster, or evidence came in.
-        _ => {
-            hands
-                .finish(
-                    delivery,
-                    Settlement::Again {
-                        after: retry::SHORT_WAIT,
-                    },
-                )
-                .await
-        }
+        _ => hands.finish(delivery, Settlement::Again { after: retry::SHORT_WAIT }).await,
     }
 }
 
@@ -331,20 +194,10 @@ fn token_of(claim: &Fact) -> Token {
 fn unreadable(error: &serde_json::Error) -> SendError {
     // The position only: the text may quote the content.
     let message = format!("the stored content cannot be read (column {})", error.column());
-    SendError {
-        class: SendErrorClass::Refused,
-        http_status: None,
-        message,
-        retry_after: None,
-    }
+    SendError { class: SendErrorClass::Refused, http_status: None, message, retry_after: None }
 }
 
 fn panicked() -> SendError {
     let message = "the attempt panicked; whether the provider was reached is not known".to_owned();
-    SendError {
-        class: SendErrorClass::Unknown,
-        http_status: None,
-        message,
-        retry_after: None,
-    }
+    SendError { class: SendErrorClass::Unknown, http_status: None, message, retry_after: None }
 }

@@ -20,20 +20,13 @@ pub struct Held {
 impl Held {
     /// Nothing in our hands.
     pub fn new(queue: Arc<dyn Queue>, log: Arc<dyn MessageLog>, clock: Clock, visibility: Duration) -> Self {
-        Self {
-            queue,
-            log,
-            clock,
-            visibility,
-            receipts: Mutex::default(),
-        }
+        Self { queue, log, clock, visibility, receipts: Mutex::default() }
     }
 
     /// Takes these into our hands.
     pub fn hold(&self, deliveries: &[Delivery]) {
         let now = self.clock.boot_time();
-        self.lock()
-            .extend(deliveries.iter().map(|delivery| (delivery.receipt.clone(), now)));
+        self.lock().extend(deliveries.iter().map(|delivery| (delivery.receipt.clone(), now)));
     }
 
     /// It is settled, or no longer ours to keep.
@@ -47,10 +40,7 @@ impl Held {
         let old: Vec<_> = {
             let held = self.lock();
             let is_old = |since: &Duration| now.saturating_sub(*since) >= self.visibility / 3;
-            held.iter()
-                .filter(|(_, since)| is_old(since))
-                .map(|(receipt, _)| receipt.clone())
-                .collect()
+            held.iter().filter(|(_, since)| is_old(since)).map(|(receipt, _)| receipt.clone()).collect()
         };
         if old.is_empty() {
             return;

@@ -61,10 +61,7 @@ impl Lanes {
         health: HealthBoard,
     ) -> Self {
         let freed = Arc::new(Notify::new());
-        let breaker = breaker::Config {
-            closed_at: concurrency.max,
-            ..breaker.clone()
-        };
+        let breaker = breaker::Config { closed_at: concurrency.max, ..breaker.clone() };
         let lanes: Vec<_> = providers
             .into_iter()
             .map(|provider| {
@@ -74,23 +71,11 @@ impl Lanes {
                     in_flight: 0,
                     shown: None,
                 });
-                Arc::new(Lane {
-                    provider,
-                    state,
-                    freed: freed.clone(),
-                })
+                Arc::new(Lane { provider, state, freed: freed.clone() })
             })
             .collect();
-        let lanes = Self {
-            lanes,
-            clock,
-            health,
-            freed,
-        };
-        lanes
-            .lanes
-            .iter()
-            .for_each(|lane| lanes.show(lane, &mut lane.lock(), None));
+        let lanes = Self { lanes, clock, health, freed };
+        lanes.lanes.iter().for_each(|lane| lanes.show(lane, &mut lane.lock(), None));
         lanes
     }
 
@@ -126,12 +111,7 @@ impl Lanes {
         self.show(lane, &mut state, None);
         let taken = limit.saturating_sub(state.in_flight).min(wanted);
         state.in_flight += taken;
-        (0..taken)
-            .map(|_| Permit {
-                lane: lane.clone(),
-                is_probe,
-            })
-            .collect()
+        (0..taken).map(|_| Permit { lane: lane.clone(), is_probe }).collect()
     }
 
     /// How many deliveries may be received ahead: a window's worth while a lane is open, a probe's while it is tried.
@@ -162,6 +142,9 @@ impl Lanes {
         let mut state = permit.lane.lock();
         state.breaker.hear(heard, now, randomness);
         state.concurrency.hear(heard, now);
+        if heard.is_ok() {
+            self.health.record_sent(self.clock.now());
+        }
         self.show(&permit.lane, &mut state, error);
     }
 
@@ -191,12 +174,9 @@ impl Lanes {
             Circuit::Closed if state.shown.is_none() => {}
             Circuit::Closed => tracing::info!(provider, "circuit closed: the provider is well again"),
             Circuit::HalfOpen => tracing::info!(provider, "circuit half open: probing"),
-            Circuit::Open => tracing::warn!(
-                provider,
-                error,
-                wait_s = wait.map(|w| w.as_secs()),
-                "circuit opened"
-            ),
+            Circuit::Open => {
+                tracing::warn!(provider, error, wait_s = wait.map(|w| w.as_secs()), "circuit opened")
+            }
             Circuit::Refused => {
                 tracing::error!(provider, error, "the provider refuses us; sending is paused")
             }
@@ -207,13 +187,7 @@ impl Lanes {
         let since = self.clock.now();
         let probe_at = wait.map(|wait| since.plus(wait));
         let last_error = error.map(str::to_owned).filter(|_| circuit != Circuit::Closed);
-        self.health.set_provider(ProviderHealth {
-            name: provider,
-            circuit,
-            since,
-            probe_at,
-            last_error,
-        });
+        self.health.set_provider(ProviderHealth { name: provider, circuit, since, probe_at, last_error });
     }
 }
 

@@ -43,10 +43,7 @@ impl Default for Policy {
             cap: Duration::from_secs(900),
             longest_retry_after: Duration::from_secs(3600),
             provider_refused_wait: Duration::from_secs(60),
-            limits: AttemptLimits {
-                attempts: 12,
-                unknown_resends: 2,
-            },
+            limits: AttemptLimits { attempts: 12, unknown_resends: 2 },
             witness_margin: Duration::from_secs(60),
             witness_cap: Duration::from_secs(6 * 3600),
             witness_poll: Duration::from_secs(60),
@@ -84,10 +81,7 @@ impl Policy {
             .build();
         // Sixty-four doublings are beyond any cap; the bound keeps a corrupt counter from spinning.
         let steps = spent.clamp(1, 64);
-        (0..steps)
-            .filter_map(|_| schedule.next_backoff())
-            .last()
-            .unwrap_or(self.cap)
+        (0..steps).filter_map(|_| schedule.next_backoff()).last().unwrap_or(self.cap)
     }
 
     /// The facts that follow from a failed attempt of `life` (as it was after the claim named `token`).
@@ -102,45 +96,24 @@ impl Policy {
         now: Timestamp,
         randomness: f64,
     ) -> Vec<Fact> {
-        let answer = Answer {
-            http_status: error.http_status,
-            error: Some(error.message.clone()),
-        };
+        let answer = Answer { http_status: error.http_status, error: Some(error.message.clone()) };
         let not_accepted = |wait: Duration, counts| {
             let due_at = now.plus(wait);
             let due_at = life.useful_until.map_or(due_at, |deadline| due_at.min(deadline));
-            Fact::NotAccepted {
-                token,
-                answer: answer.clone(),
-                due_at,
-                counts,
-            }
+            Fact::NotAccepted { token, answer: answer.clone(), due_at, counts }
         };
         match error.class {
             SendErrorClass::Refused => {
-                let reason = error
-                    .http_status
-                    .map_or("refused".into(), |status| format!("refused_{status}"));
-                vec![Fact::Refused {
-                    token,
-                    answer,
-                    reason,
-                }]
+                let reason = error.http_status.map_or("refused".into(), |status| format!("refused_{status}"));
+                vec![Fact::Refused { token, answer, reason }]
             }
             SendErrorClass::ProviderRefused => vec![not_accepted(self.provider_refused_wait, false)],
-            SendErrorClass::Unknown => vec![Fact::Unsettled {
-                token,
-                answer,
-                counts: !probing,
-            }],
+            SendErrorClass::Unknown => vec![Fact::Unsettled { token, answer, counts: !probing }],
             SendErrorClass::NotAccepted | SendErrorClass::Throttled => {
                 let wait = self.delay(life.spent, error.retry_after, randomness);
                 let mut facts = vec![not_accepted(wait, !probing)];
                 if !probing && life.spent >= self.limits.attempts {
-                    facts.push(Fact::Parked {
-                        reason: "attempts_exhausted".into(),
-                        hold: false,
-                    });
+                    facts.push(Fact::Parked { reason: "attempts_exhausted".into(), hold: false });
                 }
                 facts
             }
@@ -160,10 +133,7 @@ impl Policy {
     ) -> Judgement {
         if on_unknown == OnUnknown::Hold || exhausted {
             let hold = on_unknown == OnUnknown::Hold;
-            return Judgement::Park(Fact::Parked {
-                reason: "unknown_outcome".into(),
-                hold,
-            });
+            return Judgement::Park(Fact::Parked { reason: "unknown_outcome".into(), hold });
         }
         let heard_past_it = witness.is_some_and(|at| at >= ended_at.plus(self.witness_margin));
         let cap_at = ended_at.plus(self.witness_cap);
@@ -177,9 +147,7 @@ impl Policy {
 /// How the queue message of a notification in this state ends.
 pub fn settlement(life: &Life, now: Timestamp) -> Settlement {
     if life.state == State::Failed {
-        return Settlement::Dead {
-            reason: life.reason.clone().unwrap_or_default(),
-        };
+        return Settlement::Dead { reason: life.reason.clone().unwrap_or_default() };
     }
     match life.queue_delay(now) {
         Some(after) => Settlement::Again { after },

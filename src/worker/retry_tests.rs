@@ -10,12 +10,7 @@ fn at(ms: i64) -> Timestamp {
 }
 
 fn error(class: SendErrorClass, retry_after: Option<Duration>) -> SendError {
-    SendError {
-        class,
-        http_status: Some(429),
-        message: "slow down".into(),
-        retry_after,
-    }
+    SendError { class, http_status: Some(429), message: "slow down".into(), retry_after }
 }
 
 fn claimed(spent: u32) -> (Life, Token) {
@@ -28,18 +23,13 @@ fn claimed(spent: u32) -> (Life, Token) {
         lease_until: at(30_000),
         hold_until: at(630_000),
         resend_of: None,
-        limits: AttemptLimits {
-            attempts: 12,
-            unknown_resends: 2,
-        },
+        limits: AttemptLimits { attempts: 12, unknown_resends: 2 },
     };
     (life.after(&fact, at(0)).unwrap(), token)
 }
 
 fn end(life: &Life, facts: &[Fact], now: Timestamp) -> Life {
-    facts
-        .iter()
-        .fold(life.clone(), |life, fact| life.after(fact, now).unwrap())
+    facts.iter().fold(life.clone(), |life, fact| life.after(fact, now).unwrap())
 }
 
 proptest! {
@@ -81,9 +71,7 @@ proptest! {
 #[test]
 fn the_ceiling_doubles_from_a_second_to_fifteen_minutes() {
     let policy = Policy::default();
-    let ceilings: Vec<_> = (1..=12)
-        .map(|spent| policy.delay(spent, None, 1.0).as_secs())
-        .collect();
+    let ceilings: Vec<_> = (1..=12).map(|spent| policy.delay(spent, None, 1.0).as_secs()).collect();
     assert_eq!(ceilings, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
 }
 
@@ -107,10 +95,7 @@ fn silence_counts_only_while_the_witness_is_heard_past_the_attempt() {
     let policy = Policy::default();
     let judge = |witness, now| policy.judge_unknown(OnUnknown::Resend, false, at(0), witness, now);
     assert_eq!(judge(None, at(700_000)), Judgement::Wait(policy.witness_poll));
-    assert_eq!(
-        judge(Some(at(59_999)), at(700_000)),
-        Judgement::Wait(policy.witness_poll)
-    );
+    assert_eq!(judge(Some(at(59_999)), at(700_000)), Judgement::Wait(policy.witness_poll));
     assert_eq!(judge(Some(at(60_000)), at(700_000)), Judgement::Resend);
     assert_eq!(judge(None, at(6 * 3_600_000)), Judgement::Resend);
 }
@@ -118,21 +103,10 @@ fn silence_counts_only_while_the_witness_is_heard_past_the_attempt() {
 #[test]
 fn who_asked_to_hold_is_never_resent_and_who_is_used_up_becomes_a_dead_letter() {
     let policy = Policy::default();
-    let parked = |hold| {
-        Judgement::Park(Fact::Parked {
-            reason: "unknown_outcome".into(),
-            hold,
-        })
-    };
+    let parked = |hold| Judgement::Park(Fact::Parked { reason: "unknown_outcome".into(), hold });
     let witness = Some(at(100_000));
-    assert_eq!(
-        policy.judge_unknown(OnUnknown::Hold, false, at(0), witness, at(700_000)),
-        parked(true)
-    );
-    assert_eq!(
-        policy.judge_unknown(OnUnknown::Resend, true, at(0), witness, at(700_000)),
-        parked(false)
-    );
+    assert_eq!(policy.judge_unknown(OnUnknown::Hold, false, at(0), witness, at(700_000)), parked(true));
+    assert_eq!(policy.judge_unknown(OnUnknown::Resend, true, at(0), witness, at(700_000)), parked(false));
 }
 
 #[test]
@@ -143,12 +117,7 @@ fn a_short_wait_stays_on_the_queue_and_a_long_one_lives_in_the_log() {
         let facts = Policy::default().after_failure(&error, &life, token, false, at(0), 0.0);
         end(&life, &facts, at(0))
     };
-    assert_eq!(
-        settlement(&retry_in(60), at(0)),
-        Settlement::Again {
-            after: Duration::from_secs(60)
-        }
-    );
+    assert_eq!(settlement(&retry_in(60), at(0)), Settlement::Again { after: Duration::from_secs(60) });
     let long = retry_in(1800);
     assert_eq!(settlement(&long, at(0)), Settlement::Done);
     assert_eq!(long.wake_at, Some(at(1_800_000)));

@@ -48,12 +48,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            batch: 256,
-            linger: Duration::from_millis(5),
-            batches_at_once: 4,
-            tries: 5,
-        }
+        Self { batch: 256, linger: Duration::from_millis(5), batches_at_once: 4, tries: 5 }
     }
 }
 
@@ -98,10 +93,8 @@ async fn flush(hands: &Held, batch: Vec<Outcome>, tries: u32) {
         }
     }
     settled.extend(write_down(hands, finished, tries).await);
-    let receipts: Vec<_> = settled
-        .iter()
-        .map(|(delivery, _)| (delivery.id, delivery.receipt.clone()))
-        .collect();
+    let receipts: Vec<_> =
+        settled.iter().map(|(delivery, _)| (delivery.id, delivery.receipt.clone())).collect();
     let results = hands.queue.settle(settled).await;
     for ((id, receipt), result) in receipts.into_iter().zip(results) {
         hands.let_go(&receipt);
@@ -122,10 +115,8 @@ async fn write_down(hands: &Held, finished: Vec<Finished>, tries: u32) -> Vec<(D
     let mut left = finished;
     for attempt in 1..=tries {
         let now = hands.clock.now();
-        let facts: Vec<(NotificationId, Fact)> = left
-            .iter()
-            .flat_map(|f| f.facts.iter().map(|fact| (f.delivery.id, fact.clone())))
-            .collect();
+        let facts: Vec<(NotificationId, Fact)> =
+            left.iter().flat_map(|f| f.facts.iter().map(|fact| (f.delivery.id, fact.clone()))).collect();
         let mut results = hands.log.apply(&facts, now).await.into_iter();
         let mut failed = Vec::new();
         for outcome in left {
@@ -169,14 +160,10 @@ fn conclude(
         Some(Applied::Done { life, .. }) => settlement(&life, now),
         Some(Applied::Refused(Refusal::Ended(_))) | Some(Applied::Absent) => Settlement::Done,
         // Another claim has taken over; its own delivery brings it to an end.
-        Some(Applied::Refused(Refusal::Stale)) => Settlement::Again {
-            after: super::retry::SHORT_WAIT,
-        },
+        Some(Applied::Refused(Refusal::Stale)) => Settlement::Again { after: super::retry::SHORT_WAIT },
         Some(Applied::Refused(refusal)) => {
             tracing::debug!(id = %outcome.delivery.id, %refusal, "an outcome no longer fits; looked at again");
-            Settlement::Again {
-                after: super::retry::SHORT_WAIT,
-            }
+            Settlement::Again { after: super::retry::SHORT_WAIT }
         }
         None => Settlement::Done,
     })

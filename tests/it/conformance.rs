@@ -61,10 +61,7 @@ async fn sqlite_queue_bench() -> QueueBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
     let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
-    let config = sqlite::Config {
-        max_receive_count: 3,
-        ..sqlite::Config::default()
-    };
+    let config = sqlite::Config { max_receive_count: 3, ..sqlite::Config::default() };
     let (visibility_timeout, max_receive_count) = (config.visibility_timeout, config.max_receive_count);
     let queue = SqliteQueue::open(engine, clock.clone(), config).await.unwrap();
     QueueBench {
@@ -82,8 +79,5 @@ async fn sqlite_queue_bench() -> QueueBench {
 async fn sqlite_log_bench() -> LogBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
-    LogBench {
-        log: Arc::new(SqliteLog::new(engine)),
-        _home: Box::new(home),
-    }
+    LogBench { log: Arc::new(SqliteLog::new(engine)), _home: Box::new(home) }
 }

@@ -31,10 +31,7 @@ async fn mark(engine: &Engine, name: &str) -> Result<(), EngineError> {
 }
 
 async fn marks(engine: &Engine) -> i64 {
-    engine
-        .read(|tx| tx.query_row("SELECT count(*) FROM witness", [], |row| row.get(0)))
-        .await
-        .unwrap()
+    engine.read(|tx| tx.query_row("SELECT count(*) FROM witness", [], |row| row.get(0))).await.unwrap()
 }
 
 #[tokio::test]
@@ -76,10 +73,7 @@ async fn many_commands_share_a_commit_and_a_lone_one_does_not_wait() {
     }
     assert_eq!(marks(&engine).await, 2000);
     let commits = engine.commits();
-    assert!(
-        (1..=100).contains(&commits),
-        "{commits} commits for 2000 commands"
-    );
+    assert!((1..=100).contains(&commits), "{commits} commits for 2000 commands");
     engine.write(|_| Ok(())).await.unwrap();
     assert_eq!(engine.commits(), commits, "what changes nothing costs no commit");
     for i in 0..5 {
@@ -97,11 +91,7 @@ async fn one_group(
     let (started, running) = tokio::sync::oneshot::channel();
     let busy = tokio::spawn({
         let engine = engine.clone();
-        async move {
-            engine
-                .write(move |_| Ok(started.send(()).is_ok() && gate.recv().is_ok()))
-                .await
-        }
+        async move { engine.write(move |_| Ok(started.send(()).is_ok() && gate.recv().is_ok())).await }
     });
     running.await.unwrap();
     let mut waiting: Vec<BoxFuture<'_, Result<(), EngineError>>> = vec![
@@ -128,18 +118,11 @@ async fn a_failing_command_fails_its_group_and_breaks_the_engine_for_good() {
     mark(&engine, "kept").await.unwrap();
     let broken = engine.broken();
     let errors = one_group(&engine, || Err(rusqlite::Error::InvalidQuery)).await;
-    assert!(
-        errors.iter().all(|error| matches!(error, EngineError::Broken(_))),
-        "{errors:?}"
-    );
+    assert!(errors.iter().all(|error| matches!(error, EngineError::Broken(_))), "{errors:?}");
     assert_eq!(broken.await, errors[0]);
     assert_eq!(engine.broken().await, errors[0], "who asks late is told too");
     assert_eq!(mark(&engine, "later").await, Err(errors[0].clone()));
-    assert_eq!(
-        marks(&engine).await,
-        1,
-        "reading goes on, and nothing of the group was kept"
-    );
+    assert_eq!(marks(&engine).await, 1, "reading goes on, and nothing of the group was kept");
     drop(engine);
     assert_eq!(marks(&open(&home)).await, 1);
 }
@@ -156,16 +139,10 @@ async fn a_panicking_command_breaks_the_engine_too() {
 #[tokio::test]
 async fn a_read_that_takes_too_long_is_cut_off() {
     let home = home();
-    let config = Config {
-        read_timeout: Duration::from_millis(50),
-        readers: 1,
-        ..Config::default()
-    };
+    let config = Config { read_timeout: Duration::from_millis(50), readers: 1, ..Config::default() };
     let engine = Engine::open(home.path(), config).unwrap();
     let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
-    let cut = engine
-        .read(move |tx| tx.query_row(endless, [], |row| row.get::<_, i64>(0)))
-        .await;
+    let cut = engine.read(move |tx| tx.query_row(endless, [], |row| row.get::<_, i64>(0))).await;
     assert!(matches!(cut, Err(EngineError::Read(_))));
     assert_eq!(marks(&engine).await, 0, "the connection serves the next");
     let panicked = engine.read(|_| -> rusqlite::Result<()> { panic!("a bug") }).await;
@@ -175,34 +152,17 @@ async fn a_read_that_takes_too_long_is_cut_off() {
 
 fn message(delay: Duration) -> Message {
     let id = NotificationId::fresh();
-    Message {
-        id,
-        tenant: "default".into(),
-        priority: Priority::Transactional,
-        delay,
-        content: None,
-    }
+    Message { id, tenant: "default".into(), priority: Priority::Transactional, delay, content: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_receive_is_woken_by_a_send_and_by_a_delay_that_ends() {
     let home = home();
-    let queue = SqliteQueue::open(open(&home), Clock::system(), sqlite::Config::default())
-        .await
-        .unwrap();
+    let queue = SqliteQueue::open(open(&home), Clock::system(), sqlite::Config::default()).await.unwrap();
     let queue = Arc::new(queue);
     let started = Instant::now();
-    assert!(
-        queue
-            .receive(1, Duration::from_millis(20))
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    assert!(
-        started.elapsed() >= Duration::from_millis(20),
-        "it waits as long as it was told"
-    );
+    assert!(queue.receive(1, Duration::from_millis(20)).await.unwrap().is_empty());
+    assert!(started.elapsed() >= Duration::from_millis(20), "it waits as long as it was told");
     for delay in [Duration::ZERO, Duration::from_millis(150)] {
         let waiting = tokio::spawn({
             let queue = Arc::clone(&queue);
@@ -210,11 +170,7 @@ async fn a_waiting_receive_is_woken_by_a_send_and_by_a_delay_that_ends() {
         });
         tokio::task::yield_now().await;
         let sent = message(delay);
-        queue
-            .send_batch(std::slice::from_ref(&sent))
-            .await
-            .remove(0)
-            .unwrap();
+        queue.send_batch(std::slice::from_ref(&sent)).await.remove(0).unwrap();
         let mut received = waiting.await.unwrap();
         assert_eq!(received[0].id, sent.id);
         let settled = queue.settle(vec![(received.remove(0), Settlement::Done)]).await;
@@ -227,29 +183,14 @@ async fn a_waiting_receive_is_woken_by_a_send_and_by_a_delay_that_ends() {
 async fn a_repeated_send_never_makes_a_delivery_visible_early() {
     let home = home();
     let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
-    let queue = SqliteQueue::open(open(&home), clock, sqlite::Config::default())
-        .await
-        .unwrap();
+    let queue = SqliteQueue::open(open(&home), clock, sqlite::Config::default()).await.unwrap();
     let sent = message(Duration::ZERO);
-    let send = async || {
-        queue
-            .send_batch(std::slice::from_ref(&sent))
-            .await
-            .remove(0)
-            .unwrap()
-    };
+    let send = async || queue.send_batch(std::slice::from_ref(&sent)).await.remove(0).unwrap();
     send().await;
     let delivery = queue.receive(1, Duration::ZERO).await.unwrap().remove(0);
     send().await;
     assert!(queue.receive(1, Duration::ZERO).await.unwrap().is_empty());
-    let settled = queue
-        .settle(vec![(
-            delivery,
-            Settlement::Again {
-                after: Duration::from_secs(60),
-            },
-        )])
-        .await;
+    let settled = queue.settle(vec![(delivery, Settlement::Again { after: Duration::from_secs(60) })]).await;
     assert!(matches!(settled[..], [Ok(())]));
     assert_eq!(
         queue.receive(1, Duration::ZERO).await.unwrap().len(),
@@ -262,17 +203,10 @@ async fn a_repeated_send_never_makes_a_delivery_visible_early() {
 async fn the_queue_knows_its_tenants_again_after_reopening() {
     let home = home();
     let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
-    let reopen = async || {
-        SqliteQueue::open(open(&home), clock.clone(), sqlite::Config::default())
-            .await
-            .unwrap()
-    };
-    let messages: Vec<_> = (0..5)
-        .map(|i| Message {
-            tenant: format!("inn-{i}"),
-            ..message(Duration::from_secs(i))
-        })
-        .collect();
+    let reopen =
+        async || SqliteQueue::open(open(&home), clock.clone(), sqlite::Config::default()).await.unwrap();
+    let messages: Vec<_> =
+        (0..5).map(|i| Message { tenant: format!("inn-{i}"), ..message(Duration::from_secs(i)) }).collect();
     let queue = reopen().await;
     assert!(queue.send_batch(&messages).await.iter().all(Result::is_ok));
     drop(queue);

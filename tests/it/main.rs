@@ -1,10 +1,18 @@
 //! The one integration binary: one file a flow.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed unwrap is the failed test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
+mod api;
 mod conformance;
 mod engine;
+mod flow;
+mod kill;
+mod killing;
+mod notification;
+mod outage;
+mod process;
+mod sandbox;
+mod sendgrid;
+mod server;
 mod tidy;
+mod webhook;
+mod world;

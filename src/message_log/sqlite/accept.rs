@@ -141,17 +141,11 @@ fn known(tx: &Connection, new: &NewRow) -> rusqlite::Result<Result<Acceptance, L
             life_columns!(),
             " FROM notification WHERE id = ?1"
         ))?
-        .query_row([new.id.as_bytes()], |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, life(row, 1)?))
-        })
+        .query_row([new.id.as_bytes()], |row| Ok((row.get::<_, Vec<u8>>(0)?, life(row, 1)?)))
         .optional()?;
     Ok(match found {
-        None => Err(LogError::Corrupt(
-            "a row that refuses its id to another cannot be found".into(),
-        )),
+        None => Err(LogError::Corrupt("a row that refuses its id to another cannot be found".into())),
         Some((hash, _)) if hash != new.content_hash => Ok(Acceptance::Conflict),
-        Some((_, life)) => life
-            .sound()
-            .map(|life| Acceptance::Duplicate(life.status(new.life.accepted_at))),
+        Some((_, life)) => life.sound().map(|life| Acceptance::Duplicate(life.status(new.life.accepted_at))),
     })
 }

@@ -20,10 +20,7 @@ pub(super) fn apply(
         applied.push(match look(tx, *id, fact, now)? {
             Look::Fits { n, before, after } => {
                 row::store(tx, n, &before, &after, &mut tally)?;
-                Ok(Applied::Done {
-                    before: before.status(now),
-                    life: Box::new(after),
-                })
+                Ok(Applied::Done { before: before.status(now), life: Box::new(after) })
             }
             Look::Refused(refusal, _) => Ok(Applied::Refused(refusal)),
             Look::Absent => Ok(Applied::Absent),

@@ -42,21 +42,13 @@ pub(super) fn counts(tx: &Connection, now: Timestamp) -> rusqlite::Result<Counts
         add(row::status(state, true, true), later);
     }
     by_status.retain(|_, count| *count > 0);
-    Ok(Counts {
-        by_status,
-        oldest_unsent: oldest_unsent(tx, now)?,
-    })
+    Ok(Counts { by_status, oldest_unsent: oldest_unsent(tx, now)? })
 }
 
 /// The first entry of each state that is on its way: four index seeks.
 fn oldest_unsent(tx: &Connection, now: i64) -> rusqlite::Result<Option<Timestamp>> {
     let mut oldest = None;
-    for state in [
-        State::Accepted,
-        State::Scheduled,
-        State::Attempting,
-        State::Retrying,
-    ] {
+    for state in [State::Accepted, State::Scheduled, State::Attempting, State::Retrying] {
         // Only a scheduled one that is due is on its way; the others have been ready.
         let due = if state == State::Scheduled { now } else { i64::MAX };
         let first: Option<i64> = tx
@@ -77,10 +69,7 @@ pub(super) fn by_reason(
     now: Timestamp,
 ) -> rusqlite::Result<Vec<ReasonCount>> {
     let mut counts: BTreeMap<(Status, Option<String>), u64> = BTreeMap::new();
-    let columns = format!(
-        "state, due_at <= {0}, lease_until <= {0}, reason, count(*)",
-        now.as_ms()
-    );
+    let columns = format!("state, due_at <= {0}, lease_until <= {0}, reason, count(*)", now.as_ms());
     for source in plan::sources(tx, filter, now)? {
         source.select(tx, &columns, "GROUP BY 1, 2, 3, 4", |row| {
             let state = row::state(row.get(0)?).unwrap_or(State::Held);
@@ -89,11 +78,7 @@ pub(super) fn by_reason(
             Ok(())
         })?;
     }
-    let counted = |((status, reason), count)| ReasonCount {
-        status,
-        reason,
-        count,
-    };
+    let counted = |((status, reason), count)| ReasonCount { status, reason, count };
     Ok(counts.into_iter().map(counted).collect())
 }
 
@@ -109,12 +94,7 @@ pub(super) fn due(tx: &Connection, now: Timestamp, limit: usize) -> rusqlite::Re
         let id =
             NotificationId::from_bytes(<[u8; 16]>::try_from(row.get_ref(0)?.as_blob()?).unwrap_or_default());
         match life(row, 3)?.sound() {
-            Ok(life) => due.push(Due {
-                id,
-                tenant: row.get(1)?,
-                priority: row::priority(row.get(2)?),
-                life,
-            }),
+            Ok(life) => due.push(Due { id, tenant: row.get(1)?, priority: row::priority(row.get(2)?), life }),
             // One unreadable record must not keep the sweeper from the others.
             Err(error) => tracing::error!(%id, %error, "the sweeper leaves a record out"),
         }

@@ -175,10 +175,7 @@ fn fold(
         let before = apply_to(tx, n, life, &fact, now, tally)?;
         settled = before.filter(|_| life.state != State::Sent);
     }
-    Ok(Recorded::Folded {
-        settled,
-        accepted_at: life.accepted_at,
-    })
+    Ok(Recorded::Folded { settled, accepted_at: life.accepted_at })
 }
 
 /// Read before write: a repeat costs no commit.
@@ -230,13 +227,7 @@ fn fold_recipient(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<()
         .prepare_cached("SELECT ix, status, since FROM recipient WHERE n = ?1 AND address_key = ?2")?
         .query_map(params![n, heard.address_key], |row| {
             let status = recipient_status(row.get(1)?);
-            Ok((
-                row.get(0)?,
-                RecipientState {
-                    status,
-                    since: row::time(row, 2)?,
-                },
-            ))
+            Ok((row.get(0)?, RecipientState { status, since: row::time(row, 2)? }))
         })?
         .collect::<Result<_, _>>()?;
     for (ix, before) in known {
@@ -251,11 +242,7 @@ fn fold_recipient(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<()
 
 /// A recipient's status by its code: its rank.
 pub(super) fn recipient_status(code: i64) -> RecipientStatus {
-    usize::try_from(code)
-        .ok()
-        .and_then(|code| RecipientStatus::ALL.get(code))
-        .copied()
-        .unwrap_or_default()
+    usize::try_from(code).ok().and_then(|code| RecipientStatus::ALL.get(code)).copied().unwrap_or_default()
 }
 
 fn recipient_code(status: RecipientStatus) -> i64 {
@@ -265,10 +252,7 @@ fn recipient_code(status: RecipientStatus) -> i64 {
 
 fn keep_unmatched(tx: &Connection, heard: &Heard, now: Timestamp) -> rusqlite::Result<Recorded> {
     let digest = digest(heard);
-    if tx
-        .prepare_cached("SELECT 1 FROM unmatched_event WHERE digest = ?1")?
-        .exists([digest])?
-    {
+    if tx.prepare_cached("SELECT 1 FROM unmatched_event WHERE digest = ?1")?.exists([digest])? {
         return Ok(Recorded::Repeat);
     }
     let event = &heard.event;
@@ -313,11 +297,7 @@ fn digest(heard: &Heard) -> [u8; 32] {
 
 fn move_witnesses(tx: &Connection, heard: &[Heard], now: Timestamp) -> rusqlite::Result<()> {
     let mut newest: BTreeMap<&str, Timestamp> = BTreeMap::new();
-    for event in heard
-        .iter()
-        .map(|heard| &heard.event)
-        .filter(|event| event.at <= now.plus(FUTURE_ALLOWED))
-    {
+    for event in heard.iter().map(|heard| &heard.event).filter(|event| event.at <= now.plus(FUTURE_ALLOWED)) {
         let at = newest.entry(&event.provider).or_default();
         *at = event.at.max(*at);
     }

@@ -29,10 +29,7 @@ impl Cursor {
             let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
             let mut parts = text.split('.');
             let (order, key, n) = (parts.next()?, parts.next()?, parts.next()?);
-            let cursor = Self {
-                key: key.parse().ok()?,
-                n: n.parse().ok()?,
-            };
+            let cursor = Self { key: key.parse().ok()?, n: n.parse().ok()? };
             (order == tag(Key::of(filter)) && parts.next().is_none()).then_some(cursor)
         };
         read().ok_or(LogError::BadCursor)
@@ -113,10 +110,7 @@ fn keys(
     let mut found = Vec::new();
     for source in plan::sources(tx, filter, now)? {
         source.select(tx, &format!("{column}, n"), &rest, |row| {
-            found.push(Cursor {
-                key: row.get(0)?,
-                n: row.get(1)?,
-            });
+            found.push(Cursor { key: row.get(0)?, n: row.get(1)? });
             Ok(())
         })?;
     }
@@ -169,10 +163,7 @@ fn recipients(tx: &Connection, n: i64) -> rusqlite::Result<Stored<Vec<Recipient>
     let mut select =
         tx.prepare_cached("SELECT email, kind, status, since FROM recipient WHERE n = ?1 ORDER BY ix")?;
     let mut rows = select.query([n])?;
-    let mut stored = Stored {
-        value: Vec::new(),
-        fault: None,
-    };
+    let mut stored = Stored { value: Vec::new(), fault: None };
     while let Some(row) = rows.next()? {
         let Some(email) = row::address(row.get_ref(0)?.as_str()?) else {
             stored.fault = Some("a recipient");
@@ -193,10 +184,7 @@ fn events(tx: &Connection, n: i64) -> rusqlite::Result<Stored<Vec<RecordedEvent>
         "SELECT at, kind, recipient, machine, detail FROM event WHERE n = ?1 ORDER BY at, kind",
     )?;
     let mut rows = select.query([n])?;
-    let mut stored = Stored {
-        value: Vec::new(),
-        fault: None,
-    };
+    let mut stored = Stored { value: Vec::new(), fault: None };
     while let Some(row) = rows.next()? {
         let recipient = row.get_ref(2)?.as_str_or_null()?.map(row::address);
         let detail = serde_json::from_str(row.get_ref(4)?.as_str()?);

@@ -69,11 +69,7 @@ pub(super) fn sources(tx: &Connection, filter: &Filter, now: Timestamp) -> rusql
                     ("notification INDEXED BY notification_stopped", "state IN (8, 9)")
                 };
                 let condition = format!("{stated} AND {condition}{common}");
-                Source {
-                    from,
-                    condition,
-                    texts: texts.clone(),
-                }
+                Source { from, condition, texts: texts.clone() }
             };
             return Ok(states.iter().map(of_state).collect());
         }
@@ -150,9 +146,7 @@ fn walk(tx: &Connection, filter: &Filter, states: &[(State, String)]) -> rusqlit
             );
             consider(
                 *walk,
-                tx.prepare_cached(&sql)?
-                    .query_row([value], |row| row.get::<_, i64>(0))?
-                    .unsigned_abs(),
+                tx.prepare_cached(&sql)?.query_row([value], |row| row.get::<_, i64>(0))?.unsigned_abs(),
             );
         }
     }
@@ -208,10 +202,7 @@ fn states(statuses: &[Status], now: Timestamp) -> Vec<(State, String)> {
         State::Cancelled => wanted(Status::Cancelled).then(|| is(state)),
         State::Suppressed => wanted(Status::Suppressed).then(|| is(state)),
     };
-    STATES
-        .into_iter()
-        .filter_map(|state| condition(state).map(|condition| (state, condition)))
-        .collect()
+    STATES.into_iter().filter_map(|state| condition(state).map(|condition| (state, condition))).collect()
 }
 
 fn is(state: State) -> String {
@@ -222,11 +213,7 @@ fn is(state: State) -> String {
 fn common(filter: &Filter) -> (String, Vec<Value>) {
     let mut condition = String::new();
     let mut texts = Vec::new();
-    let columns = [
-        ("tenant", &filter.tenant),
-        ("batch", &filter.batch),
-        ("reason", &filter.reason),
-    ];
+    let columns = [("tenant", &filter.tenant), ("batch", &filter.batch), ("reason", &filter.reason)];
     for (column, value) in columns {
         if let Some(value) = value {
             condition.push_str(&format!(" AND {column} = ?"));
@@ -257,10 +244,7 @@ impl Source {
         rest: &str,
         mut each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let sql = format!(
-            "SELECT {columns} FROM {} WHERE {} {rest}",
-            self.from, self.condition
-        );
+        let sql = format!("SELECT {columns} FROM {} WHERE {} {rest}", self.from, self.condition);
         let mut select = tx.prepare(&sql)?;
         let mut rows = select.query(params_from_iter(&self.texts))?;
         while let Some(row) = rows.next()? {

@@ -49,10 +49,7 @@ pub(super) fn key(text: &str) -> i64 {
 
 /// The state with this code.
 pub(super) fn state(code: i64) -> Option<State> {
-    usize::try_from(code)
-        .ok()
-        .and_then(|code| STATES.get(code))
-        .copied()
+    usize::try_from(code).ok().and_then(|code| STATES.get(code)).copied()
 }
 
 /// The status that a state stands for, see `Life::status`.
@@ -83,11 +80,7 @@ pub(super) fn priority_code(priority: Priority) -> i64 {
 }
 
 pub(super) fn priority(code: i64) -> Priority {
-    if code == 1 {
-        Priority::Bulk
-    } else {
-        Priority::Transactional
-    }
+    if code == 1 { Priority::Bulk } else { Priority::Transactional }
 }
 
 pub(super) fn on_unknown_code(policy: OnUnknown) -> i64 {
@@ -163,11 +156,7 @@ pub(super) fn life(row: &Row<'_>, at: usize) -> rusqlite::Result<Stored<Life>> {
         accepted_at: time(row, at + 3)?,
         deliver_at: maybe_time(row, at + 4)?,
         useful_until: maybe_time(row, at + 5)?,
-        on_unknown: if row.get::<_, i64>(at + 6)? == 1 {
-            OnUnknown::Hold
-        } else {
-            OnUnknown::Resend
-        },
+        on_unknown: if row.get::<_, i64>(at + 6)? == 1 { OnUnknown::Hold } else { OnUnknown::Resend },
         due_at: time(row, at + 7)?,
         wake_at: maybe_time(row, at + 8)?,
         attempt: count(row, at + 9)?,
@@ -187,13 +176,9 @@ pub(super) fn life(row: &Row<'_>, at: usize) -> rusqlite::Result<Stored<Life>> {
 
 /// Where a notification lies, and its life.
 pub(super) fn find(tx: &Connection, id: NotificationId) -> rusqlite::Result<Option<(i64, Stored<Life>)>> {
-    tx.prepare_cached(concat!(
-        "SELECT n, ",
-        life_columns!(),
-        " FROM notification WHERE id = ?1"
-    ))?
-    .query_row([id.as_bytes()], |row| Ok((row.get(0)?, life(row, 1)?)))
-    .optional()
+    tx.prepare_cached(concat!("SELECT n, ", life_columns!(), " FROM notification WHERE id = ?1"))?
+        .query_row([id.as_bytes()], |row| Ok((row.get(0)?, life(row, 1)?)))
+        .optional()
 }
 
 /// The columns that every change of state changes.
@@ -217,12 +202,7 @@ pub(super) fn store(
     if before == after {
         return Ok(());
     }
-    if before.wake_at != after.wake_at
-        && (Life {
-            wake_at: before.wake_at,
-            ..after.clone()
-        }) == *before
-    {
+    if before.wake_at != after.wake_at && (Life { wake_at: before.wake_at, ..after.clone() }) == *before {
         let wake_at = after.wake_at.map(Timestamp::as_ms);
         tx.prepare_cached("UPDATE notification SET wake_at = ?2 WHERE n = ?1")?
             .execute(params![n, wake_at])?;

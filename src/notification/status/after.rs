@@ -12,19 +12,10 @@ impl Life {
         let mut life = self.clone();
         match fact {
             Fact::Claimed { .. } => life.claim(fact, now)?,
-            Fact::Accepted {
-                provider,
-                message_id,
-                http_status,
-            } => {
+            Fact::Accepted { provider, message_id, http_status } => {
                 life.accept(provider, message_id.as_deref(), *http_status, now);
             }
-            Fact::NotAccepted {
-                token,
-                answer,
-                due_at,
-                counts,
-            } => {
+            Fact::NotAccepted { token, answer, due_at, counts } => {
                 life.fence(*token, now)?;
                 life.close_attempt(AttemptOutcome::NotAccepted, answer, now);
                 life.refund_unless(*counts);
@@ -32,26 +23,17 @@ impl Life {
                 life.due_at = *due_at;
                 life.enter(State::Retrying, None, now);
             }
-            Fact::Refused {
-                token,
-                answer,
-                reason,
-            } => {
+            Fact::Refused { token, answer, reason } => {
                 life.fence(*token, now)?;
                 life.close_attempt(AttemptOutcome::Refused, answer, now);
                 life.token = None;
                 life.enter(State::Failed, Some(reason.clone()), now);
             }
-            Fact::Unsettled {
-                token,
-                answer,
-                counts,
-            } => {
+            Fact::Unsettled { token, answer, counts } => {
                 life.fence(*token, now)?;
-                if life.close_attempt(AttemptOutcome::Unknown, answer, now) {
-                    life.refund_unless(*counts);
-                    life.lease_until = life.lease_until.min(now);
-                }
+                life.close_attempt(AttemptOutcome::Unknown, answer, now);
+                life.refund_unless(*counts);
+                life.lease_until = life.lease_until.min(now);
             }
             Fact::PutBack { token, due_at } => {
                 life.fence(*token, now)?;
@@ -63,14 +45,7 @@ impl Life {
             Fact::Released => life.release(now)?,
             Fact::Cancelled { reason } => life.cancel(reason, now)?,
             Fact::Redriven => life.redrive(now)?,
-            Fact::Enqueued { wake_at } => {
-                if life.status(now).is_end() {
-                    return Err(Refusal::Ended(life.status(now)));
-                }
-                // A deadline that has passed was seen to already: what waits now waits for an open outcome.
-                let deadline = life.useful_until.filter(|deadline| *deadline > now);
-                life.wake_at = Some(deadline.map_or(*wake_at, |deadline| deadline.min(*wake_at)));
-            }
+            Fact::Enqueued { wake_at } => life.look_again(*wake_at, now)?,
         }
         Ok(life)
     }
@@ -83,15 +58,7 @@ impl Life {
     }
 
     fn claim(&mut self, fact: &Fact, now: Timestamp) -> Result<(), Refusal> {
-        let Fact::Claimed {
-            token,
-            provider,
-            lease_until,
-            hold_until,
-            resend_of,
-            limits,
-        } = fact
-        else {
+        let Fact::Claimed { token, provider, lease_until, hold_until, resend_of, limits } = fact else {
             return Err(Refusal::NotAllowed(self.status(now)));
         };
         match self.state {
@@ -108,11 +75,9 @@ impl Life {
                 self.is_resend = false;
             }
             // The storage may apply a claim and lose its answer; the same claim again is the same claim.
-            State::Attempting if self.token == Some(*token) => return Ok(()),
+            State::Attempting if self.token == Some(*token) && self.is_attempt_open() => return Ok(()),
             State::Attempting if self.hold_until > now => {
-                return Err(Refusal::Leased {
-                    until: self.hold_until,
-                });
+                return Err(Refusal::Leased { until: self.hold_until });
             }
             State::Attempting => {
                 if self.is_past_deadline(now) {
@@ -154,16 +119,16 @@ impl Life {
         Refusal::Unknown {
             seen: self.token.unwrap_or(Token([0; 16])),
             provider: self.provider.clone().unwrap_or_default(),
-            ended_at: self
-                .attempts
-                .last()
-                .and_then(|last| last.ended_at)
-                .unwrap_or(self.lease_until),
+            ended_at: self.attempts.last().and_then(|last| last.ended_at).unwrap_or(self.lease_until),
             exhausted,
         }
     }
 
     fn accept(&mut self, provider: &str, message_id: Option<&str>, http_status: Option<u16>, now: Timestamp) {
+        if self.state == State::Sent {
+            self.complete_acceptance(provider, message_id, http_status);
+            return;
+        }
         let open = self
             .attempts
             .iter_mut()
@@ -174,42 +139,50 @@ impl Life {
             attempt.ended_at.get_or_insert(now);
             attempt.http_status = http_status.or(attempt.http_status);
         }
-        if self.provider_message_id.is_none() {
-            self.provider_message_id = message_id.map(str::to_owned);
-        }
-        if self.state == State::Sent {
-            return;
-        }
+        self.provider_message_id = message_id.map(str::to_owned);
         self.provider = Some(provider.to_owned());
         self.token = None;
         self.sent_at = Some(now);
         self.enter(State::Sent, None, now);
     }
 
-    /// Only the latest claim may speak, and only while its outcome is open.
+    /// The worker's answer and the provider's event both tell of the one acceptance: the later one only adds what the
+    /// former did not know.
+    fn complete_acceptance(&mut self, provider: &str, message_id: Option<&str>, http_status: Option<u16>) {
+        if self.provider.as_deref() != Some(provider) {
+            return;
+        }
+        if self.provider_message_id.is_none() {
+            self.provider_message_id = message_id.map(str::to_owned);
+        }
+        let accepted = self.attempts.iter_mut().rev().find(|a| a.outcome == AttemptOutcome::Accepted);
+        if let Some(attempt) = accepted {
+            attempt.http_status = attempt.http_status.or(http_status);
+        }
+    }
+
+    /// Only the latest claim may speak, and only once: what it settled or put back is not its own any more.
     fn fence(&self, token: Token, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
-            State::Attempting if self.token == Some(token) => Ok(()),
-            State::Attempting => Err(Refusal::Stale),
+            State::Attempting if self.token == Some(token) && self.is_attempt_open() => Ok(()),
             _ if self.status(now).is_end() => Err(Refusal::Ended(self.status(now))),
             _ => Err(Refusal::Stale),
         }
     }
 
-    /// Writes the outcome into the latest attempt if it is still open. Whether it was.
-    fn close_attempt(&mut self, outcome: AttemptOutcome, answer: &Answer, ended_at: Timestamp) -> bool {
-        let Some(attempt) = self
-            .attempts
-            .last_mut()
-            .filter(|a| a.outcome == AttemptOutcome::Pending)
-        else {
-            return false;
+    fn is_attempt_open(&self) -> bool {
+        self.attempts.last().is_some_and(|a| a.outcome == AttemptOutcome::Pending)
+    }
+
+    /// Writes the outcome into the latest attempt if it is still open.
+    fn close_attempt(&mut self, outcome: AttemptOutcome, answer: &Answer, ended_at: Timestamp) {
+        let Some(attempt) = self.attempts.last_mut().filter(|a| a.outcome == AttemptOutcome::Pending) else {
+            return;
         };
         attempt.outcome = outcome;
         attempt.ended_at = Some(ended_at);
         attempt.http_status = answer.http_status;
         attempt.error.clone_from(&answer.error);
-        true
     }
 
     fn keep_attempt(&mut self, attempt: Attempt) {
@@ -229,14 +202,9 @@ impl Life {
     /// Undoes a claim of which provably nothing left the house. A resend goes back to being the unknown it was.
     fn take_claim_back(&mut self, due_at: Timestamp, now: Timestamp) {
         self.refund_unless(false);
-        if self
-            .attempts
-            .last()
-            .is_some_and(|a| a.outcome == AttemptOutcome::Pending)
-        {
-            self.attempts.pop();
-            self.attempt = self.attempt.saturating_sub(1);
-        }
+        self.attempts.pop();
+        self.attempt = self.attempt.saturating_sub(1);
+        self.provider = self.attempts.last().map(|last| last.provider.clone());
         if self.is_resend {
             self.lease_until = self.lease_until.min(now);
             self.hold_until = due_at;
@@ -245,15 +213,8 @@ impl Life {
         }
         self.token = None;
         self.due_at = due_at;
-        self.enter(
-            if self.attempts.is_empty() {
-                State::Accepted
-            } else {
-                State::Retrying
-            },
-            None,
-            now,
-        );
+        let state = if self.attempts.is_empty() { State::Accepted } else { State::Retrying };
+        self.enter(state, None, now);
     }
 
     fn park(&mut self, reason: &str, hold: bool, now: Timestamp) -> Result<(), Refusal> {
@@ -263,11 +224,7 @@ impl Life {
             State::Held => return Err(Refusal::Held),
             _ => return Err(Refusal::Ended(self.status(now))),
         }
-        self.enter(
-            if hold { State::Held } else { State::Failed },
-            Some(reason.to_owned()),
-            now,
-        );
+        self.enter(if hold { State::Held } else { State::Failed }, Some(reason.to_owned()), now);
         Ok(())
     }
 
@@ -285,6 +242,9 @@ impl Life {
             State::Attempting => self.settle_as_unknown(now)?,
             _ => return Err(Refusal::Ended(self.status(now))),
         }
+        // Held with an open outcome: whatever comes in now is the provider's acceptance or nothing.
+        self.close_attempt(AttemptOutcome::Unknown, &Answer::default(), self.lease_until);
+        self.token = None;
         self.enter(State::Expired, Some("deadline_over".into()), now);
         Ok(())
     }
@@ -292,9 +252,7 @@ impl Life {
     /// Leaves an attempt whose hold is over behind as unknown. The token goes: only evidence may speak for it now.
     fn settle_as_unknown(&mut self, now: Timestamp) -> Result<(), Refusal> {
         if self.hold_until > now {
-            return Err(Refusal::Leased {
-                until: self.hold_until,
-            });
+            return Err(Refusal::Leased { until: self.hold_until });
         }
         self.close_attempt(AttemptOutcome::Unknown, &Answer::default(), self.lease_until);
         self.token = None;
@@ -307,9 +265,7 @@ impl Life {
             // The token stays: released, it is the same unknown again.
             State::Attempting if self.lease_until <= now => {}
             State::Attempting => {
-                return Err(Refusal::Leased {
-                    until: self.lease_until,
-                });
+                return Err(Refusal::Leased { until: self.lease_until });
             }
             State::Held => return Ok(()),
             _ => return Err(Refusal::Ended(self.status(now))),
@@ -339,9 +295,7 @@ impl Life {
     fn cancel(&mut self, reason: &str, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
             State::Attempting if self.lease_until > now => {
-                return Err(Refusal::Leased {
-                    until: self.lease_until,
-                });
+                return Err(Refusal::Leased { until: self.lease_until });
             }
             State::Cancelled => return Ok(()),
             State::Sent | State::Suppressed => return Err(Refusal::Ended(self.status(now))),
@@ -364,6 +318,19 @@ impl Life {
         self.resends = 0;
         self.due_at = now;
         self.enter(State::Retrying, None, now);
+        Ok(())
+    }
+
+    fn look_again(&mut self, wake_at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+        if self.status(now).is_end() {
+            return Err(Refusal::Ended(self.status(now)));
+        }
+        if self.state == State::Held {
+            return Err(Refusal::Held);
+        }
+        // A deadline that is over cannot be looked at earlier: an unsettled outcome must be waited for first.
+        let deadline = self.useful_until.filter(|deadline| *deadline > now);
+        self.wake_at = Some(deadline.map_or(wake_at, |deadline| deadline.min(wake_at)));
         Ok(())
     }
 

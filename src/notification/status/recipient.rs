@@ -83,10 +83,7 @@ impl RecipientState {
     pub fn after(self, status: RecipientStatus, at: Timestamp) -> Self {
         match status.cmp(&self.status) {
             std::cmp::Ordering::Greater => Self { status, since: at },
-            std::cmp::Ordering::Equal => Self {
-                status,
-                since: self.since.min(at),
-            },
+            std::cmp::Ordering::Equal => Self { status, since: self.since.min(at) },
             std::cmp::Ordering::Less => self,
         }
     }
@@ -104,13 +101,8 @@ mod tests {
     }
 
     fn fold(events: &[(RecipientStatus, Timestamp)]) -> RecipientState {
-        let start = RecipientState {
-            status: RecipientStatus::Pending,
-            since: Timestamp::from_ms(0),
-        };
-        events
-            .iter()
-            .fold(start, |state, (status, at)| state.after(*status, *at))
+        let start = RecipientState { status: RecipientStatus::Pending, since: Timestamp::from_ms(0) };
+        events.iter().fold(start, |state, (status, at)| state.after(*status, *at))
     }
 
     proptest! {

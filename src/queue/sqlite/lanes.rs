@@ -47,11 +47,7 @@ impl Lanes {
 
     /// The moment before which a receive would find nothing.
     pub(super) fn next_visible_at(&self) -> Option<Timestamp> {
-        let both = self
-            .transactional
-            .tenants
-            .values()
-            .chain(self.bulk.tenants.values());
+        let both = self.transactional.tenants.values().chain(self.bulk.tenants.values());
         both.min().copied()
     }
 
@@ -70,10 +66,7 @@ impl Lanes {
         let lane = self.lane_mut(lane);
         let behind = (Bound::Excluded(lane.served.as_str()), Bound::Unbounded);
         let around = (Bound::Unbounded, Bound::Included(lane.served.as_str()));
-        let from_there = lane
-            .tenants
-            .range::<str, _>(behind)
-            .chain(lane.tenants.range::<str, _>(around));
+        let from_there = lane.tenants.range::<str, _>(behind).chain(lane.tenants.range::<str, _>(around));
         let turn: Vec<String> = from_there
             .filter(|(_, next)| **next <= now)
             .map(|(tenant, _)| tenant.clone())

@@ -22,12 +22,7 @@ pub(super) struct Sent {
 impl Sent {
     pub(super) fn new(message: &Message, now: Timestamp) -> Self {
         let visible_at = now.plus(message.delay.min(Life::LONGEST_QUEUE_WAIT));
-        Self {
-            id: message.id,
-            tenant: message.tenant.clone(),
-            lane: message.priority,
-            visible_at,
-        }
+        Self { id: message.id, tenant: message.tenant.clone(), lane: message.priority, visible_at }
     }
 }
 
@@ -41,10 +36,7 @@ pub(super) struct Handle {
 impl Handle {
     pub(super) fn parse(receipt: &Receipt) -> Option<Self> {
         let (seq, nonce) = receipt.0.split_once('.')?;
-        Some(Self {
-            seq: seq.parse().ok()?,
-            nonce: nonce.parse().ok()?,
-        })
+        Some(Self { seq: seq.parse().ok()?, nonce: nonce.parse().ok()? })
     }
 
     fn receipt(self) -> Receipt {
@@ -60,11 +52,7 @@ fn lane_code(lane: Priority) -> i64 {
 }
 
 fn lane_of(code: i64) -> Priority {
-    if code == lane_code(Priority::Bulk) {
-        Priority::Bulk
-    } else {
-        Priority::Transactional
-    }
+    if code == lane_code(Priority::Bulk) { Priority::Bulk } else { Priority::Transactional }
 }
 
 /// Which tenants have messages, and when the first of each becomes visible: one index seek per tenant.
@@ -76,10 +64,7 @@ pub(super) fn load(tx: &Connection) -> rusqlite::Result<Lanes> {
     for lane in [Priority::Transactional, Priority::Bulk] {
         let mut behind = String::new();
         let found = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
-        while let Some((tenant, at)) = next
-            .query_row(params![lane_code(lane), behind], found)
-            .optional()?
-        {
+        while let Some((tenant, at)) = next.query_row(params![lane_code(lane), behind], found).optional()? {
             lanes.expect(lane, &tenant, Timestamp::from_ms(at));
             behind = tenant;
         }
@@ -100,13 +85,8 @@ pub(super) fn send(
     let mut revive = tx.prepare_cached("DELETE FROM queue_dead WHERE id = ?1")?;
     for row in rows {
         let (id, at) = (row.id.as_bytes(), row.visible_at);
-        let inserted = insert.execute(params![
-            id,
-            lane_code(row.lane),
-            row.tenant,
-            at.as_ms(),
-            now.as_ms()
-        ])?;
+        let inserted =
+            insert.execute(params![id, lane_code(row.lane), row.tenant, at.as_ms(), now.as_ms()])?;
         if inserted == 1 {
             revive.execute([id])?;
             lanes.expect(row.lane, &row.tenant, at);
@@ -130,9 +110,7 @@ fn merge(tx: &Connection, lanes: &mut Lanes, row: &Sent) -> rusqlite::Result<()>
             "UPDATE queue SET visible_at = ?2 WHERE id = ?1 AND in_flight = 0 AND visible_at > ?2
              RETURNING lane, tenant",
         )?
-        .query_row(params![id, at], |row| {
-            Ok((lane_of(row.get(0)?), row.get::<_, String>(1)?))
-        })
+        .query_row(params![id, at], |row| Ok((lane_of(row.get(0)?), row.get::<_, String>(1)?)))
         .optional()?;
     if let Some((lane, tenant)) = moved {
         lanes.expect(lane, &tenant, row.visible_at);
@@ -208,10 +186,7 @@ fn take(
             bury(tx, row.seq, "max_receive_count", now, config)?;
             continue;
         }
-        let handle = Handle {
-            seq: row.seq,
-            nonce: rand::random(),
-        };
+        let handle = Handle { seq: row.seq, nonce: rand::random() };
         hide.execute(params![handle.seq, until, handle.nonce])?;
         received.push(Delivery {
             id: NotificationId::from_bytes(row.id),
@@ -237,12 +212,7 @@ fn visible(
          WHERE lane = ?1 AND tenant = ?2 AND visible_at <= ?3 ORDER BY visible_at LIMIT ?4",
     )?
     .query_map(
-        params![
-            lane_code(lane),
-            tenant,
-            now.as_ms(),
-            i64::try_from(limit).unwrap_or(i64::MAX)
-        ],
+        params![lane_code(lane), tenant, now.as_ms(), i64::try_from(limit).unwrap_or(i64::MAX)],
         |row| {
             Ok(Visible {
                 seq: row.get(0)?,
@@ -262,15 +232,11 @@ fn bury(tx: &Connection, seq: i64, reason: &str, now: Timestamp, config: &Config
          SELECT id, lane, tenant, ?2, receive_count, ?3 FROM queue WHERE seq = ?1",
     )?
     .execute(params![seq, reason, now.as_ms()])?;
-    tx.prepare_cached("DELETE FROM queue WHERE seq = ?1")?
-        .execute([seq])?;
+    tx.prepare_cached("DELETE FROM queue WHERE seq = ?1")?.execute([seq])?;
     tx.prepare_cached(
         "DELETE FROM queue_dead WHERE id IN (SELECT id FROM queue_dead WHERE at < ?1 ORDER BY at LIMIT ?2)",
     )?
-    .execute(params![
-        now.minus(config.dead_letters_kept).as_ms(),
-        PRUNED_AT_ONCE
-    ])?;
+    .execute(params![now.minus(config.dead_letters_kept).as_ms(), PRUNED_AT_ONCE])?;
     Ok(())
 }
 
@@ -327,11 +293,7 @@ fn settle_one(
             "SELECT lane, tenant, resent_at FROM queue WHERE seq = ?1 AND nonce = ?2 AND in_flight = 1",
         )?
         .query_row(params![seq, nonce], |row| {
-            Ok((
-                lane_of(row.get(0)?),
-                row.get::<_, String>(1)?,
-                row.get::<_, Option<i64>>(2)?,
-            ))
+            Ok((lane_of(row.get(0)?), row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?))
         })
         .optional()?;
     let Some((lane, tenant, resent_at)) = found else {
@@ -361,13 +323,8 @@ fn settle_one(
 }
 
 pub(super) fn depth(tx: &Connection, now: Timestamp) -> rusqlite::Result<Depth> {
-    let count = |row: &Row<'_>, ix| {
-        row.get::<_, Option<i64>>(ix)
-            .map(|n| n.unwrap_or(0).unsigned_abs())
-    };
-    let dead = tx
-        .prepare_cached("SELECT count(*) FROM queue_dead")?
-        .query_row([], |row| count(row, 0))?;
+    let count = |row: &Row<'_>, ix| row.get::<_, Option<i64>>(ix).map(|n| n.unwrap_or(0).unsigned_abs());
+    let dead = tx.prepare_cached("SELECT count(*) FROM queue_dead")?.query_row([], |row| count(row, 0))?;
     tx.prepare_cached(
         "SELECT sum(visible_at <= ?1), sum(visible_at > ?1 AND in_flight), sum(visible_at > ?1 AND NOT in_flight)
          FROM queue INDEXED BY queue_visible",

@@ -65,10 +65,7 @@ pub fn address(text: &str) -> Address {
 
 /// A plain notification; `change` makes it special.
 pub fn notification(change: impl FnOnce(&mut Notification)) -> Notification {
-    let mailbox = |email| Mailbox {
-        email: address(email),
-        name: None,
-    };
+    let mailbox = |email| Mailbox { email: address(email), name: None };
     let mut notification = Notification {
         idempotency_key: None,
         tenant: "default".into(),
@@ -96,10 +93,7 @@ pub fn notification(change: impl FnOnce(&mut Notification)) -> Notification {
 }
 
 pub fn to(email: &str) -> Vec<Mailbox> {
-    vec![Mailbox {
-        email: address(email),
-        name: None,
-    }]
+    vec![Mailbox { email: address(email), name: None }]
 }
 
 pub fn new(notification: Notification, now: Timestamp) -> NewNotification {
@@ -137,10 +131,7 @@ pub fn claim_of(token: Token, now: Timestamp) -> Fact {
         lease_until: now.plus(secs(30)),
         hold_until: now.plus(secs(630)),
         resend_of: None,
-        limits: AttemptLimits {
-            attempts: 12,
-            unknown_resends: 2,
-        },
+        limits: AttemptLimits { attempts: 12, unknown_resends: 2 },
     }
 }
 
@@ -172,13 +163,7 @@ pub fn accepted_as(message_id: &str) -> Fact {
 pub async fn send(log: &dyn MessageLog, id: NotificationId, message_id: &str, now: Timestamp) {
     claim(log, id, now).await;
     let applied = apply(log, id, accepted_as(message_id), now).await;
-    assert!(matches!(
-        applied,
-        Applied::Done {
-            before: Status::Attempting,
-            ..
-        }
-    ));
+    assert!(matches!(applied, Applied::Done { before: Status::Attempting, .. }));
 }
 
 pub async fn record(log: &dyn MessageLog, id: NotificationId) -> Record {

@@ -37,13 +37,7 @@ const NOW: Duration = Duration::ZERO;
 
 fn message(tenant: &str, priority: Priority) -> Message {
     let id = NotificationId::fresh();
-    Message {
-        id,
-        tenant: tenant.into(),
-        priority,
-        delay: NOW,
-        content: None,
-    }
+    Message { id, tenant: tenant.into(), priority, delay: NOW, content: None }
 }
 
 fn transactional() -> Message {
@@ -79,10 +73,7 @@ pub async fn a_message_is_received_once_until_its_visibility_timeout_is_over(ben
     let sent = message("inn-7", Priority::Bulk);
     send(bench, std::slice::from_ref(&sent)).await;
     let first = receive_one(bench).await;
-    assert_eq!(
-        (first.id, first.tenant.as_str(), first.receive_count),
-        (sent.id, "inn-7", 1)
-    );
+    assert_eq!((first.id, first.tenant.as_str(), first.receive_count), (sent.id, "inn-7", 1));
     assert!(receive(bench, 10).await.is_empty());
     (bench.pass)(bench.visibility_timeout + Duration::from_secs(1)).await;
     let second = receive_one(bench).await;
@@ -92,10 +83,7 @@ pub async fn a_message_is_received_once_until_its_visibility_timeout_is_over(ben
 }
 
 pub async fn a_delayed_message_waits(bench: &QueueBench) {
-    let sent = Message {
-        delay: Duration::from_secs(10),
-        ..transactional()
-    };
+    let sent = Message { delay: Duration::from_secs(10), ..transactional() };
     send(bench, std::slice::from_ref(&sent)).await;
     assert!(receive(bench, 10).await.is_empty());
     (bench.pass)(Duration::from_secs(11)).await;
@@ -106,10 +94,8 @@ pub async fn a_heartbeat_keeps_a_delivery_invisible(bench: &QueueBench) {
     send(bench, &[transactional()]).await;
     let delivery = receive_one(bench).await;
     (bench.pass)(bench.visibility_timeout / 2).await;
-    let extended = bench
-        .queue
-        .extend(std::slice::from_ref(&delivery.receipt), bench.visibility_timeout)
-        .await;
+    let extended =
+        bench.queue.extend(std::slice::from_ref(&delivery.receipt), bench.visibility_timeout).await;
     assert!(matches!(extended[..], [Ok(())]));
     (bench.pass)(bench.visibility_timeout * 3 / 4).await;
     assert!(receive(bench, 10).await.is_empty());
@@ -122,16 +108,9 @@ pub async fn a_stale_receipt_neither_settles_nor_extends(bench: &QueueBench) {
     let first = receive_one(bench).await;
     (bench.pass)(bench.visibility_timeout + Duration::from_secs(1)).await;
     let second = receive_one(bench).await;
-    let extended = bench
-        .queue
-        .extend(std::slice::from_ref(&first.receipt), Duration::from_secs(600))
-        .await;
+    let extended = bench.queue.extend(std::slice::from_ref(&first.receipt), Duration::from_secs(600)).await;
     assert!(matches!(extended[..], [Err(QueueError::StaleReceipt)]));
-    for end in [
-        Settlement::Done,
-        Settlement::Again { after: NOW },
-        Settlement::Dead { reason: "x".into() },
-    ] {
+    for end in [Settlement::Done, Settlement::Again { after: NOW }, Settlement::Dead { reason: "x".into() }] {
         let stale = Delivery {
             id: first.id,
             tenant: first.tenant.clone(),
@@ -143,10 +122,7 @@ pub async fn a_stale_receipt_neither_settles_nor_extends(bench: &QueueBench) {
         let settled = bench.queue.settle(vec![(stale, end)]).await;
         assert!(matches!(settled[..], [Err(QueueError::StaleReceipt)]));
     }
-    assert!(
-        receive(bench, 10).await.is_empty(),
-        "the live delivery is untouched"
-    );
+    assert!(receive(bench, 10).await.is_empty(), "the live delivery is untouched");
     settle(bench, second, Settlement::Done).await;
 }
 
@@ -163,14 +139,7 @@ pub async fn a_message_given_back_comes_again_after_its_wait(bench: &QueueBench)
     settle(bench, receive_one(bench).await, Settlement::Again { after: NOW }).await;
     let second = receive_one(bench).await;
     assert_eq!(second.receive_count, 2);
-    settle(
-        bench,
-        second,
-        Settlement::Again {
-            after: Duration::from_secs(30),
-        },
-    )
-    .await;
+    settle(bench, second, Settlement::Again { after: Duration::from_secs(30) }).await;
     assert!(receive(bench, 10).await.is_empty());
     (bench.pass)(Duration::from_secs(31)).await;
     assert_eq!(receive_one(bench).await.receive_count, 3);
@@ -179,23 +148,10 @@ pub async fn a_message_given_back_comes_again_after_its_wait(bench: &QueueBench)
 pub async fn a_dead_letter_leaves_the_queue_until_it_is_sent_again(bench: &QueueBench) {
     let sent = transactional();
     send(bench, std::slice::from_ref(&sent)).await;
-    settle(
-        bench,
-        receive_one(bench).await,
-        Settlement::Dead {
-            reason: "poison".into(),
-        },
-    )
-    .await;
+    settle(bench, receive_one(bench).await, Settlement::Dead { reason: "poison".into() }).await;
     (bench.pass)(bench.visibility_timeout * 2).await;
     assert!(receive(bench, 10).await.is_empty());
-    assert_eq!(
-        bench.queue.depth().await.unwrap(),
-        Depth {
-            dead: 1,
-            ..Depth::default()
-        }
-    );
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { dead: 1, ..Depth::default() });
     send(bench, std::slice::from_ref(&sent)).await;
     let again = receive_one(bench).await;
     assert_eq!((again.id, again.receive_count), (sent.id, 1));
@@ -208,21 +164,12 @@ pub async fn a_message_received_too_often_becomes_a_dead_letter(bench: &QueueBen
         (bench.pass)(bench.visibility_timeout + Duration::from_secs(1)).await;
     }
     assert!(receive(bench, 10).await.is_empty());
-    assert_eq!(
-        bench.queue.depth().await.unwrap(),
-        Depth {
-            dead: 1,
-            ..Depth::default()
-        }
-    );
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { dead: 1, ..Depth::default() });
 }
 
 pub async fn a_repeated_send_is_merged_or_doubled_but_never_lost(bench: &QueueBench) {
     let sent = transactional();
-    let late = Message {
-        delay: Duration::from_secs(300),
-        ..sent.clone()
-    };
+    let late = Message { delay: Duration::from_secs(300), ..sent.clone() };
     send(bench, &[late.clone(), sent.clone(), late]).await;
     settle(bench, receive_one(bench).await, Settlement::Done).await;
     (bench.pass)(Duration::from_secs(301)).await;
@@ -247,9 +194,7 @@ pub async fn a_send_during_a_delivery_outlives_it(bench: &QueueBench) {
 }
 
 pub async fn a_tenants_flood_delays_nobody_elses_message(bench: &QueueBench) {
-    let flood: Vec<_> = (0..5000)
-        .map(|_| message("loud", Priority::Transactional))
-        .collect();
+    let flood: Vec<_> = (0..5000).map(|_| message("loud", Priority::Transactional)).collect();
     send(bench, &flood).await;
     let quiet = message("quiet", Priority::Transactional);
     send(bench, std::slice::from_ref(&quiet)).await;
@@ -263,25 +208,14 @@ pub async fn a_tenants_flood_delays_nobody_elses_message(bench: &QueueBench) {
 
 pub async fn many_tenants_share_a_receive(bench: &QueueBench) {
     let tenants: Vec<_> = (0..20).map(|i| format!("inn-{i}")).collect();
-    let messages: Vec<_> = tenants
-        .iter()
-        .flat_map(|t| (0..5).map(|_| message(t, Priority::Transactional)))
-        .collect();
+    let messages: Vec<_> =
+        tenants.iter().flat_map(|t| (0..5).map(|_| message(t, Priority::Transactional))).collect();
     send(bench, &messages).await;
     let mut served = BTreeSet::new();
     for _ in 0..4 {
-        served.extend(
-            receive(bench, 10)
-                .await
-                .into_iter()
-                .map(|delivery| delivery.tenant),
-        );
+        served.extend(receive(bench, 10).await.into_iter().map(|delivery| delivery.tenant));
     }
-    assert_eq!(
-        served.len(),
-        tenants.len(),
-        "each has had its turn within two rounds"
-    );
+    assert_eq!(served.len(), tenants.len(), "each has had its turn within two rounds");
 }
 
 pub async fn bulk_yields_to_transactional_but_is_not_starved(bench: &QueueBench) {
@@ -293,11 +227,7 @@ pub async fn bulk_yields_to_transactional_but_is_not_starved(bench: &QueueBench)
     assert!(!receive(bench, 10).await.iter().any(is_bulk));
     let mut bulk_seen = 0;
     for _ in 0..20 {
-        bulk_seen += receive(bench, 10)
-            .await
-            .iter()
-            .filter(|delivery| is_bulk(delivery))
-            .count();
+        bulk_seen += receive(bench, 10).await.iter().filter(|delivery| is_bulk(delivery)).count();
     }
     assert!((1..=20).contains(&bulk_seen), "{bulk_seen} of 200 were bulk");
 }
@@ -310,14 +240,8 @@ pub async fn each_entry_has_its_own_result(bench: &QueueBench) {
     let receipts: Vec<_> = received.iter().map(|delivery| delivery.receipt.clone()).collect();
     let extended = bench.queue.extend(&receipts, bench.visibility_timeout).await;
     assert!(matches!(extended[..], [Ok(()), Err(_), Ok(())]));
-    let settled = received
-        .into_iter()
-        .map(|delivery| (delivery, Settlement::Done))
-        .collect();
-    assert!(matches!(
-        bench.queue.settle(settled).await[..],
-        [Ok(()), Err(_), Ok(())]
-    ));
+    let settled = received.into_iter().map(|delivery| (delivery, Settlement::Done)).collect();
+    assert!(matches!(bench.queue.settle(settled).await[..], [Ok(()), Err(_), Ok(())]));
 }
 
 pub async fn nothing_in_gives_nothing_out(bench: &QueueBench) {
@@ -328,46 +252,12 @@ pub async fn nothing_in_gives_nothing_out(bench: &QueueBench) {
 }
 
 pub async fn depth_says_how_much_lies_where(bench: &QueueBench) {
-    let later = Message {
-        delay: Duration::from_secs(60),
-        ..transactional()
-    };
+    let later = Message { delay: Duration::from_secs(60), ..transactional() };
     send(bench, &[later, transactional(), transactional(), transactional()]).await;
     let delivery = receive_one(bench).await;
-    assert_eq!(
-        bench.queue.depth().await.unwrap(),
-        Depth {
-            visible: 2,
-            in_flight: 1,
-            delayed: 1,
-            dead: 0
-        }
-    );
-    settle(
-        bench,
-        delivery,
-        Settlement::Again {
-            after: Duration::from_secs(60),
-        },
-    )
-    .await;
-    assert_eq!(
-        bench.queue.depth().await.unwrap(),
-        Depth {
-            visible: 2,
-            in_flight: 0,
-            delayed: 2,
-            dead: 0
-        }
-    );
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { visible: 2, in_flight: 1, delayed: 1, dead: 0 });
+    settle(bench, delivery, Settlement::Again { after: Duration::from_secs(60) }).await;
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { visible: 2, in_flight: 0, delayed: 2, dead: 0 });
     (bench.pass)(Duration::from_secs(61)).await;
-    assert_eq!(
-        bench.queue.depth().await.unwrap(),
-        Depth {
-            visible: 4,
-            in_flight: 0,
-            delayed: 0,
-            dead: 0
-        }
-    );
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { visible: 4, in_flight: 0, delayed: 0, dead: 0 });
 }

@@ -41,39 +41,17 @@ pub async fn the_same_id_twice_in_one_batch_is_a_repeat_or_a_conflict(bench: &Lo
             start(),
         )
     };
-    let batch = [
-        keyed("a"),
-        new(notification(|_| ()), start()),
-        keyed("a"),
-        keyed("b"),
-    ];
-    let accepted: Vec<_> = bench
-        .log
-        .accept(&batch)
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
+    let batch = [keyed("a"), new(notification(|_| ()), start()), keyed("a"), keyed("b")];
+    let accepted: Vec<_> = bench.log.accept(&batch).await.into_iter().map(Result::unwrap).collect();
     let created = Acceptance::Created(Status::Accepted);
-    assert_eq!(
-        accepted,
-        [
-            created,
-            created,
-            Acceptance::Duplicate(Status::Accepted),
-            Acceptance::Conflict
-        ]
-    );
+    assert_eq!(accepted, [created, created, Acceptance::Duplicate(Status::Accepted), Acceptance::Conflict]);
     assert!(bench.log.accept(&[]).await.is_empty());
 }
 
 pub async fn an_unknown_id_is_absent(bench: &LogBench) {
     let (log, id, now) = (&*bench.log, NotificationId::fresh(), start());
     assert!(log.get(id).await.unwrap().is_none());
-    assert!(matches!(
-        claim_with(log, id, claim_of(Token::fresh(), now), now).await,
-        Claim::Absent
-    ));
+    assert!(matches!(claim_with(log, id, claim_of(Token::fresh(), now), now).await, Claim::Absent));
     assert_eq!(apply(log, id, Fact::Released, now).await, Applied::Absent);
 }
 
@@ -88,9 +66,7 @@ pub async fn a_claim_hands_out_the_content_and_leases_the_notification(bench: &L
     assert_eq!((won.life.attempt, won.life.status(now)), (1, Status::Attempting));
     assert_eq!(record(log, new.id).await.life, won.life);
     let refused = claim_with(log, new.id, claim_of(Token::fresh(), now), now).await;
-    let Claim::Refused(Refusal::Leased { until }, life) = refused else {
-        panic!("{refused:?}")
-    };
+    let Claim::Refused(Refusal::Leased { until }, life) = refused else { panic!("{refused:?}") };
     assert_eq!((until, life.attempt), (now.plus(secs(630)), 1));
 }
 
@@ -118,9 +94,7 @@ pub async fn a_claim_that_is_repeated_is_the_same_claim(bench: &LogBench) {
     let id = accept(log, now, |_| ()).await;
     let fact = claim_of(Token::fresh(), now);
     for _ in 0..2 {
-        let Claim::Won(won) = claim_with(log, id, fact.clone(), now).await else {
-            panic!("not won")
-        };
+        let Claim::Won(won) = claim_with(log, id, fact.clone(), now).await else { panic!("not won") };
         assert_eq!((won.life.attempt, won.life.attempts.len()), (1, 1));
     }
 }
@@ -129,71 +103,35 @@ pub async fn only_the_latest_claim_may_say_not_accepted_or_refused(bench: &LogBe
     let (log, now) = (&*bench.log, start());
     let id = accept(log, now, |_| ()).await;
     let first = claim(log, id, now).await;
-    let not_accepted = |token, due_at| Fact::NotAccepted {
-        token,
-        answer: Answer::default(),
-        due_at,
-        counts: true,
-    };
-    let refused = |token| Fact::Refused {
-        token,
-        answer: Answer::default(),
-        reason: "no".into(),
-    };
+    let not_accepted =
+        |token, due_at| Fact::NotAccepted { token, answer: Answer::default(), due_at, counts: true };
+    let refused = |token| Fact::Refused { token, answer: Answer::default(), reason: "no".into() };
     let applied = apply(log, id, not_accepted(first, now.plus(secs(5))), now).await;
-    assert!(matches!(
-        applied,
-        Applied::Done {
-            before: Status::Attempting,
-            ..
-        }
-    ));
+    assert!(matches!(applied, Applied::Done { before: Status::Attempting, .. }));
     assert_eq!(status(log, id, now).await, Status::Retrying);
 
     let later = now.plus(secs(6));
     let second = claim(log, id, later).await;
     let before = record(log, id).await.life;
     for stale in [not_accepted(first, later), refused(first)] {
-        assert_eq!(
-            apply(log, id, stale, later).await,
-            Applied::Refused(Refusal::Stale)
-        );
+        assert_eq!(apply(log, id, stale, later).await, Applied::Refused(Refusal::Stale));
     }
     assert_eq!(record(log, id).await.life, before);
-    assert!(matches!(
-        apply(log, id, refused(second), later).await,
-        Applied::Done { .. }
-    ));
+    assert!(matches!(apply(log, id, refused(second), later).await, Applied::Done { .. }));
     let life = record(log, id).await.life;
-    assert_eq!(
-        (life.status(later), life.reason.as_deref()),
-        (Status::Failed, Some("no"))
-    );
+    assert_eq!((life.status(later), life.reason.as_deref()), (Status::Failed, Some("no")));
 }
 
 pub async fn an_acceptance_counts_whoever_tells_it(bench: &LogBench) {
     let (log, now) = (&*bench.log, start());
     let id = accept(log, now, |_| ()).await;
     let token = claim(log, id, now).await;
-    let refused = Fact::Refused {
-        token,
-        answer: Answer::default(),
-        reason: "no".into(),
-    };
+    let refused = Fact::Refused { token, answer: Answer::default(), reason: "no".into() };
     apply(log, id, refused, now).await;
     let applied = apply(log, id, accepted_as("m1"), now.plus(secs(9))).await;
-    assert!(matches!(
-        applied,
-        Applied::Done {
-            before: Status::Failed,
-            ..
-        }
-    ));
+    assert!(matches!(applied, Applied::Done { before: Status::Failed, .. }));
     let life = record(log, id).await.life;
-    assert_eq!(
-        (life.sent_at, life.provider_message_id.as_deref()),
-        (Some(now.plus(secs(9))), Some("m1"))
-    );
+    assert_eq!((life.sent_at, life.provider_message_id.as_deref()), (Some(now.plus(secs(9))), Some("m1")));
     assert_eq!((life.reason, life.wake_at), (None, None));
 }
 
@@ -221,23 +159,12 @@ pub async fn an_unknown_is_resent_only_by_who_saw_its_token(bench: &LogBench) {
     };
     for not_seen in [None, Some(Token::fresh())] {
         let refused = claim_with(log, id, resend(not_seen), later).await;
-        let Claim::Refused(
-            Refusal::Unknown {
-                seen,
-                exhausted: false,
-                ..
-            },
-            _,
-        ) = refused
-        else {
+        let Claim::Refused(Refusal::Unknown { seen, exhausted: false, .. }, _) = refused else {
             panic!("{refused:?}")
         };
         assert_eq!(seen, first);
     }
-    assert!(matches!(
-        claim_with(log, id, resend(Some(first)), later).await,
-        Claim::Won(_)
-    ));
+    assert!(matches!(claim_with(log, id, resend(Some(first)), later).await, Claim::Won(_)));
     let rival = claim_with(log, id, resend(Some(first)), later).await;
     assert!(matches!(rival, Claim::Refused(Refusal::Leased { .. }, _)));
 }
@@ -245,25 +172,10 @@ pub async fn an_unknown_is_resent_only_by_who_saw_its_token(bench: &LogBench) {
 pub async fn facts_for_one_id_apply_in_their_order(bench: &LogBench) {
     let (log, now) = (&*bench.log, start());
     let id = accept(log, now, |_| ()).await;
-    let held = Fact::Held {
-        reason: "ask first".into(),
-    };
-    let cancelled = Fact::Cancelled {
-        reason: "closed".into(),
-    };
-    let facts = [
-        (id, held.clone()),
-        (id, Fact::Released),
-        (id, held),
-        (id, cancelled),
-        (id, Fact::Released),
-    ];
-    let applied: Vec<_> = log
-        .apply(&facts, now)
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
+    let held = Fact::Held { reason: "ask first".into() };
+    let cancelled = Fact::Cancelled { reason: "closed".into() };
+    let facts = [(id, held.clone()), (id, Fact::Released), (id, held), (id, cancelled), (id, Fact::Released)];
+    let applied: Vec<_> = log.apply(&facts, now).await.into_iter().map(Result::unwrap).collect();
     let befores: Vec<_> = applied
         .iter()
         .map(|applied| match applied {

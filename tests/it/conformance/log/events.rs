@@ -26,10 +26,7 @@ fn event(id: Option<NotificationId>, kind: EventKind, at: Timestamp) -> Provider
 }
 
 async fn tell(log: &dyn MessageLog, event: &ProviderEvent, now: Timestamp) -> Recorded {
-    log.record_events(std::slice::from_ref(event), now)
-        .await
-        .remove(0)
-        .unwrap()
+    log.record_events(std::slice::from_ref(event), now).await.remove(0).unwrap()
 }
 
 /// Everything that events can change.
@@ -45,42 +42,20 @@ pub async fn an_event_is_kept_folded_and_taken_as_evidence(bench: &LogBench) {
     let later = now.plus(secs(40));
     let delivered = event(Some(id), EventKind::Delivered, now.plus(secs(3)));
     let recorded = tell(log, &delivered, later).await;
-    assert_eq!(
-        recorded,
-        Recorded::Folded {
-            settled: Some(Status::Unknown),
-            accepted_at: now
-        }
-    );
+    assert_eq!(recorded, Recorded::Folded { settled: Some(Status::Unknown), accepted_at: now });
     let record = record(log, id).await;
     assert_eq!(record.life.provider_message_id.as_deref(), Some("m1"));
     assert_eq!(record.life.status(later), Status::Sent);
-    let [to, cc] = &record.recipients[..] else {
-        panic!("two recipients")
-    };
+    let [to, cc] = &record.recipients[..] else { panic!("two recipients") };
     assert_eq!((to.status, to.since), (RecipientStatus::Delivered, delivered.at));
     assert_eq!((cc.status, cc.since), (RecipientStatus::Pending, now));
-    let [kept] = &record.events[..] else {
-        panic!("one event")
-    };
-    assert_eq!(
-        (&kept.kind, kept.at, &kept.recipient),
-        (&delivered.kind, delivered.at, &delivered.recipient)
-    );
+    let [kept] = &record.events[..] else { panic!("one event") };
+    assert_eq!((&kept.kind, kept.at, &kept.recipient), (&delivered.kind, delivered.at, &delivered.recipient));
     assert_eq!(kept.detail, delivered.detail);
 
-    let opened = ProviderEvent {
-        machine: true,
-        ..event(Some(id), EventKind::Opened, now.plus(secs(9)))
-    };
+    let opened = ProviderEvent { machine: true, ..event(Some(id), EventKind::Opened, now.plus(secs(9))) };
     let recorded = tell(log, &opened, later).await;
-    assert_eq!(
-        recorded,
-        Recorded::Folded {
-            settled: None,
-            accepted_at: now
-        }
-    );
+    assert_eq!(recorded, Recorded::Folded { settled: None, accepted_at: now });
     let unknown_person = ProviderEvent {
         recipient: Some(address("x@example.com")),
         ..event(Some(id), EventKind::Bounced, later)
@@ -116,10 +91,7 @@ pub async fn a_repeated_event_changes_nothing(bench: &LogBench) {
     assert_eq!(told(&record(log, id).await), before);
     let twice = event(Some(id), EventKind::Clicked, now.plus(secs(6)));
     let recorded = log.record_events(&[twice.clone(), twice], now).await;
-    assert!(matches!(
-        recorded[..],
-        [Ok(Recorded::Folded { .. }), Ok(Recorded::Repeat)]
-    ));
+    assert!(matches!(recorded[..], [Ok(Recorded::Folded { .. }), Ok(Recorded::Repeat)]));
 }
 
 pub async fn events_end_the_same_in_any_order(bench: &LogBench) {
@@ -158,19 +130,10 @@ pub async fn an_event_may_come_before_the_workers_own_answer(bench: &LogBench) {
     let id = accept(log, now, |_| ()).await;
     claim(log, id, now).await;
     let recorded = tell(log, &event(Some(id), EventKind::Processed, now), now).await;
-    assert_eq!(
-        recorded,
-        Recorded::Folded {
-            settled: Some(Status::Attempting),
-            accepted_at: now
-        }
-    );
+    assert_eq!(recorded, Recorded::Folded { settled: Some(Status::Attempting), accepted_at: now });
     apply(log, id, accepted_as("m1"), now.plus(secs(1))).await;
     let life = record(log, id).await.life;
-    assert_eq!(
-        (life.status(now), life.sent_at, life.attempts.len()),
-        (Status::Sent, Some(now), 1)
-    );
+    assert_eq!((life.status(now), life.sent_at, life.attempts.len()), (Status::Sent, Some(now), 1));
 }
 
 pub async fn an_event_without_our_id_is_matched_by_the_providers(bench: &LogBench) {
@@ -181,20 +144,10 @@ pub async fn an_event_without_our_id_is_matched_by_the_providers(bench: &LogBenc
     send(log, other, "m2", now).await;
     let recorded = tell(log, &event(None, EventKind::Delivered, now), now).await;
     assert!(matches!(recorded, Recorded::Folded { .. }));
-    assert_eq!(
-        record(log, id).await.recipients[0].status,
-        RecipientStatus::Delivered
-    );
+    assert_eq!(record(log, id).await.recipients[0].status, RecipientStatus::Delivered);
     assert!(record(log, other).await.events.is_empty());
-    let elsewhere = ProviderEvent {
-        provider: "other".into(),
-        ..event(None, EventKind::Opened, now)
-    };
-    assert_eq!(
-        tell(log, &elsewhere, now).await,
-        Recorded::Unmatched,
-        "another provider's ids are its own"
-    );
+    let elsewhere = ProviderEvent { provider: "other".into(), ..event(None, EventKind::Opened, now) };
+    assert_eq!(tell(log, &elsewhere, now).await, Recorded::Unmatched, "another provider's ids are its own");
 }
 
 pub async fn a_bounce_with_nothing_but_an_address_is_matched_by_it(bench: &LogBench) {
@@ -214,33 +167,17 @@ pub async fn a_bounce_with_nothing_but_an_address_is_matched_by_it(bench: &LogBe
 
     // The latest one that was sent before it bounced.
     tell(log, &bounce("guest@example.com", now.plus(secs(60))), hour).await;
-    assert_eq!(
-        record(log, first).await.recipients[0].status,
-        RecipientStatus::Bounced
-    );
+    assert_eq!(record(log, first).await.recipients[0].status, RecipientStatus::Bounced);
     tell(log, &bounce("guest@example.com", hour.plus(secs(60))), hour).await;
-    assert_eq!(
-        record(log, latest).await.recipients[0].status,
-        RecipientStatus::Bounced
-    );
+    assert_eq!(record(log, latest).await.recipients[0].status, RecipientStatus::Bounced);
     assert!(record(log, never_sent).await.events.is_empty());
 
     let week = now.plus(secs(7 * 24 * 3600));
-    assert_eq!(
-        tell(log, &bounce("guest@example.com", week), week).await,
-        Recorded::Unmatched
-    );
-    assert_eq!(
-        tell(log, &bounce("nobody@example.com", hour), hour).await,
-        Recorded::Unmatched
-    );
+    assert_eq!(tell(log, &bounce("guest@example.com", week), week).await, Recorded::Unmatched);
+    assert_eq!(tell(log, &bounce("nobody@example.com", hour), hour).await, Recorded::Unmatched);
     let mut opened = bounce("guest@example.com", hour);
     (opened.kind, opened.event_id) = (EventKind::Opened, Some("o".into()));
-    assert_eq!(
-        tell(log, &opened, hour).await,
-        Recorded::Unmatched,
-        "only bounces come without ids"
-    );
+    assert_eq!(tell(log, &opened, hour).await, Recorded::Unmatched, "only bounces come without ids");
 }
 
 pub async fn an_event_that_matches_nothing_is_kept_once(bench: &LogBench) {
@@ -248,10 +185,7 @@ pub async fn an_event_that_matches_nothing_is_kept_once(bench: &LogBench) {
     let stray = event(Some(NotificationId::fresh()), EventKind::Delivered, now);
     assert_eq!(tell(log, &stray, now).await, Recorded::Unmatched);
     assert_eq!(tell(log, &stray, now).await, Recorded::Repeat);
-    let unnumbered = ProviderEvent {
-        event_id: None,
-        ..stray
-    };
+    let unnumbered = ProviderEvent { event_id: None, ..stray };
     assert_eq!(tell(log, &unnumbered, now).await, Recorded::Unmatched);
     assert_eq!(tell(log, &unnumbered, now).await, Recorded::Repeat);
     assert!(log.record_events(&[], now).await.is_empty());
@@ -265,27 +199,14 @@ pub async fn the_witness_is_the_newest_event_but_never_the_future(bench: &LogBen
         log.witness("sendgrid").await.unwrap()
     };
     assert_eq!(heard(now.minus(secs(10))).await, Some(now.minus(secs(10))));
-    assert_eq!(
-        heard(now.minus(secs(90))).await,
-        Some(now.minus(secs(10))),
-        "it never goes back"
-    );
-    assert_eq!(
-        heard(now.plus(secs(3600))).await,
-        Some(now.minus(secs(10))),
-        "a wrong clock proves nothing"
-    );
+    assert_eq!(heard(now.minus(secs(90))).await, Some(now.minus(secs(10))), "it never goes back");
+    assert_eq!(heard(now.plus(secs(3600))).await, Some(now.minus(secs(10))), "a wrong clock proves nothing");
     assert_eq!(heard(now).await, Some(now));
     assert_eq!(log.witness("other").await.unwrap(), None);
 
     // An event counts as life whatever it is about, matched or not.
     let id = accept(log, now, |_| ()).await;
-    tell(
-        log,
-        &event(Some(id), EventKind::Processed, now.plus(secs(2))),
-        now,
-    )
-    .await;
+    tell(log, &event(Some(id), EventKind::Processed, now.plus(secs(2))), now).await;
     assert_eq!(log.witness("sendgrid").await.unwrap(), Some(now.plus(secs(2))));
     apply(log, id, Fact::Released, now).await;
 }

@@ -17,12 +17,7 @@ fn listed_at() -> Timestamp {
 async fn furnish(log: &dyn MessageLog) {
     let not_accepted = |token| {
         let due_at = start().plus(secs(9000));
-        Fact::NotAccepted {
-            token,
-            answer: Answer::default(),
-            due_at,
-            counts: true,
-        }
+        Fact::NotAccepted { token, answer: Answer::default(), due_at, counts: true }
     };
     for i in 0_u64..44 {
         let now = start().plus(secs(i));
@@ -41,28 +36,8 @@ async fn furnish(log: &dyn MessageLog) {
         .await;
         match fate {
             3 => drop(apply(log, id, Fact::Expired, now.plus(secs(2))).await),
-            4 => drop(
-                apply(
-                    log,
-                    id,
-                    Fact::Held {
-                        reason: "ask first".into(),
-                    },
-                    now,
-                )
-                .await,
-            ),
-            5 => drop(
-                apply(
-                    log,
-                    id,
-                    Fact::Cancelled {
-                        reason: "closed".into(),
-                    },
-                    now,
-                )
-                .await,
-            ),
+            4 => drop(apply(log, id, Fact::Held { reason: "ask first".into() }, now).await),
+            5 => drop(apply(log, id, Fact::Cancelled { reason: "closed".into() }, now).await),
             6 => drop(claim(log, id, now).await),
             7 => drop(claim(log, id, listed_at()).await),
             8 => {
@@ -72,11 +47,7 @@ async fn furnish(log: &dyn MessageLog) {
             9 => {
                 let token = claim(log, id, now).await;
                 let reason = if i < 20 { "no_such_template" } else { "poison" };
-                let refused = Fact::Refused {
-                    token,
-                    answer: Answer::default(),
-                    reason: reason.into(),
-                };
+                let refused = Fact::Refused { token, answer: Answer::default(), reason: reason.into() };
                 apply(log, id, refused, now).await;
             }
             10 => send(log, id, &format!("m{i}"), now).await,
@@ -87,69 +58,32 @@ async fn furnish(log: &dyn MessageLog) {
 
 fn filters() -> Vec<Filter> {
     let some = |text: &str| Some(text.to_owned());
-    let unsent: Vec<_> = Status::ALL
-        .into_iter()
-        .filter(|status| status.is_unsent())
-        .collect();
+    let unsent: Vec<_> = Status::ALL.into_iter().filter(|status| status.is_unsent()).collect();
     let mut filters = vec![
         Filter::default(),
-        Filter {
-            statuses: unsent,
-            ..Filter::default()
-        },
-        Filter {
-            statuses: vec![Status::Sent, Status::Cancelled, Status::Failed],
-            ..Filter::default()
-        },
+        Filter { statuses: unsent, ..Filter::default() },
+        Filter { statuses: vec![Status::Sent, Status::Cancelled, Status::Failed], ..Filter::default() },
         Filter {
             statuses: vec![Status::Unknown, Status::Retrying],
             tenant: some("inn-1"),
             ..Filter::default()
         },
-        Filter {
-            tenant: some("inn-2"),
-            ..Filter::default()
-        },
-        Filter {
-            batch: some("batch-2"),
-            ..Filter::default()
-        },
-        Filter {
-            batch: some("batch-2"),
-            statuses: vec![Status::Sent],
-            ..Filter::default()
-        },
-        Filter {
-            recipient: Some(address("guest1@example.com")),
-            ..Filter::default()
-        },
-        Filter {
-            reason: some("poison"),
-            ..Filter::default()
-        },
-        Filter {
-            reason: some("closed"),
-            tenant: some("inn-0"),
-            ..Filter::default()
-        },
+        Filter { tenant: some("inn-2"), ..Filter::default() },
+        Filter { batch: some("batch-2"), ..Filter::default() },
+        Filter { batch: some("batch-2"), statuses: vec![Status::Sent], ..Filter::default() },
+        Filter { recipient: Some(address("guest1@example.com")), ..Filter::default() },
+        Filter { reason: some("poison"), ..Filter::default() },
+        Filter { reason: some("closed"), tenant: some("inn-0"), ..Filter::default() },
         Filter {
             since: Some(start().plus(secs(10))),
             until: Some(start().plus(secs(30))),
             ..Filter::default()
         },
-        Filter {
-            tenant: some("nobody"),
-            ..Filter::default()
-        },
+        Filter { tenant: some("nobody"), ..Filter::default() },
     ];
-    filters.extend(Status::ALL.into_iter().map(|status| Filter {
-        statuses: vec![status],
-        ..Filter::default()
-    }));
-    let oldest = filters.clone().into_iter().map(|filter| Filter {
-        order: Order::OldestFirst,
-        ..filter
-    });
+    filters
+        .extend(Status::ALL.into_iter().map(|status| Filter { statuses: vec![status], ..Filter::default() }));
+    let oldest = filters.clone().into_iter().map(|filter| Filter { order: Order::OldestFirst, ..filter });
     filters.extend(oldest.collect::<Vec<_>>());
     filters
 }
@@ -162,19 +96,13 @@ fn fits(filter: &Filter, record: &Record) -> bool {
         && is(&filter.tenant, Some(&record.tenant))
         && is(&filter.batch, record.batch.as_deref())
         && is(&filter.reason, life.reason.as_deref())
-        && filter
-            .recipient
-            .as_ref()
-            .is_none_or(|email| record.recipients.iter().any(|r| r.email == *email))
+        && filter.recipient.as_ref().is_none_or(|email| record.recipients.iter().any(|r| r.email == *email))
         && filter.since.is_none_or(|since| life.accepted_at >= since)
         && filter.until.is_none_or(|until| life.accepted_at < until)
 }
 
 async fn everything(log: &dyn MessageLog) -> Vec<Record> {
-    let page = log
-        .list(&Filter::default(), None, 1000, listed_at())
-        .await
-        .unwrap();
+    let page = log.list(&Filter::default(), None, 1000, listed_at()).await.unwrap();
     assert_eq!(page.next_cursor, None);
     page.items
 }
@@ -200,10 +128,7 @@ pub async fn every_filter_lists_what_it_says_without_gap_or_repeat(bench: &LogBe
             .collect();
         let (mut listed, mut cursor) = (Vec::new(), None);
         loop {
-            let page = log
-                .list(&filter, cursor.as_deref(), 3, listed_at())
-                .await
-                .unwrap();
+            let page = log.list(&filter, cursor.as_deref(), 3, listed_at()).await.unwrap();
             assert!(page.items.len() <= 3);
             listed.extend(page.items);
             cursor = page.next_cursor;
@@ -227,16 +152,8 @@ pub async fn a_cursor_of_another_listing_is_refused(bench: &LogBench) {
         accept(log, start(), |_| ()).await;
     }
     let newest = Filter::default();
-    let cursor = log
-        .list(&newest, None, 1, start())
-        .await
-        .unwrap()
-        .next_cursor
-        .unwrap();
-    let oldest = Filter {
-        order: Order::OldestFirst,
-        ..Filter::default()
-    };
+    let cursor = log.list(&newest, None, 1, start()).await.unwrap().next_cursor.unwrap();
+    let oldest = Filter { order: Order::OldestFirst, ..Filter::default() };
     for (filter, cursor) in [(&oldest, cursor.as_str()), (&newest, "made up"), (&newest, "")] {
         let refused = log.list(filter, Some(cursor), 1, start()).await;
         assert!(matches!(refused, Err(LogError::BadCursor)));
@@ -255,20 +172,11 @@ pub async fn counts_agree_with_the_listing(bench: &LogBench) {
     assert_eq!(log.counts(now).await.unwrap().by_status, by_status);
     for filter in filters() {
         let mut expected: BTreeMap<(Status, Option<String>), u64> = BTreeMap::new();
-        for record in everything(log)
-            .await
-            .into_iter()
-            .filter(|record| fits(&filter, record))
-        {
-            *expected
-                .entry((record.life.status(now), record.life.reason))
-                .or_default() += 1;
+        for record in everything(log).await.into_iter().filter(|record| fits(&filter, record)) {
+            *expected.entry((record.life.status(now), record.life.reason)).or_default() += 1;
         }
         let counted = log.count_by_reason(&filter, now).await.unwrap();
-        let counted: BTreeMap<_, _> = counted
-            .into_iter()
-            .map(|c| ((c.status, c.reason), c.count))
-            .collect();
+        let counted: BTreeMap<_, _> = counted.into_iter().map(|c| ((c.status, c.reason), c.count)).collect();
         assert_eq!(counted, expected, "{filter:?}");
     }
 }
@@ -278,26 +186,9 @@ pub async fn the_oldest_unsent_is_on_its_way(bench: &LogBench) {
     let oldest = async |now| log.counts(now).await.unwrap().oldest_unsent;
     assert_eq!(oldest(now).await, None);
     let held = accept(log, now, |_| ()).await;
-    apply(
-        log,
-        held,
-        Fact::Held {
-            reason: "ask first".into(),
-        },
-        now,
-    )
-    .await;
+    apply(log, held, Fact::Held { reason: "ask first".into() }, now).await;
     let dead = accept(log, now, |_| ()).await;
-    apply(
-        log,
-        dead,
-        Fact::Parked {
-            reason: "attempts_used_up".into(),
-            hold: false,
-        },
-        now,
-    )
-    .await;
+    apply(log, dead, Fact::Parked { reason: "attempts_used_up".into(), hold: false }, now).await;
     accept(log, now, |n| n.deliver_at = Some(now.plus(secs(100)))).await;
     assert_eq!(oldest(now).await, None, "nothing is on its way yet");
     assert_eq!(oldest(now.plus(secs(200))).await, Some(now.plus(secs(100))));
@@ -305,11 +196,7 @@ pub async fn the_oldest_unsent_is_on_its_way(bench: &LogBench) {
     accept(log, now.plus(secs(20)), |_| ()).await;
     assert_eq!(oldest(now.plus(secs(30))).await, Some(now.plus(secs(10))));
     claim(log, first, now.plus(secs(30))).await;
-    assert_eq!(
-        oldest(now.plus(secs(300))).await,
-        Some(now.plus(secs(10))),
-        "an unknown one waits too"
-    );
+    assert_eq!(oldest(now.plus(secs(300))).await, Some(now.plus(secs(10))), "an unknown one waits too");
     apply(log, first, accepted_as("m1"), now.plus(secs(300))).await;
     assert_eq!(oldest(now.plus(secs(300))).await, Some(now.plus(secs(20))));
 }
@@ -325,27 +212,9 @@ pub async fn what_is_due_comes_oldest_first(bench: &LogBench) {
     assert!(log.due(now.plus(secs(60)), 10).await.unwrap().is_empty());
     let later = now.plus(secs(100));
     let due = log.due(later, 10).await.unwrap();
-    assert_eq!(
-        due.iter().map(|due| due.id).collect::<Vec<_>>(),
-        [ids[1], ids[2], ids[0]]
-    );
-    assert_eq!(
-        (due[0].tenant.as_str(), due[0].life.status(later)),
-        ("inn-1", Status::Accepted)
-    );
+    assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [ids[1], ids[2], ids[0]]);
+    assert_eq!((due[0].tenant.as_str(), due[0].life.status(later)), ("inn-1", Status::Accepted));
     assert_eq!(log.due(later, 2).await.unwrap().len(), 2);
-    apply(
-        log,
-        ids[1],
-        Fact::Enqueued {
-            wake_at: later.plus(secs(60)),
-        },
-        later,
-    )
-    .await;
-    assert_eq!(
-        log.due(later, 10).await.unwrap().len(),
-        2,
-        "the sweeper looks later again"
-    );
+    apply(log, ids[1], Fact::Enqueued { wake_at: later.plus(secs(60)) }, later).await;
+    assert_eq!(log.due(later, 10).await.unwrap().len(), 2, "the sweeper looks later again");
 }

@@ -1,0 +1,289 @@
+//! Handing notifications in: parsed and checked, recorded, then put on the queue.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::answer::Json;
+use super::body::Media;
+use super::guard::Caller;
+use super::{Config, Door, Shared, body, trouble};
+use crate::clock::Timestamp;
+use crate::message_log::{Acceptance, LogError, NewNotification};
+use crate::metrics::ACCEPTED_TOTAL;
+use crate::notification::status::{Life, Status};
+use crate::notification::{Notification, NotificationId, Priority, content};
+use crate::queue::{Message, QueueError};
+use crate::server::problem::Problem;
+
+/// The header that may carry the idempotency key instead of the body. Its value is taken to the letter.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Above this size a body is parsed off the reactor's threads, so that other requests go on meanwhile.
+const LARGE_BODY_BYTES: usize = 256 * 1024;
+
+/// What became of one notification that was handed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Enqueued)]
+pub struct Enqueued {
+    /// Its id.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: NotificationId,
+    /// Where it stands now.
+    pub status: Status,
+    /// Whether it was recorded before, with the same idempotency key and content.
+    pub duplicate: bool,
+}
+
+/// Hand in one notification
+///
+/// Answers once it is durable. The same idempotency key and content again answers 200 with the first id, for as long
+/// as the record lives.
+#[utoipa::path(
+    post, path = "/v1/notifications", operation_id = "enqueue", tag = "notifications",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Instead of the body's idempotency_key; must equal it where both are given")),
+    request_body(content = Notification, content_type = "application/json"),
+    responses(
+        (status = 202, description = "Recorded", body = Enqueued),
+        (status = 200, description = "Recorded before", body = Enqueued),
+        (status = 409, description = "The key was used before with other content", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not a valid notification", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn enqueue(
+    State(door): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    body::media(&parts.headers, &[Media::Json])?;
+    let header_key = header_key(&parts.headers)?;
+    let held = body::read(&door, body, door.state.config.limits.body_bytes).await?;
+    let now = door.state.clock.now();
+    let new = if held.bytes.len() > LARGE_BODY_BYTES {
+        let (door, bytes) = (Arc::clone(&door), held.bytes.clone());
+        off_the_reactor(move || prepare(&bytes, header_key.as_deref(), &caller, &door.state.config, now))
+            .await?
+    } else {
+        prepare(&held.bytes, header_key.as_deref(), &caller, &door.state.config, now)?
+    };
+    let enqueued = record(&door, vec![Ok(new)], "http", now).await?;
+    let enqueued = enqueued.into_iter().next().unwrap_or_else(|| Err(trouble::log(&silent())))?;
+    let status = if enqueued.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(enqueued)).into_response())
+}
+
+/// Runs long computing where it blocks nobody. A panic there goes on here.
+pub(super) async fn off_the_reactor<T: Send + 'static>(
+    compute: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(compute).await {
+        Ok(result) => result,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is shutting down cancels.
+            Err(_cancelled) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE)),
+        },
+    }
+}
+
+fn header_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    if values.any(|other| other != first) {
+        return Err(trouble::invalid_at("/idempotency_key", "the header Idempotency-Key is given twice"));
+    }
+    match std::str::from_utf8(first.as_bytes()) {
+        Ok(key) if is_key(key) => Ok(Some(key.to_owned())),
+        _ => Err(trouble::invalid_at(
+            "/idempotency_key",
+            "must be 1 to 255 characters without control characters",
+        )),
+    }
+}
+
+/// The rule of the body's field.
+fn is_key(key: &str) -> bool {
+    let is_allowed = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    (1..=255).contains(&key.chars().count()) && key.chars().all(is_allowed)
+}
+
+/// From a body to what the log takes. Checks what depends on the caller and the time; `content` checks the rest.
+pub(super) fn prepare(
+    body: &[u8],
+    header_key: Option<&str>,
+    caller: &Caller,
+    config: &Config,
+    now: Timestamp,
+) -> Result<NewNotification, Problem> {
+    if body.len() > config.limits.body_bytes {
+        return Err(trouble::too_large(config.limits.body_bytes));
+    }
+    let mut notification =
+        content::parse(body, &caller.0.tenant, &config.limits).map_err(trouble::invalid)?;
+    if let Some(key) = header_key {
+        match &notification.idempotency_key {
+            Some(own) if own != key => {
+                return Err(trouble::invalid_at(
+                    "/idempotency_key",
+                    "is not what the header Idempotency-Key says",
+                ));
+            }
+            _ => notification.idempotency_key = Some(key.to_owned()),
+        }
+    }
+    if !caller.0.may_act_for(&notification.tenant) {
+        return Err(trouble::foreign_tenant("/tenant"));
+    }
+    if notification.deliver_at.is_some_and(|at| at > now.plus(config.schedule_horizon)) {
+        let days = config.schedule_horizon.as_secs() / 86_400;
+        return Err(trouble::invalid_at("/deliver_at", format!("is more than {days} days ahead")));
+    }
+    let stored = content::encode(&notification);
+    Ok(NewNotification {
+        id: notification.id(),
+        content_hash: content::hash(&stored),
+        content: stored,
+        life: Life::accepted(
+            now,
+            notification.deliver_at,
+            notification.useful_until,
+            notification.on_unknown,
+        ),
+        notification: Arc::new(notification),
+    })
+}
+
+/// Records what is right in one call to the log, puts what was new on the queue in one call, and answers in order.
+pub(super) async fn record(
+    door: &Door,
+    mut slots: Vec<Result<NewNotification, Problem>>,
+    at_door: &'static str,
+    now: Timestamp,
+) -> Result<Vec<Result<Enqueued, Problem>>, Problem> {
+    let state = &door.state;
+    let count = slots.iter().filter(|slot| slot.is_ok()).count();
+    let has_room = door.backlog.has_room(count, state.log.as_ref(), &state.clock).await;
+    if !has_room.map_err(|error| trouble::log(&error))? {
+        return Err(trouble::backlog_full());
+    }
+    refuse_late(door, &mut slots, now).await;
+    let mut new = Vec::with_capacity(count);
+    let slots: Vec<Result<NotificationId, Problem>> = slots
+        .into_iter()
+        .map(|slot| {
+            let one = slot?;
+            let id = one.id;
+            new.push(one);
+            Ok(id)
+        })
+        .collect();
+    let answers = accept(door, &new).await;
+
+    let created = new.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ok(Acceptance::Created(_))));
+    let created: Vec<&NewNotification> = created.map(|(one, _)| one).collect();
+    metrics::counter!(ACCEPTED_TOTAL, "door" => at_door).increment(created.len() as u64);
+    door.backlog.add(created.len() as u64);
+    let messages: Vec<Message> = created.into_iter().filter_map(|one| message(one, now)).collect();
+    send(door, &messages).await;
+
+    let mut answers = answers.into_iter();
+    let mut enqueued = |id| {
+        let (status, duplicate) = match answers.next().unwrap_or_else(|| Err(silent())) {
+            Ok(Acceptance::Created(status)) => (status, false),
+            Ok(Acceptance::Duplicate(status)) => (status, true),
+            Ok(Acceptance::Conflict) => return Err(trouble::conflict()),
+            Err(error) => return Err(trouble::log_failed(&error)),
+        };
+        Ok(Enqueued { id, status, duplicate })
+    };
+    Ok(slots.into_iter().map(|slot| slot.and_then(&mut enqueued)).collect())
+}
+
+/// One call to the log, one answer for each. Its failures are written down as one.
+async fn accept(door: &Door, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
+    if new.is_empty() {
+        return Vec::new();
+    }
+    let mut answers = door.state.log.accept(new).await;
+    // An adapter that answers too few has not said that the rest is durable.
+    answers.resize_with(new.len(), || Err(silent()));
+    let failed = answers.iter().filter(|answer| answer.is_err()).count();
+    if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        tracing::error!(%error, failed, of = new.len(), "notifications could not be recorded");
+    }
+    answers
+}
+
+fn silent() -> LogError {
+    LogError::Unavailable("it gave no answer".into())
+}
+
+/// A deadline that has passed refuses a new notification, but a repeat of a recorded one is still that one.
+async fn refuse_late(door: &Door, slots: &mut [Result<NewNotification, Problem>], now: Timestamp) {
+    for slot in slots {
+        let Ok(new) = slot else { continue };
+        if new.life.useful_until.is_none_or(|until| until > now) {
+            continue;
+        }
+        let known = match new.notification.idempotency_key {
+            Some(_) => door.state.log.get(new.id).await,
+            None => Ok(None),
+        };
+        match known {
+            Ok(Some(_)) => {}
+            Ok(None) => *slot = Err(trouble::invalid_at("/useful_until", "has passed")),
+            Err(error) => *slot = Err(trouble::log(&error)),
+        }
+    }
+}
+
+fn message(new: &NewNotification, now: Timestamp) -> Option<Message> {
+    let notification = &new.notification;
+    let mut message = wake(new.id, &notification.tenant, notification.priority, &new.life, now)?;
+    message.content = Some(new.content.clone());
+    Some(message)
+}
+
+/// The queue message that brings a notification to a worker; `None` when its wait is the log's.
+pub(super) fn wake(
+    id: NotificationId,
+    tenant: &str,
+    priority: Priority,
+    life: &Life,
+    now: Timestamp,
+) -> Option<Message> {
+    let delay = life.queue_delay(now)?;
+    Some(Message { id, tenant: tenant.to_owned(), priority, delay, content: None })
+}
+
+/// Puts messages on the queue, within the time that an answer waits for it. A failure changes no answer: what is
+/// recorded is the obligation, and the sweeper brings what the queue did not take.
+pub(super) async fn send(door: &Door, messages: &[Message]) {
+    if messages.is_empty() {
+        return;
+    }
+    let sent =
+        tokio::time::timeout(door.state.config.queue_timeout, door.state.queue.send_batch(messages)).await;
+    let failed: Vec<QueueError> = match sent {
+        Ok(results) => results.into_iter().filter_map(Result::err).collect(),
+        Err(_elapsed) => vec![QueueError::Unavailable("no answer in time".into())],
+    };
+    if let Some(error) = failed.first() {
+        tracing::warn!(
+            %error,
+            failed = failed.len(),
+            messages = messages.len(),
+            "the queue did not take every message; the sweeper will bring them"
+        );
+    }
+}

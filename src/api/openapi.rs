@@ -1,0 +1,117 @@
+//! The API's description, from the table of routes and the types themselves.
+
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::{Operation, PathItem, PathsBuilder};
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+
+use super::batch::BatchAnswer;
+use super::bulk::{BulkAnswer, BulkRequest};
+use super::enqueue::Enqueued;
+use super::read::PageView;
+use super::routes::{self, Route};
+use super::status::StatusView;
+use super::view::RecordView;
+use super::{act, probe};
+use crate::notification::Notification;
+use crate::server::problem::Problem;
+
+const SECURITY: &str = "key";
+/// Schemas of what producers write: a field that is not in them is refused.
+const CLOSED: [&str; 4] = ["Notification", "Mailbox", "Template", "Attachment"];
+
+#[derive(utoipa::OpenApi)]
+#[openapi(components(schemas(
+    Notification,
+    Enqueued,
+    BatchAnswer,
+    RecordView,
+    PageView,
+    act::Reason,
+    BulkRequest,
+    BulkAnswer,
+    StatusView,
+    probe::Fine,
+    Problem
+)))]
+struct Schemas;
+
+/// The description of every route in the table.
+pub(super) fn description() -> OpenApi {
+    let mut api = Schemas::openapi();
+    api.info.title = "kakitome".into();
+    api.info.version = env!("CARGO_PKG_VERSION").into();
+    api.info.description = Some(
+        "Transactional notifications: recorded before they are acknowledged, sent as often as they should be, never \
+         lost from sight. Errors are problem details (RFC 9457)."
+            .into(),
+    );
+    api.info.license = None;
+    let mut paths = PathsBuilder::new();
+    for route in routes::table() {
+        let Route { path, method, scope, mut operation, .. } = route;
+        if let Some(scope) = scope {
+            operation.security = Some(vec![SecurityRequirement::new(SECURITY, [scope.as_str()])]);
+            add_common_answers(
+                &mut operation,
+                &format!("The key lacks the scope {scope}, or is another tenant's"),
+            );
+        }
+        paths = paths.path(path, PathItem::new(method, operation));
+    }
+    api.paths = paths.build();
+    if let Some(components) = &mut api.components {
+        let bearer =
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key")).build();
+        components.add_security_scheme(SECURITY, SecurityScheme::Http(bearer));
+        for name in CLOSED {
+            if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
+                object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
+    }
+    api
+}
+
+/// What the guard and the storage may answer on every route that needs a key.
+fn add_common_answers(operation: &mut Operation, forbidden: &str) {
+    let common = [
+        ("401", "No key, or not a known one"),
+        ("403", forbidden),
+        ("429", "Over a rate or cap; see Retry-After"),
+        ("500", "A fault of the server"),
+        ("503", "Storage or memory is short; see Retry-After"),
+    ];
+    for (status, description) in common {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content("application/problem+json", content)
+            .build();
+        operation.responses.responses.insert(status.to_owned(), RefOr::T(response));
+    }
+}
+
+/// Whether the description names this method on this path.
+#[cfg(test)]
+fn describes(api: &OpenApi, method: &utoipa::openapi::HttpMethod, path: &str) -> bool {
+    api.paths.get_path_operation(path, method.clone()).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let api = description();
+        let table = routes::table();
+        assert!(table.iter().all(|route| describes(&api, &route.method, &route.path)));
+        let json = serde_json::to_value(&api).unwrap_or_default();
+        let described: usize = json["paths"].as_object().map_or(0, |paths| {
+            paths.values().filter_map(|item| item.as_object().map(|item| item.len())).sum()
+        });
+        assert_eq!(described, table.len());
+    }
+}

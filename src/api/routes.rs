@@ -1,0 +1,79 @@
+//! The one table of routes: the router and the description both come from it.
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use utoipa::openapi::HttpMethod;
+use utoipa::openapi::path::Operation;
+
+use super::auth::Scope;
+use super::{Shared, act, batch, bulk, enqueue, guard, probe, read, status};
+
+/// One method on one path.
+pub(super) struct Route {
+    pub(super) path: String,
+    pub(super) method: HttpMethod,
+    pub(super) operation: Operation,
+    /// The scope that a key needs; `None`: no key is needed.
+    pub(super) scope: Option<Scope>,
+    handler: MethodRouter<Shared>,
+}
+
+/// `P` is what `#[utoipa::path]` made of the handler's attribute, where path and method stand.
+fn route<P: utoipa::Path, H, T>(scope: impl Into<Option<Scope>>, handler: H) -> Route
+where
+    H: Handler<T, Shared>,
+    T: 'static,
+{
+    let is_post = P::methods().iter().any(|method| matches!(method, HttpMethod::Post));
+    let (method, filter) =
+        if is_post { (HttpMethod::Post, MethodFilter::POST) } else { (HttpMethod::Get, MethodFilter::GET) };
+    Route {
+        path: P::path(),
+        method,
+        operation: P::operation(),
+        scope: scope.into(),
+        handler: on(filter, handler),
+    }
+}
+
+/// Every route.
+pub(super) fn table() -> Vec<Route> {
+    vec![
+        route::<enqueue::__path_enqueue, _, _>(Scope::Send, enqueue::enqueue),
+        route::<batch::__path_enqueue_batch, _, _>(Scope::Send, batch::enqueue_batch),
+        route::<read::__path_list, _, _>(Scope::Read, read::list),
+        route::<read::__path_show, _, _>(Scope::Read, read::show),
+        route::<act::__path_cancel, _, _>(Scope::Operate, act::cancel),
+        route::<act::__path_hold, _, _>(Scope::Operate, act::hold),
+        route::<act::__path_release, _, _>(Scope::Operate, act::release),
+        route::<act::__path_redrive, _, _>(Scope::Operate, act::redrive),
+        route::<bulk::__path_bulk, _, _>(Scope::Operate, bulk::bulk),
+        route::<status::__path_status, _, _>(Scope::Operate, status::status),
+        route::<probe::__path_healthz, _, _>(None, probe::healthz),
+        route::<probe::__path_readyz, _, _>(None, probe::readyz),
+        route::<probe::__path_metrics, _, _>(None, probe::metrics),
+        route::<probe::__path_openapi, _, _>(None, probe::openapi),
+    ]
+}
+
+/// The router of these routes.
+pub(super) fn router(door: Shared, routes: Vec<Route>) -> Router {
+    let mut router = Router::new();
+    for route in routes {
+        let handler = match route.scope {
+            // A route layer does not touch the answer to a wrong method, which needs no key.
+            Some(scope) => {
+                route.handler.route_layer(from_fn_with_state((Shared::clone(&door), scope), guard::admit))
+            }
+            None => route.handler,
+        };
+        router = router.route(&route.path, handler);
+    }
+    router
+        .method_not_allowed_fallback(guard::unknown_method)
+        .fallback(guard::unknown_path)
+        .layer(from_fn(guard::watch))
+        .with_state(door)
+}

@@ -1,0 +1,106 @@
+//! From what went wrong to the problem that the caller reads.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+use crate::message_log::LogError;
+use crate::notification::content::Fault;
+use crate::notification::status::Refusal;
+use crate::server::BodyError;
+use crate::server::problem::Problem;
+
+/// How long to wait when the storage or the memory is short: long enough for a group commit or a burst to pass.
+const SHORTAGE: Duration = Duration::from_secs(1);
+/// How long to wait for a backlog to shrink.
+const BACKLOG: Duration = Duration::from_secs(5);
+
+/// One fault at a place.
+pub(super) fn fault(pointer: &str, detail: impl Into<String>) -> Fault {
+    Fault { pointer: pointer.to_owned(), detail: detail.into() }
+}
+
+/// Notes a fault unless the value is right.
+pub(super) fn check(is_right: bool, pointer: &str, detail: &str, faults: &mut Vec<Fault>) {
+    if !is_right {
+        faults.push(fault(pointer, detail));
+    }
+}
+
+/// 422 with every fault.
+pub(super) fn invalid(errors: Vec<Fault>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY).with_detail("the request is not valid").with_errors(errors)
+}
+
+/// 422 with one fault.
+pub(super) fn invalid_at(pointer: &str, detail: impl Into<String>) -> Problem {
+    invalid(vec![fault(pointer, detail)])
+}
+
+pub(super) fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND).with_detail("there is no such notification")
+}
+
+/// A key that may not act for the tenant that `pointer` names.
+pub(super) fn foreign_tenant(pointer: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN)
+        .with_detail("the key belongs to another tenant")
+        .with_errors(vec![fault(pointer, "is not the tenant of this key")])
+}
+
+/// 409: the notification's state forbids it.
+pub(super) fn refused(refusal: &Refusal) -> Problem {
+    Problem::new(StatusCode::CONFLICT).with_detail(refusal.to_string())
+}
+
+/// 409: the idempotency key stands for something else.
+pub(super) fn conflict() -> Problem {
+    Problem::new(StatusCode::CONFLICT)
+        .with_detail("the idempotency key was used before with other content")
+        .with_errors(vec![fault("/idempotency_key", "was used before with other content")])
+}
+
+pub(super) fn backlog_full() -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS)
+        .with_detail("too many notifications are open; hand in more once some are sent")
+        .with_retry_after(BACKLOG)
+}
+
+pub(super) fn memory_short() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE)
+        .with_detail("too many large requests are under way")
+        .with_retry_after(SHORTAGE)
+}
+
+/// 413; `limit` in bytes.
+pub(super) fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body is larger than the limit of {limit} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail(detail)
+}
+
+/// A body that could not be read; `limit` in bytes.
+pub(super) fn body(error: BodyError, limit: usize) -> Problem {
+    match error {
+        BodyError::TooLarge => too_large(limit),
+        BodyError::TimedOut => Problem::new(StatusCode::REQUEST_TIMEOUT).with_detail(error.to_string()),
+        BodyError::Broken => Problem::new(StatusCode::BAD_REQUEST).with_detail(error.to_string()),
+    }
+}
+
+/// The log failed: writes that down once, and says so to the caller.
+pub(super) fn log(error: &LogError) -> Problem {
+    if !matches!(error, LogError::BadCursor) {
+        tracing::error!(%error, "a request could not be answered");
+    }
+    log_failed(error)
+}
+
+/// What the caller reads when the log failed. The cause is for our own log: it may name paths and hosts.
+pub(super) fn log_failed(error: &LogError) -> Problem {
+    let problem = match error {
+        LogError::BadCursor => return invalid_at("/cursor", "is not a cursor that this server gave out"),
+        LogError::Unavailable(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE),
+        LogError::Corrupt(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    problem.with_detail("the message log could not answer")
+}

@@ -1,0 +1,110 @@
+//! `check` and `setup`: is everything that the configuration names there, and does it work?
+
+use super::{Locked, Storage, nobody, rooms};
+use crate::clock::Clock;
+use crate::settings::Settings;
+use crate::sqlite::DATABASE_FILE;
+
+/// One finding of [`check`].
+#[derive(Debug, Clone)]
+pub struct CheckLine {
+    /// What was looked at.
+    pub name: String,
+    /// Whether it is right.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// How to mend it, where it is not right.
+    pub remedy: Option<String>,
+}
+
+/// One step of [`setup`].
+#[derive(Debug, Clone)]
+pub struct SetupLine {
+    /// What was set up.
+    pub name: String,
+    /// Whether it was already right.
+    pub unchanged: bool,
+    /// What was done or found.
+    pub detail: String,
+}
+
+impl CheckLine {
+    fn ok(name: &str, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), ok: true, detail: detail.into(), remedy: None }
+    }
+
+    fn bad(name: &str, detail: impl Into<String>, remedy: &str) -> Self {
+        Self { name: name.into(), ok: false, detail: detail.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// Reaches everything that the configuration names.
+pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
+    rooms::install_tls();
+    let mut lines = vec![storage(settings).await];
+    match rooms::providers(settings, None) {
+        Err(error) => {
+            lines.push(CheckLine::bad("provider", error.to_string(), "correct the key that it names"))
+        }
+        Ok(providers) => {
+            for provider in providers {
+                let name = format!("provider {}", provider.name());
+                if provider.name() == "sandbox" && settings.sandbox.url.is_none() {
+                    lines.push(CheckLine::ok(&name, "runs inside the server; no mail leaves this machine"));
+                    continue;
+                }
+                lines.push(match provider.reach().await {
+                    Ok(()) => CheckLine::ok(&name, "answers"),
+                    Err(error) => CheckLine::bad(
+                        &name,
+                        error,
+                        "is the base URL right, and does this machine reach it (DNS, proxy, firewall)?",
+                    ),
+                });
+            }
+        }
+    }
+    if let Err(error) = rooms::event_sources(settings, None) {
+        lines.push(CheckLine::bad(
+            "webhook",
+            error.to_string(),
+            "copy the public key from the provider again",
+        ));
+    }
+    Ok(lines)
+}
+
+async fn storage(settings: &Settings) -> CheckLine {
+    let name = "embedded storage";
+    let dir = settings.data_dir.display();
+    if !settings.data_dir.is_dir() {
+        return CheckLine::bad(name, format!("there is no {dir} yet"), "`kakitome setup` makes it");
+    }
+    match Storage::open(settings, &Clock::system()).await {
+        Ok(storage) => {
+            let read = storage.log.get(nobody()).await;
+            storage.engine.close().await;
+            match read {
+                Ok(_) => CheckLine::ok(name, format!("{dir} can be opened and read")),
+                Err(error) => CheckLine::bad(name, error.to_string(), "restore it from a backup"),
+            }
+        }
+        Err(error) if error.is::<Locked>() => {
+            CheckLine::ok(name, format!("{dir} is in use by a running kakitome"))
+        }
+        Err(error) => {
+            CheckLine::bad(name, format!("{error:#}"), "is the directory writable, and the disk not full?")
+        }
+    }
+}
+
+/// Creates or verifies the storage.
+pub async fn setup(settings: &Settings) -> anyhow::Result<Vec<SetupLine>> {
+    let file = settings.data_dir.join(DATABASE_FILE);
+    let unchanged = file.is_file();
+    let storage = Storage::open(settings, &Clock::system()).await?;
+    storage.engine.close().await;
+    let detail = format!("{} {}", file.display(), if unchanged { "has the present schema" } else { "made" });
+    Ok(vec![SetupLine { name: "embedded storage".into(), unchanged, detail }])
+}

@@ -1,0 +1,60 @@
+//! The keys that open the API: configured ones, or one that is made for a server on loopback.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::api::auth::{ApiKey, KeyRing, Scope};
+use crate::secret::Secret;
+use crate::settings::Settings;
+
+/// The file that holds the made key.
+const MADE_KEY: &str = "api-key";
+
+/// Every key, that of this start's operator included.
+pub(super) fn ring(settings: &Settings, operator: &Secret) -> anyhow::Result<KeyRing> {
+    let mut keys = settings.api_keys.clone();
+    keys.push(ApiKey::of_secret("operator", operator.reveal(), "default", &Scope::ALL));
+    match &settings.api_key {
+        Some(key) => keys.push(ApiKey::of_secret("default", key.reveal(), "default", &Scope::ALL)),
+        None if settings.api_keys.is_empty() => {
+            let made = made_key(&settings.data_dir)?;
+            keys.push(ApiKey::of_secret("default", made.reveal(), "default", &Scope::ALL));
+        }
+        None => {}
+    }
+    Ok(KeyRing::new(keys))
+}
+
+/// The key that was made at the first start, or a fresh one.
+fn made_key(dir: &Path) -> anyhow::Result<Secret> {
+    let path = dir.join(MADE_KEY);
+    let key = match fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
+        Ok(_) => make(&path)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => make(&path)?,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    tracing::info!(path = %path.display(), "no API key is configured: the one in this file opens every door");
+    Ok(Secret::new(key))
+}
+
+fn make(path: &Path) -> anyhow::Result<String> {
+    let (key, _) = ApiKey::generate("default", "default", &Scope::ALL);
+    write_private(path, &format!("{key}\n"))?;
+    Ok(key)
+}
+
+/// Writes a file that only its owner may read.
+pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,125 @@
+//! From settings to each room's own configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::api;
+use crate::notification::content;
+use crate::notification::status::AttemptLimits;
+use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
+use crate::provider::{EventSource, Provider};
+use crate::sandbox::Sandbox;
+use crate::secret::Secret;
+use crate::server;
+use crate::settings::{ProviderName, Settings};
+use crate::worker::{self, breaker, concurrency, retry};
+
+/// Where SendGrid posts its events.
+const SENDGRID_EVENTS: &str = "/webhooks/sendgrid";
+/// Where the sandbox provider inside posts its events.
+pub(super) const SANDBOX_EVENTS: &str = "/webhooks/sandbox";
+/// The key that we show the sandbox where it demands none.
+const SANDBOX_KEY: &str = "SG.sandbox";
+
+/// Makes rustls use ring. Once is enough; again is harmless.
+pub(super) fn install_tls() {
+    let _already = rustls::crypto::ring::default_provider().install_default();
+}
+
+pub(super) fn api(settings: &Settings) -> api::Config {
+    let limits = &settings.limits;
+    api::Config {
+        limits: content::Limits { body_bytes: limits.notification_bytes },
+        batch_body_bytes: limits.batch_bytes,
+        batch_entries: limits.batch_entries,
+        requests_per_second: limits.requests_per_second,
+        backlog_cap: limits.backlog,
+        ..api::Config::default()
+    }
+}
+
+pub(super) fn server(settings: &Settings) -> server::Config {
+    server::Config { max_connections: settings.limits.connections, ..server::Config::default() }
+}
+
+pub(super) fn worker(settings: &Settings) -> worker::Config {
+    let from = &settings.worker;
+    worker::Config {
+        lease: from.lease,
+        hold: from.hold,
+        attempt_timeout: from.provider_timeout,
+        visibility: settings.queue.visibility,
+        drain: from.drain,
+        retry: retry::Policy {
+            base: from.backoff_base,
+            cap: from.backoff_cap,
+            limits: AttemptLimits { attempts: from.max_attempts, unknown_resends: from.unknown_resends },
+            witness_margin: from.witness_margin,
+            witness_cap: from.witness_cap,
+            witness_poll: from.witness_poll,
+            ..retry::Policy::default()
+        },
+        breaker: breaker::Config {
+            first_open: from.breaker_open,
+            longest_open: from.breaker_open_max,
+            ..breaker::Config::default()
+        },
+        concurrency: concurrency::Config { min: from.concurrency_min, max: from.concurrency_max },
+        ..worker::Config::default()
+    }
+}
+
+/// The configured providers, in order of preference.
+pub(super) fn providers(
+    settings: &Settings,
+    sandbox: Option<&Sandbox>,
+) -> anyhow::Result<Vec<Arc<dyn Provider>>> {
+    settings.providers.iter().map(|name| provider(settings, *name, sandbox)).collect()
+}
+
+fn provider(
+    settings: &Settings,
+    name: ProviderName,
+    inside: Option<&Sandbox>,
+) -> anyhow::Result<Arc<dyn Provider>> {
+    let worker = &settings.worker;
+    let config = |base_url: String, api_key: Secret| sendgrid::Config {
+        base_url,
+        api_key,
+        connect_timeout: worker.connect_timeout,
+        attempt_timeout: worker.provider_timeout,
+        ..sendgrid::Config::default()
+    };
+    let account = match name {
+        ProviderName::Sandbox => {
+            let url = inside.map(Sandbox::url).or_else(|| settings.sandbox.url.clone()).unwrap_or_default();
+            let key = settings.sandbox.api_key.clone().unwrap_or_else(|| Secret::new(SANDBOX_KEY));
+            SendGrid::new("sandbox", config(url, key))?
+        }
+        ProviderName::Sendgrid => {
+            let key = settings.sendgrid.api_key.clone().unwrap_or_else(|| Secret::new(""));
+            SendGrid::new("sendgrid", config(settings.sendgrid.base_url.clone(), key))?
+        }
+    };
+    Ok(Arc::new(account))
+}
+
+/// Who reads the events that are posted to which path.
+pub(super) fn event_sources(
+    settings: &Settings,
+    inside: Option<&Sandbox>,
+) -> anyhow::Result<BTreeMap<String, Arc<dyn EventSource>>> {
+    let mut sources: BTreeMap<String, Arc<dyn EventSource>> = BTreeMap::new();
+    let from = &settings.sendgrid;
+    if !from.webhook_keys.is_empty() || from.webhook_insecure {
+        // A sandbox at a URL of its own is told to post here, with its own key in this place.
+        let name = if settings.providers.contains(&ProviderName::Sendgrid) { "sendgrid" } else { "sandbox" };
+        let source = SendGridEvents::new(name, &from.webhook_keys, from.webhook_insecure)?;
+        sources.insert(SENDGRID_EVENTS.into(), Arc::new(source));
+    }
+    if let Some(sandbox) = inside {
+        let keys = [sandbox.public_key().to_owned()];
+        sources.insert(SANDBOX_EVENTS.into(), Arc::new(SendGridEvents::new("sandbox", &keys, false)?));
+    }
+    Ok(sources)
+}

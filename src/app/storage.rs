@@ -1,0 +1,68 @@
+//! The configured storage, opened.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::in_process;
+use crate::api::auth::ApiKey;
+use crate::clock::Clock;
+use crate::message_log::MessageLog;
+use crate::message_log::sqlite::SqliteLog;
+use crate::queue::Queue;
+use crate::queue::sqlite::{self as queue_sqlite, SqliteQueue};
+use crate::secret::Secret;
+use crate::settings::Settings;
+use crate::sqlite::{self, Engine, OpenError};
+
+/// A server holds the data directory; `DATA_DIR/server.json` says where it listens.
+#[derive(Debug, thiserror::Error)]
+#[error("a running server holds the data directory")]
+pub struct Locked;
+
+/// The ports on their backend.
+pub(super) struct Storage {
+    pub(super) engine: Engine,
+    pub(super) log: Arc<dyn MessageLog>,
+    pub(super) queue: Arc<dyn Queue>,
+}
+
+impl Storage {
+    /// Opens it. Fails with [`Locked`] while another process holds it.
+    pub(super) async fn open(settings: &Settings, clock: &Clock) -> anyhow::Result<Self> {
+        let engine = match Engine::open(&settings.data_dir, sqlite::Config::default()) {
+            Err(OpenError::Locked(_)) => return Err(Locked.into()),
+            opened => opened?,
+        };
+        let config = queue_sqlite::Config {
+            visibility_timeout: settings.queue.visibility,
+            max_receive_count: settings.queue.max_receive_count,
+            ..queue_sqlite::Config::default()
+        };
+        let queue = SqliteQueue::open(engine.clone(), clock.clone(), config).await?;
+        let log = SqliteLog::new(engine.clone());
+        Ok(Self { engine, log: Arc::new(log), queue: Arc::new(queue) })
+    }
+}
+
+/// The opened storage behind an in-process router.
+pub struct OperatorSession {
+    /// A key with every scope, for this session alone.
+    pub key: Secret,
+    engine: Engine,
+}
+
+impl OperatorSession {
+    /// Gives the data directory free.
+    pub async fn close(self) {
+        self.engine.close().await;
+    }
+}
+
+/// Opens the storage directly, for a client command. Fails with [`Locked`] while a server holds it.
+pub async fn operator_router(settings: &Settings) -> anyhow::Result<(Router, OperatorSession)> {
+    let storage = Storage::open(settings, &Clock::system()).await?;
+    let key = Secret::new(ApiKey::generate("operator", "default", &[]).0);
+    let router = in_process(&storage, settings, &key);
+    Ok((router, OperatorSession { key, engine: storage.engine }))
+}

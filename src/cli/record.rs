@@ -1,0 +1,73 @@
+//! A record as a client reads it: words, not closed vocabularies, since the server may be newer than this program.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::clock::Timestamp;
+
+/// One notification.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Record {
+    pub id: String,
+    #[serde(default)]
+    pub tenant: String,
+    pub status: String,
+    pub status_since: Option<Timestamp>,
+    pub reason: Option<String>,
+    pub accepted_at: Timestamp,
+    pub deliver_at: Option<Timestamp>,
+    pub useful_until: Option<Timestamp>,
+    pub next_attempt_at: Option<Timestamp>,
+    pub sent_at: Option<Timestamp>,
+    pub provider: Option<String>,
+    pub provider_message_id: Option<String>,
+    pub batch: Option<String>,
+    #[serde(default)]
+    pub metadata: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+    #[serde(default)]
+    pub recipients: Vec<Recipient>,
+    #[serde(default)]
+    pub events: Vec<Event>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Attempt {
+    pub number: u32,
+    pub provider: String,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub outcome: String,
+    pub http_status: Option<u16>,
+    pub error: Option<String>,
+}
+
+/// One recipient.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Recipient {
+    pub email: String,
+    pub kind: String,
+    pub status: String,
+    pub since: Timestamp,
+}
+
+/// One event.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Event {
+    pub at: Timestamp,
+    pub kind: String,
+    pub recipient: Option<String>,
+    #[serde(default)]
+    pub machine: bool,
+    #[serde(default)]
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A page of a listing. Records stay as they came, so that `--json` hands on every field.
+#[derive(Debug, Deserialize)]
+pub struct Page {
+    pub items: Vec<Box<RawValue>>,
+    pub next_cursor: Option<String>,
+}

@@ -1,0 +1,53 @@
+//! `serve`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::app;
+use crate::settings::{Roles, Settings};
+
+/// Run the server: take notifications in, send them, take the provider's events
+///
+/// Runs until SIGTERM or SIGINT, then stops receiving, ends what is under way and gives back the rest.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: everything on this machine, then the worker alone
+  kakitome serve --data-dir /var/lib/kakitome
+  kakitome serve --role worker")]
+pub struct ServeArgs {
+    /// What to run: api, worker, webhook; several with commas [default: all]
+    #[arg(long = "role", value_delimiter = ',', value_name = "ROLE", value_parser = parse_role)]
+    roles: Vec<Role>,
+    /// Address of all HTTP roles [default: 127.0.0.1:7625]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Api,
+    Worker,
+    Webhook,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    match text {
+        "api" => Ok(Role::Api),
+        "worker" => Ok(Role::Worker),
+        "webhook" => Ok(Role::Webhook),
+        "console" => Err("comes with the console; this build has api, worker and webhook".into()),
+        _ => Err("allowed: api, worker, webhook".into()),
+    }
+}
+
+/// Runs `serve`.
+pub async fn run(args: &ServeArgs, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let has = |role| args.roles.is_empty() || args.roles.contains(&role);
+    let roles = Roles { api: has(Role::Api), worker: has(Role::Worker), webhook: has(Role::Webhook) };
+    settings.check_roles(roles)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    app::serve(settings, roles).await
+}

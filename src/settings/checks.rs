@@ -1,0 +1,117 @@
+//! Combinations that cannot work, or would break a promise.
+
+use std::time::Duration;
+
+use super::fault::{Fault, Faults};
+use super::keys::AWS_KEYS;
+use super::reader::Reader;
+use super::value::show_span;
+use super::{ProviderName, Roles, Settings};
+
+/// Clock skew allowed for between machines.
+const SKEW: Duration = Duration::from_secs(2);
+/// The latest that a provider was seen to accept a request after our time-out.
+const LATEST_ACCEPTANCE: Duration = Duration::from_secs(60);
+
+/// Checks one configuration; faults go to the reader, warnings to the settings.
+pub fn check(settings: &mut Settings, reader: &mut Reader) {
+    backend(reader);
+    let worker = &settings.worker;
+    let least = worker.provider_timeout + (worker.provider_timeout / 2).min(SKEW);
+    // A claim or a delivery that ends while its request is under way would let a second worker send the same.
+    for (path, span) in [("worker.lease", worker.lease), ("queue.visibility", settings.queue.visibility)] {
+        if span < least {
+            let timeout = show_span(worker.provider_timeout);
+            reader.refuse(
+                path,
+                format!(
+                    "must outlast a request to the provider: at least {} with worker.provider_timeout {timeout}",
+                    show_span(least)
+                ),
+            );
+        }
+    }
+    orders(settings, reader);
+    let worker = &settings.worker;
+    if worker.hold < worker.provider_timeout {
+        let least = show_span(worker.provider_timeout);
+        reader.refuse("worker.hold", format!("must be at least worker.provider_timeout, {least}"));
+    }
+    let safe = LATEST_ACCEPTANCE + worker.witness_margin + 2 * SKEW;
+    if worker.hold <= safe {
+        settings.warnings.push(format!(
+            "worker.hold {} is not above {}: a notification whose outcome is unknown may be sent twice although its \
+             event is on the way",
+            show_span(worker.hold),
+            show_span(safe)
+        ));
+    }
+    if settings.sendgrid.webhook_insecure {
+        settings
+            .warnings
+            .push("sendgrid.webhook_insecure: anybody can post events without a signature".into());
+    }
+}
+
+fn backend(reader: &mut Reader) {
+    if reader.choice("backend").as_deref() == Some("aws") {
+        reader.refuse("backend", "comes with the AWS backend; this build has `embedded`");
+        return;
+    }
+    for path in AWS_KEYS {
+        if reader.is_given(path) {
+            reader.refuse(path, "belongs to backend `aws`; the backend is `embedded`");
+        }
+    }
+}
+
+fn orders(settings: &Settings, reader: &mut Reader) {
+    let (worker, limits) = (&settings.worker, &settings.limits);
+    let pairs = [
+        (
+            worker.connect_timeout > worker.provider_timeout,
+            "worker.connect_timeout",
+            "worker.provider_timeout",
+        ),
+        (worker.concurrency_min > worker.concurrency_max, "worker.concurrency_min", "worker.concurrency_max"),
+        (worker.breaker_open > worker.breaker_open_max, "worker.breaker_open", "worker.breaker_open_max"),
+        (worker.backoff_base > worker.backoff_cap, "worker.backoff_base", "worker.backoff_cap"),
+        (limits.notification_bytes > limits.batch_bytes, "limits.notification_size", "limits.batch_size"),
+    ];
+    for (wrong, path, bound) in pairs {
+        if wrong && reader.is_sound(bound) {
+            reader.refuse(path, format!("must not be above {bound}"));
+        }
+    }
+}
+
+/// What must hold before these roles can run.
+pub fn check_roles(settings: &Settings, roles: Roles) -> Result<(), Faults> {
+    let mut faults = Vec::new();
+    let mut refuse = |subject: &str, detail: &str| {
+        faults.push(Fault { subject: subject.to_owned(), detail: detail.to_owned() });
+    };
+    let sendgrid = settings.providers.contains(&ProviderName::Sendgrid);
+    if roles.worker && sendgrid && settings.sendgrid.api_key.is_none() {
+        refuse("KAKITOME_SENDGRID_API_KEY (sendgrid.api_key)", "the worker needs it for provider `sendgrid`");
+    }
+    if roles.webhook
+        && sendgrid
+        && settings.sendgrid.webhook_keys.is_empty()
+        && !settings.sendgrid.webhook_insecure
+    {
+        refuse(
+            "KAKITOME_SENDGRID_WEBHOOK_KEY (sendgrid.webhook_key)",
+            "the webhook role needs SendGrid's public key, or KAKITOME_SENDGRID_WEBHOOK_INSECURE=true to accept \
+             events from anybody",
+        );
+    }
+    let no_key = settings.api_key.is_none() && settings.api_keys.is_empty();
+    if roles.api && no_key && !settings.listen.ip().is_loopback() {
+        refuse(
+            "KAKITOME_API_KEY (api_key)",
+            &format!("listening on {} needs a key; only on a loopback address one is made", settings.listen),
+        );
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+}

@@ -1,0 +1,13 @@
+//! The door in, over the real router and the embedded storage.
+
+mod batch;
+mod bodies;
+mod bulk;
+mod describe;
+mod enqueue;
+mod keys;
+mod lookup;
+mod operate;
+mod outage;
+mod probes;
+mod world;

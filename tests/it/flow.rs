@@ -1,0 +1,230 @@
+//! The main job, end to end: in, out, back, and again.
+
+use std::time::Duration;
+
+use kakitome::clock::{Clock, Timestamp};
+use serde_json::{Value, json};
+
+use super::world::{World, booking};
+
+fn ahead(span: Duration) -> Value {
+    json!(Clock::system().now().plus(span).to_string())
+}
+
+#[tokio::test]
+async fn a_booking_is_accepted_sent_tracked_and_shown() {
+    let world = World::open(&[], "").await;
+    let (status, answer) = world.post("/v1/notifications", &booking("b1")).await;
+    assert_eq!((status, &answer["duplicate"]), (202, &json!(false)));
+    let id = answer["id"].as_str().unwrap();
+    let record = world.record_when(id, |record| record["recipients"][0]["status"] == "delivered").await;
+    assert_eq!(record["status"], "sent");
+    assert_eq!(record["provider"], "sandbox");
+    assert_eq!(record["attempts"].as_array().unwrap().len(), 1);
+    assert_eq!(record["attempts"][0]["outcome"], "accepted");
+    assert_eq!(record["attempts"][0]["http_status"], 202);
+    let kinds: Vec<_> = record["events"].as_array().unwrap().iter().map(|event| &event["kind"]).collect();
+    assert!(kinds.contains(&&json!("processed")) && kinds.contains(&&json!("delivered")), "{kinds:?}");
+    let mails = world.sandbox().mails(10);
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0].message_id, record["provider_message_id"].as_str().unwrap());
+    world.close().await;
+}
+
+#[tokio::test]
+async fn every_sample_booking_is_taken_by_the_strict_provider() {
+    let world = World::open(&[("worker.hold", "10s")], "").await;
+    let bookings: Vec<Value> = include_str!("../../examples/bookings.ndjson")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(bookings.len(), 1000);
+    let (status, answer) = world.post("/v1/notifications/batch", &json!(bookings)).await;
+    assert_eq!(status, 207);
+    let refused: Vec<_> =
+        answer["results"].as_array().unwrap().iter().filter(|result| result["id"].is_null()).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    world.wait_for_count("sent", 1000).await;
+    let stats = world.sandbox().stats();
+    assert_eq!((stats.accepted, stats.duplicates, stats.refused), (1000, 0, 0));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_after_acceptance_is_settled_by_the_event_and_never_sent_twice() {
+    let world = World::open(&[], "reset-after-accept=100%").await;
+    let ids = world.accept_many(20).await;
+    for id in &ids {
+        let record = world.record_with_status(id, "sent").await;
+        assert_eq!(record["attempts"].as_array().unwrap().len(), 1, "{record:#}");
+    }
+    assert_eq!((world.sandbox().stats().accepted, world.sandbox().stats().duplicates), (20, 0));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_resent_once_the_webhook_is_heard_past_it() {
+    let world = World::open(&[("worker.witness_cap", "1h")], "5xx=100%:status=500").await;
+    let id = world.accept("unknown", |_| {}).await;
+    let record = world.record_with_status(&id, "unknown").await;
+    assert_eq!(record["attempts"][0]["outcome"], "unknown");
+    assert_eq!(record["attempts"][0]["http_status"], 500);
+    world.play("");
+    // Another mail's events show that the webhook is alive, and past the time in question.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let other = world.accept("other", |_| {}).await;
+    world.record_with_status(&other, "sent").await;
+    let record = world.record_with_status(&id, "sent").await;
+    assert_eq!(record["attempts"].as_array().unwrap().len(), 2, "{record:#}");
+    assert_eq!(world.sandbox().stats().duplicates, 0);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_held_where_the_producer_forbids_a_resend() {
+    let world = World::open(&[], "5xx=100%").await;
+    let id = world.accept("hold", |booking| booking["on_unknown"] = json!("hold")).await;
+    let record = world.record_with_status(&id, "held").await;
+    assert_eq!(record["reason"], "unknown_outcome");
+    world.play("");
+    let (status, _) = world.post(&format!("/v1/notifications/{id}/release"), &json!({})).await;
+    assert_eq!(status, 200);
+    world.record_with_status(&id, "sent").await;
+    world.close().await;
+}
+
+#[tokio::test]
+async fn used_up_attempts_become_a_dead_letter_that_a_redrive_sends() {
+    let settings = [("worker.max_attempts", "2"), ("worker.breaker_open", "100ms")];
+    let world = World::open(&settings, "429=100%").await;
+    let ids = world.accept_many(3).await;
+    for id in &ids {
+        let record = world.record_with_status(id, "failed").await;
+        assert_eq!(record["reason"], "attempts_exhausted");
+        assert_eq!(record["attempts"][1]["http_status"], 429);
+        assert_eq!(record["next_attempt_at"], Value::Null);
+    }
+    let order =
+        |dry_run: bool| json!({"action": "redrive", "filter": {"status": ["failed"]}, "dry_run": dry_run});
+    let (_, preview) = world.post("/v1/bulk", &order(true)).await;
+    assert_eq!(preview["matched"], 3);
+    assert_eq!(
+        preview["by_reason"],
+        json!([{"status": "failed", "reason": "attempts_exhausted", "count": 3}])
+    );
+    world.play("");
+    let (_, done) = world.post("/v1/bulk", &order(false)).await;
+    assert_eq!(done["done"], 3);
+    world.wait_for_count("sent", 3).await;
+    let (_, again) = world.post("/v1/bulk", &order(false)).await;
+    assert_eq!((&again["matched"], &again["done"]), (&json!(0), &json!(0)));
+    assert_eq!(world.sandbox().stats().accepted, 3);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_its_deliver_at() {
+    let world = World::open(&[], "").await;
+    let due = Clock::system().now().plus(Duration::from_secs(2));
+    let id = world.accept("later", |booking| booking["deliver_at"] = json!(due.to_string())).await;
+    assert_eq!(world.record(&id).await["status"], "scheduled");
+    let record = world.record_with_status(&id, "sent").await;
+    let sent_at = record["sent_at"].as_str().and_then(Timestamp::parse).unwrap();
+    assert!(sent_at >= due, "{record:#}");
+    world.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_its_useful_until() {
+    let world = World::open(&[], "429=100%").await;
+    let span = Duration::from_secs(2);
+    let id = world.accept("tonight", |booking| booking["useful_until"] = ahead(span)).await;
+    let record = world.record_with_status(&id, "expired").await;
+    assert_eq!(record["reason"], "deadline_over");
+    world.play("");
+    let (status, _) = world.post(&format!("/v1/notifications/{id}/redrive"), &json!({})).await;
+    assert_eq!(status, 409);
+    let mut late = booking("late");
+    late["useful_until"] = json!("2026-01-01T00:00:00Z");
+    assert_eq!(world.post("/v1/notifications", &late).await.0, 422);
+    assert_eq!(world.sandbox().stats().accepted, 0);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn what_is_cancelled_while_it_waits_is_never_sent() {
+    let world = World::open(&[], "").await;
+    let span = Duration::from_secs(2);
+    let id = world.accept("withdrawn", |booking| booking["deliver_at"] = ahead(span)).await;
+    let other = world.accept("kept", |booking| booking["deliver_at"] = ahead(span)).await;
+    let (status, record) =
+        world.post(&format!("/v1/notifications/{id}/cancel"), &json!({"reason": "withdrawn"})).await;
+    assert_eq!(
+        (status, &record["status"], &record["reason"]),
+        (200, &json!("cancelled"), &json!("withdrawn"))
+    );
+    world.record_with_status(&other, "sent").await;
+    assert_eq!(world.record(&id).await["status"], "cancelled");
+    assert_eq!(world.sandbox().stats().accepted, 1);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_stopped_house_goes_on_where_it_was_when_it_is_opened_again() {
+    let world = World::open(&[], "outage:for=1h:mode=refuse").await;
+    let ids = world.accept_many(30).await;
+    let world = world.reopen(&[], "").await;
+    for id in &ids {
+        world.record_with_status(id, "sent").await;
+    }
+    let stats = world.sandbox().stats();
+    assert_eq!((stats.distinct, stats.duplicates), (30, 0));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn events_that_come_twice_late_and_in_disorder_end_the_same() {
+    let world =
+        World::open(&[], "webhook-duplicate=50%,webhook-reorder=50%,webhook-delay=1s,bounce=30%").await;
+    let ids = world.accept_many(40).await;
+    let mut ends = std::collections::BTreeMap::new();
+    for id in &ids {
+        let ended = |record: &Value| {
+            matches!(
+                record["recipients"][0]["status"].as_str(),
+                Some("delivered" | "bounced" | "blocked" | "dropped")
+            )
+        };
+        let record = world.record_when(id, ended).await;
+        assert_eq!(record["status"], "sent");
+        *ends.entry(record["recipients"][0]["status"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    assert!(ends.len() > 1, "{ends:?}");
+    world.close().await;
+}
+
+#[tokio::test]
+async fn metrics_that_must_be_there_are_there() {
+    let world = World::open(&[], "").await;
+    let id = world.accept("metrics", |_| {}).await;
+    world.record_when(&id, |record| record["recipients"][0]["status"] == "delivered").await;
+    let text = world.get("/metrics").await;
+    let text = text.as_str().unwrap();
+    for name in [
+        "kakitome_accepted_total",
+        "kakitome_attempts_total{",
+        "kakitome_accept_to_sent_seconds_bucket",
+        "kakitome_unsent_oldest_age_seconds",
+        "kakitome_unsent{",
+        "kakitome_queue_messages{",
+        "kakitome_dead_letters",
+        "kakitome_unknown_total",
+        "kakitome_provider_up{",
+        "kakitome_events_total{",
+        "kakitome_webhook_lag_seconds_bucket",
+        "kakitome_last_receive_age_seconds",
+    ] {
+        assert!(text.contains(name), "{name} is missing in\n{text}");
+    }
+    world.close().await;
+}

@@ -1,0 +1,170 @@
+//! A server that is killed again and again while it sends. Shared by the kill test and `make soak`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
+
+use std::time::Duration;
+
+use kakitome::sandbox::{self, Sandbox};
+use kakitome::shutdown;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use super::process::{KEY, Kakitome};
+
+/// What the rounds ended in.
+#[derive(Debug)]
+#[allow(dead_code, reason = "every field is shown")]
+pub struct Report {
+    /// Notifications that got a 202 or a 200.
+    pub accepted: usize,
+    /// Of these, those that did not reach an end.
+    pub missing: usize,
+    /// Ends, by status.
+    pub ends: std::collections::BTreeMap<String, usize>,
+    /// Mails that the sandbox took.
+    pub taken: u64,
+    /// Mails that the sandbox took twice.
+    pub duplicates: u64,
+    /// Resends of unknowns, as the records tell.
+    pub attempts_over_one: usize,
+}
+
+fn environment(sandbox: &Sandbox) -> Vec<(&'static str, String)> {
+    // Everything is scaled down alike: the rule "hold > latest acceptance + webhook lag + skew" still holds, since
+    // the sandbox accepts within its latency and its events come within seconds of each restart.
+    [
+        ("KAKITOME_PROVIDER", "sendgrid"),
+        ("KAKITOME_SENDGRID_BASE_URL", &sandbox.url()),
+        ("KAKITOME_SENDGRID_API_KEY", "SG.soak"),
+        ("KAKITOME_SENDGRID_WEBHOOK_KEY", sandbox.public_key()),
+        ("KAKITOME_WORKER_LEASE", "3s"),
+        ("KAKITOME_WORKER_PROVIDER_TIMEOUT", "1s"),
+        ("KAKITOME_WORKER_CONNECT_TIMEOUT", "1s"),
+        ("KAKITOME_WORKER_HOLD", "6s"),
+        ("KAKITOME_WORKER_WITNESS_MARGIN", "1s"),
+        ("KAKITOME_WORKER_WITNESS_CAP", "20s"),
+        ("KAKITOME_WORKER_WITNESS_POLL", "1s"),
+        ("KAKITOME_QUEUE_VISIBILITY", "3s"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .into()
+}
+
+/// A port that is free now. The server must come back on the same one, since events are posted there.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Posts `count` notifications to servers that die `rounds` times, then waits until every accepted one is at an end.
+pub async fn soak(count: usize, rounds: usize, seed: u64) -> Report {
+    let mut random = StdRng::seed_from_u64(seed);
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let (stop, stopped) = shutdown::channel();
+    let sandbox = Sandbox::start(
+        sandbox::Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            webhook_url: Some(format!("http://{listen}/webhooks/sendgrid")),
+            webhook_flush_interval: Duration::from_millis(200),
+            latency: Duration::from_millis(20),
+            ..sandbox::Config::default()
+        },
+        stopped,
+    )
+    .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let env = environment(&sandbox);
+    let serve = || Kakitome::start(dir.path(), &["serve", "--listen", &listen], &env);
+
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+    let mut accepted = Vec::new();
+    let mut next = 0;
+    for _ in 0..rounds {
+        let server = serve();
+        let lives_for = Duration::from_millis(random.random_range(200..500));
+        let share = count.div_ceil(rounds);
+        let posting = async {
+            for _ in 0..share {
+                if next >= count {
+                    break;
+                }
+                // The same key again until it was answered: a lost answer must not lose or double it.
+                if let Some(id) = post(&client, &server.url, next).await {
+                    accepted.push(id);
+                    next += 1;
+                }
+            }
+            std::future::pending::<()>().await
+        };
+        let _killed_meanwhile = tokio::time::timeout(lives_for, posting).await;
+        server.kill();
+    }
+    let server = serve();
+    while next < count {
+        accepted.extend(post(&client, &server.url, next).await);
+        next += 1;
+    }
+    let records = wait_for_ends(&client, &server.url, &accepted).await;
+    let (ended_well, log) = server.terminate();
+    assert!(ended_well, "it did not drain: {log}");
+    let report = report(&records, accepted.len(), sandbox.stats());
+    stop.pull();
+    sandbox.stopped().await;
+    report
+}
+
+async fn post(client: &reqwest::Client, url: &str, i: usize) -> Option<String> {
+    let body = json!({
+        "idempotency_key": format!("soak-{i}"),
+        "from": {"email": "reserve@example.jp"},
+        "to": [{"email": format!("guest{i}@example.com")}],
+        "subject": "ご予約が確定しました",
+        "text": "soak",
+    });
+    let request = client.post(format!("{url}/v1/notifications")).bearer_auth(KEY).body(body.to_string());
+    let answer = request.send().await.ok()?;
+    assert!(answer.status().is_success(), "{}", answer.status());
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+    Some(answer["id"].as_str()?.to_owned())
+}
+
+/// Asks until every record is at an end, for as long as the waits that were configured can add up to.
+async fn wait_for_ends(client: &reqwest::Client, url: &str, ids: &[String]) -> Vec<Value> {
+    let mut ended: Vec<Value> = Vec::new();
+    let mut open: Vec<&String> = ids.iter().collect();
+    let patience = tokio::time::Instant::now() + Duration::from_secs(120);
+    while !open.is_empty() && tokio::time::Instant::now() < patience {
+        let mut still = Vec::new();
+        for id in open {
+            let answer =
+                client.get(format!("{url}/v1/notifications/{id}")).bearer_auth(KEY).send().await.unwrap();
+            let record: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            let status = record["status"].as_str().unwrap_or_default();
+            if matches!(status, "sent" | "failed" | "expired" | "cancelled" | "suppressed") {
+                ended.push(record);
+            } else {
+                still.push(id);
+            }
+        }
+        open = still;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    ended
+}
+
+fn report(records: &[Value], accepted: usize, stats: sandbox::Stats) -> Report {
+    let mut ends = std::collections::BTreeMap::new();
+    for record in records {
+        *ends.entry(record["status"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    let attempts_over_one =
+        records.iter().filter(|record| record["attempts"].as_array().is_some_and(|a| a.len() > 1)).count();
+    Report {
+        accepted,
+        missing: accepted - records.len(),
+        ends,
+        taken: stats.accepted,
+        duplicates: stats.duplicates,
+        attempts_over_one,
+    }
+}

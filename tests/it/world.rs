@@ -1,0 +1,169 @@
+//! The whole house in one process: every role on a free port, storage in a directory of its own, the sandbox provider
+//! inside. [`World::close`] checks that nothing is left over.
+
+use std::time::{Duration, Instant};
+
+use kakitome::app::{self, Running};
+use kakitome::sandbox::Sandbox;
+use kakitome::settings::{FlagValue, Roles, Settings, Sources};
+use serde_json::{Value, json};
+
+/// Nothing that these tests wait for takes longer on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct World {
+    running: Option<Running>,
+    http: reqwest::Client,
+    url: String,
+    key: String,
+    directory: Option<tempfile::TempDir>,
+}
+
+/// Waits short enough for tests; the relations between them are those of the defaults.
+const SHORT: [(&str, &str); 11] = [
+    ("worker.provider_timeout", "1s"),
+    ("worker.connect_timeout", "1s"),
+    ("worker.lease", "2s"),
+    ("worker.hold", "2s"),
+    ("worker.witness_margin", "100ms"),
+    ("worker.witness_cap", "4s"),
+    ("worker.witness_poll", "200ms"),
+    ("worker.backoff_base", "100ms"),
+    ("worker.backoff_cap", "300ms"),
+    ("worker.breaker_open", "200ms"),
+    ("worker.breaker_open_max", "400ms"),
+];
+
+impl World {
+    /// Opens the house with these settings over the short ones, and these faults.
+    pub async fn open(settings: &[(&'static str, &str)], faults: &str) -> Self {
+        Self::open_in(tempfile::tempdir().unwrap(), settings, faults).await
+    }
+
+    async fn open_in(directory: tempfile::TempDir, settings: &[(&'static str, &str)], faults: &str) -> Self {
+        let data_dir = directory.path().join("data").to_string_lossy().into_owned();
+        let fixed = [("data_dir", data_dir.as_str()), ("listen", "127.0.0.1:0"), ("queue.visibility", "2s")];
+        let mut values: std::collections::BTreeMap<&'static str, String> = std::collections::BTreeMap::new();
+        for (path, value) in fixed.into_iter().chain(SHORT).chain(settings.iter().copied()) {
+            values.insert(path, value.to_owned());
+        }
+        let flags =
+            values.into_iter().map(|(path, value)| FlagValue { flag: "--test", path, value }).collect();
+        let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
+        let running = app::start(&settings, Roles::ALL, faults.parse().unwrap()).await.unwrap();
+        let (url, key) = (running.url.clone(), running.operator_key.reveal().to_owned());
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { running: Some(running), http, url, key, directory: Some(directory) }
+    }
+
+    pub fn sandbox(&self) -> &Sandbox {
+        self.running.as_ref().unwrap().sandbox.as_ref().unwrap()
+    }
+
+    pub fn play(&self, faults: &str) {
+        self.sandbox().set_faults(faults.parse().unwrap());
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.key);
+        let answer = request.body(body.to_string()).send().await.unwrap();
+        (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let answer =
+            self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.key).send().await.unwrap();
+        let bytes = answer.bytes().await.unwrap();
+        serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into()))
+    }
+
+    /// Hands in one notification, changed by `change`; its id.
+    pub async fn accept(&self, key: &str, change: impl FnOnce(&mut Value)) -> String {
+        let mut notification = booking(key);
+        change(&mut notification);
+        let (status, answer) = self.post("/v1/notifications", &notification).await;
+        assert!(matches!(status, 200 | 202), "{status} {answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn accept_many(&self, count: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        for i in 0..count {
+            ids.push(self.accept(&format!("many-{i}"), |_| {}).await);
+        }
+        ids
+    }
+
+    pub async fn record(&self, id: &str) -> Value {
+        self.get(&format!("/v1/notifications/{id}")).await
+    }
+
+    /// The record, once `wanted` holds of it.
+    pub async fn record_when(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let record = self.record(id).await;
+            if wanted(&record) {
+                return record;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it did not come to that: {record:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub async fn record_with_status(&self, id: &str, status: &str) -> Value {
+        self.record_when(id, |record| record["status"] == status).await
+    }
+
+    /// How many stand at `status`.
+    pub async fn count(&self, status: &str) -> u64 {
+        self.get("/v1/status").await["by_status"][status].as_u64().unwrap_or(0)
+    }
+
+    pub async fn wait_for_count(&self, status: &str, count: u64) {
+        let begun = Instant::now();
+        while self.count(status).await != count {
+            let stand = self.get("/v1/status").await;
+            assert!(begun.elapsed() < PATIENCE, "not {count} {status}: {stand:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends the house and opens it again on the same storage.
+    pub async fn reopen(mut self, settings: &[(&'static str, &str)], faults: &str) -> Self {
+        self.running.take().unwrap().stop().await;
+        Self::open_in(self.directory.take().unwrap(), settings, faults).await
+    }
+
+    /// Ends the house. Conservation: whatever was accepted is at an end or held, and the queue holds nothing for it.
+    pub async fn close(mut self) {
+        let begun = Instant::now();
+        loop {
+            let stand = self.get("/v1/status").await;
+            let (by_status, queue) = (&stand["by_status"], &stand["queue"]);
+            let sum = |place: &Value, names: &[&str]| -> u64 {
+                names.iter().filter_map(|n| place[n].as_u64()).sum()
+            };
+            let open = sum(by_status, &["accepted", "scheduled", "attempting", "retrying", "unknown"]);
+            let messages = sum(queue, &["visible", "in_flight", "delayed"]);
+            if open == 0 && messages == 0 {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "something is left over: {stand:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.running.take().unwrap().stop().await;
+    }
+}
+
+pub fn booking(key: &str) -> Value {
+    json!({
+        "idempotency_key": key,
+        "from": {"email": "reserve@example.jp", "name": "予約センター"},
+        "to": [{"email": format!("guest.{key}@example.com"), "name": "山田 太郎"}],
+        "subject": "ご予約が確定しました",
+        "text": "お待ちしております。",
+        "metadata": {"booking": key},
+    })
+}
