@@ -228,24 +228,12 @@ async fn a_listing_is_the_same_whichever_index_it_walks() {
     for i in 0..10 {
         let deliver_at = (i % 3 == 0).then(|| now.plus(Duration::from_secs(100 - i)));
         let wanted = crate::conformance::notification(|n| n.deliver_at = deliver_at);
-        new.push(crate::conformance::new(
-            wanted,
-            now.plus(Duration::from_millis(i)),
-        ));
+        new.push(crate::conformance::new(wanted, now.plus(Duration::from_millis(i))));
     }
     assert!(log.accept(&new).await.iter().all(Result::is_ok));
-    let statuses = Status::ALL
-        .into_iter()
-        .filter(|status| status.is_unsent())
-        .collect();
-    let newest = Filter {
-        statuses,
-        ..Filter::default()
-    };
-    let oldest = Filter {
-        order: Order::OldestFirst,
-        ..newest.clone()
-    };
+    let statuses = Status::ALL.into_iter().filter(|status| status.is_unsent()).collect();
+    let newest = Filter { statuses, ..Filter::default() };
+    let oldest = Filter { order: Order::OldestFirst, ..newest.clone() };
     let list = async |filter: &Filter| -> Vec<NotificationId> {
         let page = log.list(filter, None, 100, now).await.unwrap();
         page.items.iter().map(|record| record.id).collect()
@@ -266,35 +254,18 @@ async fn a_record_that_cannot_be_read_is_reported_and_spoils_nothing_else() {
     let now = Timestamp::from_ms(1_800_000_000_000);
     let [bad, good] =
         [(); 2].map(|()| crate::conformance::new(crate::conformance::notification(|_| ()), now));
-    assert!(
-        log.accept(&[bad.clone(), good.clone()])
-            .await
-            .iter()
-            .all(Result::is_ok)
-    );
+    assert!(log.accept(&[bad.clone(), good.clone()]).await.iter().all(Result::is_ok));
     let damage = "UPDATE notification SET attempts = '{' WHERE id = ?1";
     let id = *bad.id.as_bytes();
     engine.write(move |tx| tx.execute(damage, [id])).await.unwrap();
 
     assert!(matches!(log.get(bad.id).await, Err(LogError::Corrupt(_))));
-    let released = log
-        .apply(&[(bad.id, Fact::Released), (good.id, Fact::Released)], now)
-        .await;
-    assert!(matches!(
-        released[..],
-        [Err(LogError::Corrupt(_)), Ok(Applied::Refused(_))]
-    ));
+    let released = log.apply(&[(bad.id, Fact::Released), (good.id, Fact::Released)], now).await;
+    assert!(matches!(released[..], [Err(LogError::Corrupt(_)), Ok(Applied::Refused(_))]));
     let page = log.list(&Filter::default(), None, 10, now).await.unwrap();
-    let reason = |id| {
-        page.items
-            .iter()
-            .find(|record| record.id == id)
-            .map(|record| record.life.reason.as_deref())
-    };
-    assert_eq!(
-        (reason(bad.id), reason(good.id)),
-        (Some(Some("corrupt_record")), Some(None))
-    );
+    let reason =
+        |id| page.items.iter().find(|record| record.id == id).map(|record| record.life.reason.as_deref());
+    assert_eq!((reason(bad.id), reason(good.id)), (Some(Some("corrupt_record")), Some(None)));
     let due = log.due(now.plus(Duration::from_secs(100)), 10).await.unwrap();
     assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [good.id]);
 }

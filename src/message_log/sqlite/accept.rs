@@ -121,14 +121,7 @@ fn insert(tx: &Connection, new: &NewRow) -> rusqlite::Result<bool> {
         "INSERT INTO recipient (n, ix, email, address_key, kind, status, since) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
     )?;
     for (ix, to) in (0_i64..).zip(&new.recipients) {
-        add.execute(params![
-            n,
-            ix,
-            to.email,
-            to.address_key,
-            to.kind,
-            life.accepted_at.as_ms()
-        ])?;
+        add.execute(params![n, ix, to.email, to.address_key, to.kind, life.accepted_at.as_ms()])?;
     }
     Ok(true)
 }

@@ -50,10 +50,7 @@ impl Heard {
         event.provider_message_id = event.provider_message_id.filter(|id| !id.is_empty());
         event.event_id = event.event_id.filter(|id| !id.is_empty());
         Self {
-            address_key: event
-                .recipient
-                .as_ref()
-                .map_or(0, |address| row::key(&address.canonical())),
+            address_key: event.recipient.as_ref().map_or(0, |address| row::key(&address.canonical())),
             detail: serde_json::Value::Object(std::mem::take(&mut event.detail)).to_string(),
             event,
         }
@@ -93,10 +90,7 @@ fn find(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
     if let Some(message_id) = &event.provider_message_id {
         return find_by_message_id(tx, message_id, heard);
     }
-    let gives_up = event
-        .kind
-        .recipient_status()
-        .is_some_and(|status| status >= RecipientStatus::Blocked);
+    let gives_up = event.kind.recipient_status().is_some_and(|status| status >= RecipientStatus::Blocked);
     if event.id.is_none() && gives_up && event.recipient.is_some() {
         return find_by_address(tx, heard);
     }
@@ -113,15 +107,9 @@ fn find_by_message_id(tx: &Connection, message_id: &str, heard: &Heard) -> rusql
              AND provider = ?3 AND provider_message_id = ?4
          ORDER BY n DESC LIMIT 1"
     ))?
-    .query_row(
-        params![
-            heard.address_key,
-            RECIPIENT_LOOKS,
-            heard.event.provider,
-            message_id
-        ],
-        |row| Ok((row.get(0)?, life(row, 1)?)),
-    )
+    .query_row(params![heard.address_key, RECIPIENT_LOOKS, heard.event.provider, message_id], |row| {
+        Ok((row.get(0)?, life(row, 1)?))
+    })
     .optional()
 }
 
@@ -189,12 +177,7 @@ fn is_repeat(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<bool> {
         return Ok(true);
     }
     tx.prepare_cached("SELECT 1 FROM event WHERE n = ?1 AND at = ?2 AND kind = ?3 AND address_key = ?4")?
-        .exists(params![
-            n,
-            event.at.as_ms(),
-            event.kind.as_str(),
-            heard.address_key
-        ])
+        .exists(params![n, event.at.as_ms(), event.kind.as_str(), heard.address_key])
 }
 
 fn keep(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<()> {

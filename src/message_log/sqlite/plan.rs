@@ -81,21 +81,10 @@ pub(super) fn sources(tx: &Connection, filter: &Filter, now: Timestamp) -> rusql
         Walk::Tenant => "notification INDEXED BY notification_tenant",
         Walk::Time => "notification INDEXED BY notification_accepted",
     };
-    let any: Vec<String> = states
-        .iter()
-        .map(|(_, condition)| format!("({condition})"))
-        .collect();
+    let any: Vec<String> = states.iter().map(|(_, condition)| format!("({condition})")).collect();
     let open = if walk == Walk::Open { " AND unsent = 1" } else { "" };
-    let stated = if filter.statuses.is_empty() {
-        "1".into()
-    } else {
-        format!("({})", any.join(" OR "))
-    };
-    Ok(vec![Source {
-        from,
-        condition: format!("{stated}{open}{common}"),
-        texts,
-    }])
+    let stated = if filter.statuses.is_empty() { "1".into() } else { format!("({})", any.join(" OR ")) };
+    Ok(vec![Source { from, condition: format!("{stated}{open}{common}"), texts }])
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,12 +112,7 @@ fn walk(tx: &Connection, filter: &Filter, states: &[(State, String)]) -> rusqlit
     let by_state = !states.is_empty() && states.iter().all(|(state, _)| *state != State::Sent);
     let tally = tally(tx)?;
     let counted = |of: &dyn Fn(State) -> bool| -> u64 {
-        STATES
-            .into_iter()
-            .zip(tally)
-            .filter(|(state, _)| of(*state))
-            .map(|(_, count)| count)
-            .sum()
+        STATES.into_iter().zip(tally).filter(|(state, _)| of(*state)).map(|(_, count)| count).sum()
     };
     let asked = counted(&|state| states.iter().any(|(asked, _)| *asked == state));
     if by_state {
@@ -222,9 +206,7 @@ fn common(filter: &Filter) -> (String, Vec<Value>) {
     }
     if let Some(address) = &filter.recipient {
         let key = key(&address.canonical());
-        condition.push_str(&format!(
-            " AND n IN (SELECT n FROM recipient WHERE address_key = {key})"
-        ));
+        condition.push_str(&format!(" AND n IN (SELECT n FROM recipient WHERE address_key = {key})"));
     }
     if let Some(since) = filter.since {
         condition.push_str(&format!(" AND accepted_at >= {}", since.as_ms()));
