@@ -71,8 +71,10 @@ CREATE TABLE notification (
     metadata TEXT NOT NULL,
     content_hash BLOB NOT NULL
 ) STRICT;
--- What was not sent: listing (waiting longest first, or by acceptance), the oldest one's age.
+-- What was not sent, by state: listing, counting what time derives, the oldest one's age.
 CREATE INDEX notification_unsent ON notification (state, ready_at, accepted_at, due_at) WHERE unsent = 1;
+-- The same by acceptance alone, for when most of it is asked for: sorting a million entries takes a third of a second.
+CREATE INDEX notification_open ON notification (accepted_at) WHERE unsent = 1;
 -- What the sweeper looks at next.
 CREATE INDEX notification_wake ON notification (wake_at) WHERE wake_at IS NOT NULL;
 -- Listing everything, by time; only ever appended to.
@@ -83,9 +85,6 @@ CREATE INDEX notification_batch ON notification (batch, accepted_at) WHERE batch
 CREATE INDEX notification_reason ON notification (reason, accepted_at) WHERE reason IS NOT NULL;
 -- Cancelled and suppressed: ends that are few among the many sent.
 CREATE INDEX notification_stopped ON notification (state, accepted_at) WHERE state IN (8, 9);
--- For events that come without our id.
-CREATE INDEX notification_message_id ON notification (provider_message_id) WHERE provider_message_id IS NOT NULL;
-
 CREATE TABLE content (n INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 
 -- How many stand in each written state; changed in the transaction that changes the states.
@@ -95,25 +94,27 @@ CREATE TABLE recipient (
     n INTEGER NOT NULL,
     ix INTEGER NOT NULL,
     email TEXT NOT NULL,
-    canonical TEXT NOT NULL,
+    address_key INTEGER NOT NULL,
     kind INTEGER NOT NULL,
     status INTEGER NOT NULL,
     since INTEGER NOT NULL,
     PRIMARY KEY (n, ix)
 ) STRICT, WITHOUT ROWID;
--- For listing by recipient and for bounces that carry nothing but an address.
-CREATE INDEX recipient_canonical ON recipient (canonical, n);
+-- For listing by recipient and for events that come without our id. The key is a hash of the address's canonical form:
+-- entries come in no order, so each dirties a page of its own, and short ones make fewer pages. For the same reason
+-- there is no such index on the provider's message ids: an event names its recipient as well.
+CREATE INDEX recipient_address ON recipient (address_key, n);
 
 -- The key is what makes two events the same where the provider numbers them anew.
 CREATE TABLE event (
     n INTEGER NOT NULL,
     at INTEGER NOT NULL,
     kind TEXT NOT NULL,
-    canonical TEXT NOT NULL,
+    address_key INTEGER NOT NULL,
     recipient TEXT,
     machine INTEGER NOT NULL,
     detail TEXT NOT NULL,
-    PRIMARY KEY (n, at, kind, canonical)
+    PRIMARY KEY (n, at, kind, address_key)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event_key (

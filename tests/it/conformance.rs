@@ -47,6 +47,8 @@ macro_rules! on_each {
 }
 pub(crate) use on_each;
 
+pub use log::{new, notification};
+
 mod sqlite_queue {
     super::queue::suite!(super::sqlite_queue_bench);
 }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::message_log::sqlite::SqliteLog;
+use kakitome::message_log::{Applied, Filter, LogError, MessageLog, Order};
+use kakitome::notification::status::{Fact, Status};
 use kakitome::notification::{NotificationId, Priority};
 use kakitome::queue::sqlite::SqliteQueue;
 use kakitome::queue::{Message, Queue, Settlement, sqlite};
@@ -213,4 +216,56 @@ async fn the_queue_knows_its_tenants_again_after_reopening() {
     drop(queue);
     clock.advance(Duration::from_secs(60));
     assert_eq!(reopen().await.receive(10, Duration::ZERO).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_listing_is_the_same_whichever_index_it_walks() {
+    let home = home();
+    let engine = open(&home);
+    let log = SqliteLog::new(engine.clone());
+    let now = Timestamp::from_ms(1_800_000_000_000);
+    let mut new = Vec::new();
+    for i in 0..10 {
+        let deliver_at = (i % 3 == 0).then(|| now.plus(Duration::from_secs(100 - i)));
+        let wanted = crate::conformance::notification(|n| n.deliver_at = deliver_at);
+        new.push(crate::conformance::new(wanted, now.plus(Duration::from_millis(i))));
+    }
+    assert!(log.accept(&new).await.iter().all(Result::is_ok));
+    let statuses = Status::ALL.into_iter().filter(|status| status.is_unsent()).collect();
+    let newest = Filter { statuses, ..Filter::default() };
+    let oldest = Filter { order: Order::OldestFirst, ..newest.clone() };
+    let list = async |filter: &Filter| -> Vec<NotificationId> {
+        let page = log.list(filter, None, 100, now).await.unwrap();
+        page.items.iter().map(|record| record.id).collect()
+    };
+    let few = (list(&newest).await, list(&oldest).await);
+    assert_eq!((few.0.len(), few.1.len()), (10, 10));
+    // What the log believes to hold a million rows is walked in order instead of sorted.
+    let pretend = "UPDATE tally SET count = count + 1000000";
+    engine.write(move |tx| tx.execute(pretend, [])).await.unwrap();
+    assert_eq!((list(&newest).await, list(&oldest).await), few);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_reported_and_spoils_nothing_else() {
+    let home = home();
+    let engine = open(&home);
+    let log = SqliteLog::new(engine.clone());
+    let now = Timestamp::from_ms(1_800_000_000_000);
+    let [bad, good] =
+        [(); 2].map(|()| crate::conformance::new(crate::conformance::notification(|_| ()), now));
+    assert!(log.accept(&[bad.clone(), good.clone()]).await.iter().all(Result::is_ok));
+    let damage = "UPDATE notification SET attempts = '{' WHERE id = ?1";
+    let id = *bad.id.as_bytes();
+    engine.write(move |tx| tx.execute(damage, [id])).await.unwrap();
+
+    assert!(matches!(log.get(bad.id).await, Err(LogError::Corrupt(_))));
+    let released = log.apply(&[(bad.id, Fact::Released), (good.id, Fact::Released)], now).await;
+    assert!(matches!(released[..], [Err(LogError::Corrupt(_)), Ok(Applied::Refused(_))]));
+    let page = log.list(&Filter::default(), None, 10, now).await.unwrap();
+    let reason =
+        |id| page.items.iter().find(|record| record.id == id).map(|record| record.life.reason.as_deref());
+    assert_eq!((reason(bad.id), reason(good.id)), (Some(Some("corrupt_record")), Some(None)));
+    let due = log.due(now.plus(Duration::from_secs(100)), 10).await.unwrap();
+    assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [good.id]);
 }

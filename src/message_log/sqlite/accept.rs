@@ -24,7 +24,7 @@ pub(super) struct NewRow {
 
 struct NewRecipient {
     email: String,
-    canonical: String,
+    address_key: i64,
     kind: i64,
 }
 
@@ -33,7 +33,7 @@ impl NewRow {
         let notification = &new.notification;
         let recipients = notification.recipients().map(|(kind, mailbox)| NewRecipient {
             email: mailbox.email.reveal().to_owned(),
-            canonical: mailbox.email.canonical(),
+            address_key: row::key(&mailbox.email.canonical()),
             kind: row::kind_code(kind),
         });
         Self {
@@ -118,10 +118,10 @@ fn insert(tx: &Connection, new: &NewRow) -> rusqlite::Result<bool> {
     tx.prepare_cached("INSERT INTO content (n, body) VALUES (?1, ?2)")?
         .execute(params![n, &new.content[..]])?;
     let mut add = tx.prepare_cached(
-        "INSERT INTO recipient (n, ix, email, canonical, kind, status, since) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+        "INSERT INTO recipient (n, ix, email, address_key, kind, status, since) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
     )?;
     for (ix, to) in (0_i64..).zip(&new.recipients) {
-        add.execute(params![n, ix, to.email, to.canonical, to.kind, life.accepted_at.as_ms()])?;
+        add.execute(params![n, ix, to.email, to.address_key, to.kind, life.accepted_at.as_ms()])?;
     }
     Ok(true)
 }

@@ -19,8 +19,9 @@ use crate::provider::ProviderEvent;
 /// after five days at most (RFC 5321, 4.5.4.1).
 const BOUNCES_WITHIN: Duration = Duration::from_secs(5 * 24 * 3600);
 
-/// Of a recipient's notifications, so many are looked at for such a bounce, newest first.
-const BOUNCE_LOOKS: u32 = 100;
+/// Of a recipient's notifications, so many are looked at for an event without our id, newest first: bounded, as a shop's
+/// own mailbox may get every one of them.
+const RECIPIENT_LOOKS: u32 = 500;
 
 /// The provider's clock may be ahead of ours by so much; what claims to come from later says nothing about now.
 const FUTURE_ALLOWED: Duration = Duration::from_secs(5 * 60);
@@ -37,7 +38,8 @@ const PRUNED_AT_ONCE: u32 = 10;
 /// An event as the tables need it: made by the caller, to leave the writer's thread little to do.
 pub(super) struct Heard {
     event: ProviderEvent,
-    canonical: String,
+    /// Zero where the provider names nobody: part of what makes two events the same, so never absent.
+    address_key: i64,
     detail: String,
 }
 
@@ -48,7 +50,7 @@ impl Heard {
         event.provider_message_id = event.provider_message_id.filter(|id| !id.is_empty());
         event.event_id = event.event_id.filter(|id| !id.is_empty());
         Self {
-            canonical: event.recipient.as_ref().map(|address| address.canonical()).unwrap_or_default(),
+            address_key: event.recipient.as_ref().map_or(0, |address| row::key(&address.canonical())),
             detail: serde_json::Value::Object(std::mem::take(&mut event.detail)).to_string(),
             event,
         }
@@ -86,22 +88,28 @@ fn find(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
         return Ok(Some(found));
     }
     if let Some(message_id) = &event.provider_message_id {
-        return find_by_message_id(tx, message_id, &event.provider);
+        return find_by_message_id(tx, message_id, heard);
     }
     let gives_up = event.kind.recipient_status().is_some_and(|status| status >= RecipientStatus::Blocked);
-    if event.id.is_none() && gives_up && !heard.canonical.is_empty() {
+    if event.id.is_none() && gives_up && event.recipient.is_some() {
         return find_by_address(tx, heard);
     }
     Ok(None)
 }
 
-fn find_by_message_id(tx: &Connection, message_id: &str, provider: &str) -> rusqlite::Result<Found> {
+/// By the provider's own id, among what was recorded for the event's recipient.
+fn find_by_message_id(tx: &Connection, message_id: &str, heard: &Heard) -> rusqlite::Result<Found> {
     tx.prepare_cached(concat!(
         "SELECT n, ",
         life_columns!(),
-        " FROM notification WHERE provider_message_id = ?1 AND provider = ?2 ORDER BY n DESC LIMIT 1"
+        " FROM notification
+         WHERE n IN (SELECT n FROM recipient WHERE address_key = ?1 ORDER BY n DESC LIMIT ?2)
+             AND provider = ?3 AND provider_message_id = ?4
+         ORDER BY n DESC LIMIT 1"
     ))?
-    .query_row([message_id, provider], |row| Ok((row.get(0)?, life(row, 1)?)))
+    .query_row(params![heard.address_key, RECIPIENT_LOOKS, heard.event.provider, message_id], |row| {
+        Ok((row.get(0)?, life(row, 1)?))
+    })
     .optional()
 }
 
@@ -112,14 +120,14 @@ fn find_by_address(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
         "SELECT n, ",
         life_columns!(),
         " FROM notification
-         WHERE n IN (SELECT n FROM recipient WHERE canonical = ?1 ORDER BY n DESC LIMIT ?2)
+         WHERE n IN (SELECT n FROM recipient WHERE address_key = ?1 ORDER BY n DESC LIMIT ?2)
              AND provider = ?3 AND sent_at BETWEEN ?4 AND ?5
          ORDER BY sent_at DESC LIMIT 1"
     ))?
     .query_row(
         params![
-            heard.canonical,
-            BOUNCE_LOOKS,
+            heard.address_key,
+            RECIPIENT_LOOKS,
             heard.event.provider,
             at.minus(BOUNCES_WITHIN).as_ms(),
             at.plus(FUTURE_ALLOWED).as_ms()
@@ -168,20 +176,20 @@ fn is_repeat(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<bool> {
     {
         return Ok(true);
     }
-    tx.prepare_cached("SELECT 1 FROM event WHERE n = ?1 AND at = ?2 AND kind = ?3 AND canonical = ?4")?
-        .exists(params![n, event.at.as_ms(), event.kind.as_str(), heard.canonical])
+    tx.prepare_cached("SELECT 1 FROM event WHERE n = ?1 AND at = ?2 AND kind = ?3 AND address_key = ?4")?
+        .exists(params![n, event.at.as_ms(), event.kind.as_str(), heard.address_key])
 }
 
 fn keep(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<()> {
     let event = &heard.event;
     tx.prepare_cached(
-        "INSERT INTO event (n, at, kind, canonical, recipient, machine, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO event (n, at, kind, address_key, recipient, machine, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
         n,
         event.at.as_ms(),
         event.kind.as_str(),
-        heard.canonical,
+        heard.address_key,
         event.recipient.as_ref().map(|address| address.reveal()),
         event.machine,
         heard.detail,
@@ -199,8 +207,8 @@ fn fold_recipient(tx: &Connection, heard: &Heard, n: i64) -> rusqlite::Result<()
     };
     // The same address may stand in `to` and `cc`; the provider sends to it once.
     let known: Vec<(i64, RecipientState)> = tx
-        .prepare_cached("SELECT ix, status, since FROM recipient WHERE n = ?1 AND canonical = ?2")?
-        .query_map(params![n, heard.canonical], |row| {
+        .prepare_cached("SELECT ix, status, since FROM recipient WHERE n = ?1 AND address_key = ?2")?
+        .query_map(params![n, heard.address_key], |row| {
             let status = recipient_status(row.get(1)?);
             Ok((row.get(0)?, RecipientState { status, since: row::time(row, 2)? }))
         })?
@@ -264,7 +272,7 @@ fn digest(heard: &Heard) -> [u8; 32] {
             event.provider_message_id,
             event.kind,
             event.at,
-            heard.canonical
+            heard.address_key
         ]),
     };
     Sha256::digest(identity.to_string()).into()

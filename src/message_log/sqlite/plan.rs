@@ -4,7 +4,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use super::row::{STATES, is_unsent, state_code};
+use super::row::{STATES, is_unsent, key, state_code};
 use crate::clock::Timestamp;
 use crate::message_log::{Filter, Order};
 use crate::notification::status::{State, Status};
@@ -73,6 +73,7 @@ pub(super) fn sources(tx: &Connection, filter: &Filter, now: Timestamp) -> rusql
             };
             return Ok(states.iter().map(of_state).collect());
         }
+        Walk::Open => "notification INDEXED BY notification_open",
         // The recipient's own condition leads to the rows.
         Walk::Recipient => "notification NOT INDEXED",
         Walk::Reason => "notification INDEXED BY notification_reason",
@@ -81,13 +82,15 @@ pub(super) fn sources(tx: &Connection, filter: &Filter, now: Timestamp) -> rusql
         Walk::Time => "notification INDEXED BY notification_accepted",
     };
     let any: Vec<String> = states.iter().map(|(_, condition)| format!("({condition})")).collect();
+    let open = if walk == Walk::Open { " AND unsent = 1" } else { "" };
     let stated = if filter.statuses.is_empty() { "1".into() } else { format!("({})", any.join(" OR ")) };
-    Ok(vec![Source { from, condition: format!("{stated}{common}"), texts }])
+    Ok(vec![Source { from, condition: format!("{stated}{open}{common}"), texts }])
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walk {
     States,
+    Open,
     Recipient,
     Reason,
     Batch,
@@ -107,8 +110,13 @@ fn walk(tx: &Connection, filter: &Filter, states: &[(State, String)]) -> rusqlit
         }
     };
     let by_state = !states.is_empty() && states.iter().all(|(state, _)| *state != State::Sent);
+    let tally = tally(tx)?;
+    let counted = |of: &dyn Fn(State) -> bool| -> u64 {
+        STATES.into_iter().zip(tally).filter(|(state, _)| of(*state)).map(|(_, count)| count).sum()
+    };
+    let asked = counted(&|state| states.iter().any(|(asked, _)| *asked == state));
     if by_state {
-        consider(Walk::States, tallied(tx, states)?);
+        consider(Walk::States, asked);
     }
     let narrow = [
         (Walk::Reason, "notification_reason", "reason", &filter.reason),
@@ -129,26 +137,31 @@ fn walk(tx: &Connection, filter: &Filter, states: &[(State, String)]) -> rusqlit
     if let Some(walk) = best.1 {
         return Ok(walk);
     }
-    let given = narrow.iter().find(|(.., value)| value.is_some()).map(|(walk, ..)| *walk);
-    Ok(match given {
-        Some(walk) if !(by_state && Key::of(filter) == Key::LongestWaiting) => walk,
-        _ if by_state => Walk::States,
-        _ => Walk::Time,
+    let in_order = by_state && Key::of(filter) == Key::LongestWaiting;
+    if let Some((walk, ..)) = narrow.iter().find(|(.., value)| value.is_some() && !in_order) {
+        return Ok(*walk);
+    }
+    // Most of what is unsent: walking all of it in order soon finds a page.
+    let most = states.iter().all(|(state, _)| is_unsent(*state)) && asked * 2 >= counted(&is_unsent);
+    Ok(match (by_state, Key::of(filter)) {
+        (true, Key::Newest) if most => Walk::Open,
+        (true, _) => Walk::States,
+        (false, _) => Walk::Time,
     })
 }
 
-/// How many rows are in these states.
-fn tallied(tx: &Connection, states: &[(State, String)]) -> rusqlite::Result<u64> {
+/// How many rows are in each state.
+fn tally(tx: &Connection) -> rusqlite::Result<[u64; STATES.len()]> {
+    let mut counts = [0; STATES.len()];
     let mut select = tx.prepare_cached("SELECT state, count FROM tally")?;
     let mut rows = select.query([])?;
-    let mut sum = 0;
     while let Some(row) = rows.next()? {
-        let (code, count): (i64, i64) = (row.get(0)?, row.get(1)?);
-        if states.iter().any(|(state, _)| i64::try_from(state_code(*state)) == Ok(code)) {
-            sum += count.unsigned_abs();
+        let place = usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX);
+        if let Some(count) = counts.get_mut(place) {
+            *count = row.get::<_, i64>(1)?.unsigned_abs();
         }
     }
-    Ok(sum)
+    Ok(counts)
 }
 
 /// The written states that these statuses may stand for, each with its condition. No status: every state.
@@ -192,8 +205,8 @@ fn common(filter: &Filter) -> (String, Vec<Value>) {
         }
     }
     if let Some(address) = &filter.recipient {
-        condition.push_str(" AND n IN (SELECT n FROM recipient WHERE canonical = ?)");
-        texts.push(Value::Text(address.canonical()));
+        let key = key(&address.canonical());
+        condition.push_str(&format!(" AND n IN (SELECT n FROM recipient WHERE address_key = {key})"));
     }
     if let Some(since) = filter.since {
         condition.push_str(&format!(" AND accepted_at >= {}", since.as_ms()));

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
+use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::message_log::LogError;
@@ -36,6 +37,14 @@ pub(super) use life_columns;
 
 pub(super) fn state_code(state: State) -> usize {
     STATES.iter().position(|known| *known == state).unwrap_or(0)
+}
+
+/// What stands for a text in an index: the first eight bytes of its SHA-256. Two texts that share a key
+/// are not to be expected in any number of records that a disk holds.
+pub(super) fn key(text: &str) -> i64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&Sha256::digest(text)[..8]);
+    i64::from_be_bytes(first)
 }
 
 /// The state with this code.

@@ -62,7 +62,7 @@ pub async fn an_event_is_kept_folded_and_taken_as_evidence(bench: &LogBench) {
     };
     tell(log, &unknown_person, later).await;
     let record = super::record(log, id).await;
-    assert_eq!(record.events.len(), 3, "an event about a stranger is still on the record");
+    assert_eq!(record.events.len(), 3, "events about strangers and about nobody are still on the record");
     assert!(record.events[1].machine);
     assert_eq!(record.recipients[0].status, RecipientStatus::Delivered);
 }
