@@ -2,7 +2,7 @@
 
 use super::{Locked, Storage, nobody, rooms};
 use crate::clock::Clock;
-use crate::settings::Settings;
+use crate::settings::{ProviderName, Settings};
 use crate::sqlite::DATABASE_FILE;
 
 /// One finding of [`check`].
@@ -43,27 +43,8 @@ impl CheckLine {
 pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
     rooms::install_tls();
     let mut lines = vec![storage(settings).await];
-    match rooms::providers(settings, None) {
-        Err(error) => {
-            lines.push(CheckLine::bad("provider", error.to_string(), "correct the key that it names"))
-        }
-        Ok(providers) => {
-            for provider in providers {
-                let name = format!("provider {}", provider.name());
-                if provider.name() == "sandbox" && settings.sandbox.url.is_none() {
-                    lines.push(CheckLine::ok(&name, "runs inside the server; no mail leaves this machine"));
-                    continue;
-                }
-                lines.push(match provider.reach().await {
-                    Ok(()) => CheckLine::ok(&name, "answers"),
-                    Err(error) => CheckLine::bad(
-                        &name,
-                        error,
-                        "is the base URL right, and does this machine reach it (DNS, proxy, firewall)?",
-                    ),
-                });
-            }
-        }
+    for name in &settings.providers {
+        lines.push(provider(settings, *name).await);
     }
     if let Err(error) = rooms::event_sources(settings, None) {
         lines.push(CheckLine::bad(
@@ -73,6 +54,25 @@ pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
         ));
     }
     Ok(lines)
+}
+
+async fn provider(settings: &Settings, name: ProviderName) -> CheckLine {
+    if name == ProviderName::Sandbox && settings.sandbox.url.is_none() {
+        return CheckLine::ok("provider sandbox", "runs inside the server; no mail leaves this machine");
+    }
+    let provider = match rooms::provider(settings, name, None) {
+        Ok(provider) => provider,
+        Err(error) => return CheckLine::bad("provider", error.to_string(), "correct the key that it names"),
+    };
+    let line = format!("provider {}", provider.name());
+    match provider.reach().await {
+        Ok(()) => CheckLine::ok(&line, "answers"),
+        Err(error) => CheckLine::bad(
+            &line,
+            error,
+            "is the base URL right, and does this machine reach it (DNS, proxy, firewall)?",
+        ),
+    }
 }
 
 async fn storage(settings: &Settings) -> CheckLine {

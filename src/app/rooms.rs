@@ -77,7 +77,8 @@ pub(super) fn providers(
     settings.providers.iter().map(|name| provider(settings, *name, sandbox)).collect()
 }
 
-fn provider(
+/// One configured provider; `inside` is the sandbox of this process, where it runs one.
+pub(super) fn provider(
     settings: &Settings,
     name: ProviderName,
     inside: Option<&Sandbox>,
