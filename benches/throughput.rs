@@ -199,6 +199,7 @@ async fn sends(sandbox: &Kakitome) {
 
 #[tokio::main]
 async fn main() {
+    rustls::crypto::ring::default_provider().install_default().expect("the first to install one");
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Kakitome::start(dir.path(), &["sandbox", "--listen", "127.0.0.1:0"], &[]);
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
