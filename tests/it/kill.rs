@@ -1,7 +1,7 @@
 //! `kill -9` under load. `make soak` plays the same for longer.
 
 use super::killing;
-use super::process::{KEY, Kakitome};
+use super::process::{self, KEY, Kakitome};
 use super::world::booking;
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn no_address_and_no_secret_reaches_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let env = [("KAKITOME_LOG", "info,kakitome=trace".to_owned()), ("KAKITOME_LOG_FORMAT", "json".into())];
     let server = Kakitome::start(dir.path(), &["serve"], &env);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = process::client();
     for path in ["/v1/notifications", "/webhooks/sandbox", "/v1/bulk"] {
         for body in
             [booking("canary").to_string(), "{\"to\":\"guest.canary@example.com\"}".into(), "{".into()]

@@ -17,4 +17,5 @@ mod server;
 mod settings;
 mod tidy;
 mod webhook;
+mod worker;
 mod world;

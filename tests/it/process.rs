@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A running server or sandbox. Killed when dropped.
 pub struct Kakitome {
@@ -17,6 +18,14 @@ pub struct Kakitome {
 
 /// The key of every server that these helpers start.
 pub const KEY: &str = "kk_test_of_the_whole_house";
+
+/// A client that speaks to loopback only, and can be made before anything of kakitome runs in this process.
+#[allow(dead_code, reason = "the flow tests use it, the benches do not")]
+pub fn client() -> reqwest::Client {
+    // Once is enough; again is harmless.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client")
+}
 
 #[allow(dead_code, reason = "each of those who share it needs a part of it")]
 impl Kakitome {
