@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Notifications recorded, by the door in. Counter.
@@ -19,7 +19,7 @@ pub const UNSENT: &str = "kakitome_unsent";
 pub const QUEUE_MESSAGES: &str = "kakitome_queue_messages";
 /// Failed notifications that nobody has dealt with. Gauge.
 pub const DEAD_LETTERS: &str = "kakitome_dead_letters";
-/// Unknown outcomes, by `resolution`: `event`, `resent`, `parked`. Counter.
+/// Unknown outcomes, by `resolution`: `event`, `resent`, `parked`, `late_answer`. Counter.
 pub const UNKNOWN_TOTAL: &str = "kakitome_unknown_total";
 /// 1 while the circuit to `provider` is closed, else 0. Gauge.
 pub const PROVIDER_UP: &str = "kakitome_provider_up";
@@ -49,19 +49,21 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &WAIT_BUCKETS)?
         .install_recorder()?;
     describe();
-    begin_at_zero();
+    begin();
     *installed = Some(handle.clone());
     Ok(handle)
 }
 
-/// Counters whose labels are a closed list are there before the first of a kind happens: an alert on something that
-/// should never happen needs a zero to rise from.
-fn begin_at_zero() {
+/// Series that do not depend on the configuration begin at zero: an alert on a series that is not there is silent.
+fn begin() {
     for door in ["http", "batch"] {
-        counter!(ACCEPTED_TOTAL, "door" => door).increment(0);
+        metrics::counter!(ACCEPTED_TOTAL, "door" => door).increment(0);
     }
-    for resolution in ["event", "resent", "parked"] {
-        counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
+    for resolution in ["event", "resent", "parked", "late_answer"] {
+        metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
+    }
+    for name in [ACCEPT_TO_SENT_SECONDS, WEBHOOK_LAG_SECONDS] {
+        let _registered = metrics::histogram!(name);
     }
 }
 

@@ -4,7 +4,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 /// A running server or sandbox. Killed when dropped.
 pub struct Kakitome {
@@ -18,14 +17,6 @@ pub struct Kakitome {
 
 /// The key of every server that these helpers start.
 pub const KEY: &str = "kk_test_of_the_whole_house";
-
-/// A client that speaks to loopback only, and can be made before anything of kakitome runs in this process.
-#[allow(dead_code, reason = "the flow tests use it, the benches do not")]
-pub fn client() -> reqwest::Client {
-    // Once is enough; again is harmless.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client")
-}
 
 #[allow(dead_code, reason = "each of those who share it needs a part of it")]
 impl Kakitome {
@@ -94,6 +85,17 @@ impl Kakitome {
         let kib = rss.and_then(|rss| rss.split_whitespace().next()?.parse().ok()).unwrap_or(0);
         ((ticks(11) + ticks(12)) * 10_000, kib)
     }
+}
+
+/// A client that asks no proxy. Whoever builds the process' first one installs its TLS, as reqwest has none of its own.
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
+pub fn http() -> reqwest::Client {
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(std::time::Duration::from_secs(60))
+        .build()
+        .expect("a client")
 }
 
 impl Drop for Kakitome {

@@ -54,7 +54,7 @@ impl World {
         let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
         let running = app::start(&settings, Roles::ALL, faults.parse().unwrap()).await.unwrap();
         let (url, key) = (running.url.clone(), running.operator_key.reveal().to_owned());
-        let http = process::client();
+        let http = process::http();
         Self { running: Some(running), http, url, key, directory: Some(directory) }
     }
 
