@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kakitome::clock::{Clock, Timestamp};
-use kakitome::message_log::Record;
+use kakitome::message_log::{MessageLog, Record};
 use kakitome::notification::status::{AttemptOutcome, Status};
 use kakitome::provider::SendErrorClass;
-use kakitome::queue::sqlite;
+use kakitome::queue::{Queue, sqlite};
 use kakitome::worker::{Config, DrainReport};
 use tokio::sync::Semaphore;
 
@@ -52,6 +52,27 @@ async fn a_panic_while_sending_is_one_failed_attempt_whose_outcome_nobody_knows(
     assert_eq!(outcomes(&record), [AttemptOutcome::Unknown, AttemptOutcome::Accepted]);
     bench.depth_when(|depth| depth.visible + depth.in_flight + depth.delayed == 0).await;
     assert_eq!(worker.stop().await, DrainReport::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_sent_before_its_claim_is_recorded() {
+    let bench = bench().await;
+    let provider = Scripted::new("watching");
+    let log = Arc::clone(&bench.log);
+    provider.play(move |id| {
+        let log = Arc::clone(&log);
+        async move {
+            let record = log.get(id).await.unwrap().unwrap();
+            let claimed = status(&record) == Status::Attempting && record.life.token.is_some();
+            // A refusal ends it as failed, which the test then sees.
+            if claimed { taken() } else { not_taken(SendErrorClass::Refused) }
+        }
+    });
+    let worker = bench.work(&[&provider], quick());
+    for id in bench.hand_in("default", 100).await {
+        bench.record_when(id, |record| status(record) == Status::Sent).await;
+    }
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +126,7 @@ async fn a_drain_gives_back_what_is_unsent_and_says_what_it_left_running() {
     // One is being sent, one is ready, and there is no room for the third.
     bench.depth_when(|depth| depth.in_flight == 2).await;
     assert_eq!(worker.stop().await, DrainReport { given_back: 1, left_running: 1 });
-    let depth = kakitome::queue::Queue::depth(&*bench.queue).await.unwrap();
+    let depth = bench.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight), (2, 1), "what was given back can be had at once");
     assert_eq!(provider.asked().len(), 1);
 }
