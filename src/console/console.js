@@ -31,12 +31,14 @@ const ACTIONS = {
   redrive: {
     from: ["failed"],
     label: "Redrive",
-    text: "It is sent again at once, with fresh attempts. Mend what made it fail first.",
+    text: "It is sent again at once, with fresh attempts. First mend what made it fail.",
+    sends: true,
   },
   release: {
     from: ["held"],
     label: "Release",
-    text: "It goes on from where it was held. If its outcome was unknown, look into the provider's own log first.",
+    text: "It goes on from where it was held.",
+    sends: true,
   },
   hold: {
     from: ["accepted", "scheduled", "retrying", "unknown"],
@@ -167,42 +169,39 @@ function open(section) {
     if (isHere) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  document.body.classList.remove("stale");
   say($("trouble"), "");
   say($("as-of"), "");
   return visit;
 }
 
-/** Asks, and shows the answer if the reader is still there. Whether there was one. */
-async function look(here, question, show) {
+/** Asks, and shows the answer, or that there is none, if the reader is still there. */
+async function look(here, question, show, lack) {
   try {
     const answer = await question();
-    if (here !== visit) return false;
+    if (here !== visit) return;
     say($("trouble"), "");
     say($("as-of"), `As of ${local(now())}.`);
     document.body.classList.remove("stale");
     show(answer);
-    return true;
   } catch (error) {
-    if (here !== visit) return false;
+    if (here !== visit) return;
     if (!(error instanceof Refused)) throw error;
-    if (error.status === 401) leave(error.message);
-    else {
-      say($("trouble"), error.message);
-      document.body.classList.add("stale");
-    }
-    return false;
+    if (error.status === 401) return leave(error.message);
+    say($("trouble"), error.message);
+    document.body.classList.add("stale");
+    lack(error);
   }
 }
 
 /** Looks again and again while the reader is here. A hidden tab asks nothing. */
-async function watch(here, question, show) {
-  if (!document.hidden) await look(here, question, show);
-  if (here === visit) timer = setTimeout(() => watch(here, question, show), EVERY_MS);
+async function watch(here, question, show, lack) {
+  if (!document.hidden) await look(here, question, show, lack);
+  if (here === visit) timer = setTimeout(() => watch(here, question, show, lack), EVERY_MS);
 }
 
 function route() {
   if ($("confirm").open) $("confirm").close();
-  document.body.classList.remove("stale");
   if (!sessionStorage.getItem(KEY)) return showLogin("");
   const [place, search] = location.hash.replace(/^#\/?/, "").split("?");
   const [room, id] = place.split("/");
@@ -323,6 +322,12 @@ function showOverview() {
     const depth = [["Ready", visible], ["In flight", in_flight], ["Delayed", delayed], ["Dead", dead]];
     define($("queue"), depth.map(([term, number]) => [term, number?.toLocaleString() ?? "no answer"]));
     showProviders(stand.providers);
+  }, () => {
+    // The last figures stay, faint; the last verdict would be a lie.
+    say($("verdict"), "Not known");
+    document.title = "Not known · kakitome";
+    $("verdict-box").classList.remove("good", "bad");
+    $("troubles").replaceChildren();
   });
 }
 
@@ -390,9 +395,7 @@ function showList(asked, cursor = null) {
       showList(asked, page.next_cursor);
       $("list-title").scrollIntoView();
     };
-  }).then((isShown) => {
-    if (!isShown && here === visit) say($("list-note"), "Nothing to show: see above. Reload tries again.");
-  });
+  }, () => say($("list-note"), "Nothing to show: see above. Reload tries again."));
 }
 
 function note(page, cursor) {
@@ -403,7 +406,7 @@ function note(page, cursor) {
   if (cursor) return "No more.";
   const isPlain = ["f-reason", "f-batch", "f-tenant", "f-recipient"].every((id) => $(id).value === "");
   if (isPlain && $("f-status").value === "unsent") return "Nothing is unsent: all that was accepted was handed to a provider.";
-  return "Nothing matches. Clear the filter, or choose “any” as status.";
+  return `Nothing matches. Clear the filter${$("f-status").value === "any" ? "" : ", or choose “any” as status"}.`;
 }
 
 function row(record) {
@@ -464,6 +467,14 @@ function showDetail(id) {
     $("detail-title").replaceChildren(badge(record.status), " ", el("code", null, record.id));
     showActions(record);
     $("record").replaceChildren(...tell(record));
+  }, (error) => {
+    // Buttons for a state that nobody knows would be a trap; they come back with the next answer.
+    shown = "";
+    $("actions").replaceChildren();
+    say($("next"), "");
+    if (error.status !== 404) return;
+    $("detail-title").replaceChildren("Not found");
+    $("record").replaceChildren(el("p", null, "Check the id. A key sees only its own tenant's, unless it has the scope admin."));
   });
 }
 
@@ -561,7 +572,11 @@ function propose(name, record) {
   say($("confirm-title"), `${action.label} this notification?`);
   const to = record.recipients.map((r) => r.email);
   const who = to.length > 3 ? `${to.slice(0, 3).join(", ")} and ${to.length - 3} more` : to.join(", ");
-  say($("confirm-text"), `To ${who}. ${action.text}`);
+  const isUnknown = ["unknown", "pending"].includes(record.attempts.at(-1)?.outcome);
+  const warning = action.sends && isUnknown
+    ? " Nobody knows whether the provider took it the last time: look into its own log first, or the mail may arrive twice."
+    : "";
+  say($("confirm-text"), `To ${who}. ${action.text}${warning}`);
   $("reason-label").hidden = !action.keepsReason;
   $("reason").value = "";
   say($("confirm-error"), "");
