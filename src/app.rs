@@ -179,6 +179,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
     }
     let gauges = gauges::Gauges::new(&storage, clock, health);
+    gauges.read().await;
     loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
     let doors = tokio::spawn(server::serve(listener, router, rooms::server(settings), stopped));
     let server_file = ServerFile::write(&settings.data_dir, &url, &operator_key)?;

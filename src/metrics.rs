@@ -49,8 +49,22 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &WAIT_BUCKETS)?
         .install_recorder()?;
     describe();
+    begin();
     *installed = Some(handle.clone());
     Ok(handle)
+}
+
+/// Series that do not depend on the configuration begin at zero: an alert on a series that is not there is silent.
+fn begin() {
+    for door in ["http", "batch"] {
+        metrics::counter!(ACCEPTED_TOTAL, "door" => door).increment(0);
+    }
+    for resolution in ["event", "resent", "parked", "late_answer"] {
+        metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
+    }
+    for name in [ACCEPT_TO_SENT_SECONDS, WEBHOOK_LAG_SECONDS] {
+        let _registered = metrics::histogram!(name);
+    }
 }
 
 fn describe() {

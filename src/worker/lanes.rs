@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 use super::breaker::{self, Breaker, Gate, Heard};
 use super::concurrency::{self, Concurrency};
 use crate::clock::Clock;
-use crate::metrics::PROVIDER_UP;
-use crate::provider::Provider;
+use crate::metrics::{ATTEMPTS_TOTAL, PROVIDER_UP};
 use crate::provider::health::{Circuit, HealthBoard, ProviderHealth};
+use crate::provider::{Provider, SendErrorClass};
 
 /// Every lane.
 pub struct Lanes {
@@ -73,7 +73,14 @@ impl Lanes {
             })
             .collect();
         let lanes = Self { lanes, clock, health, freed };
-        lanes.lanes.iter().for_each(|lane| lanes.show(lane, &mut lane.lock(), None));
+        for lane in &lanes.lanes {
+            lanes.show(lane, &mut lane.lock(), None);
+            let outcomes = SendErrorClass::ALL.map(SendErrorClass::as_str);
+            for outcome in outcomes.into_iter().chain(["accepted"]) {
+                let provider = lane.provider.name().to_owned();
+                metrics::counter!(ATTEMPTS_TOTAL, "provider" => provider, "outcome" => outcome).increment(0);
+            }
+        }
         lanes
     }
 
