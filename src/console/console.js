@@ -349,7 +349,7 @@ function showProviders(providers) {
     const tone = circuit === "closed" ? "good" : "bad";
     return el("article", { class: `provider ${tone}` },
       el("h3", null, name, " ", el("span", { class: "badge" }, circuit.replace("_", " "))),
-      el("p", null, `${name} ${CIRCUITS[circuit] ?? circuit}, for ${human((now() - Date.parse(since)) / 1000)}`,
+      el("p", null, `It ${CIRCUITS[circuit] ?? circuit}. Circuit ${circuit.replace("_", " ")} for ${human((now() - Date.parse(since)) / 1000)}`,
         probe_at && circuit === "open" ? `; tried again ${due(probe_at)}.` : "."),
       last_error ? el("p", { class: "words" }, `Last error: ${last_error}`) : null);
   }));
@@ -413,13 +413,13 @@ function row(record) {
   const cell = (label, ...content) => el("td", { "data-label": label }, content);
   const [first, ...others] = record.recipients;
   const to = first ? first.email + (others.length > 0 ? ` and ${others.length} more` : "") : "–";
-  const link = el("a", { href: `#/n/${record.id}` }, badge(record.status));
+  const link = el("a", { href: `#/n/${record.id}`, class: "words" }, to);
   return el("tr", null,
-    cell("Status", link),
+    cell("Status", badge(record.status)),
     cell("Why", el("span", { class: "words" }, record.reason ?? "–")),
     cell("Accepted", el("span", null, time(record.accepted_at), el("small", null, ` ${relative(record.accepted_at)}`))),
     cell("Next attempt", record.next_attempt_at ? el("span", null, due(record.next_attempt_at)) : "–"),
-    cell("To", el("span", { class: "words" }, to)),
+    cell("To", link),
     cell("Tenant / batch", el("span", { class: "words" }, record.tenant + (record.batch ? ` / ${record.batch}` : ""))));
 }
 
@@ -531,8 +531,10 @@ function tell(record) {
     table(["Address", "As", "Status", "Since"], record.recipients.map((r) =>
       [r.email, r.kind, badge(r.status), r.status === "pending" ? null : time(r.since)]), ""),
     el("h2", null, "Attempts"),
-    table(["No.", "Provider", "Began", "Took", "Outcome", "Answer"], record.attempts.map((a) =>
-      [String(a.number), a.provider, time(a.started_at), took(a), badge(a.outcome, a.outcome === "accepted" ? "sent" : a.outcome), answer(a)]), "None yet."),
+    table(["No.", "Provider", "Began", "Took", "Outcome", "Answer"], record.attempts.map((a) => {
+      const tone = a.outcome === "accepted" ? "sent" : a.outcome;
+      return [String(a.number), a.provider, time(a.started_at), took(a), badge(a.outcome, tone), answer(a)];
+    }), "None yet."),
     el("h2", null, "Events"),
     table(["When", "What", "Recipient", "Provider's words"], record.events.map((e) =>
       [time(e.at), badge(e.kind), e.recipient, words(e)]), "None yet: the provider has told nothing of it."),
