@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("webhook", 2),
     ("recovery", 2),
     ("sandbox", 2),
+    ("console", 3),
     ("settings", 4),
     ("app", 4),
     ("cli", 4),

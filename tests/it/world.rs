@@ -62,6 +62,11 @@ impl World {
         self.running.as_ref().unwrap().sandbox.as_ref().unwrap()
     }
 
+    /// `http://…`, where every role answers.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub fn play(&self, faults: &str) {
         self.sandbox().set_faults(faults.parse().unwrap());
     }
