@@ -4,6 +4,7 @@
 mod api;
 mod cli;
 mod conformance;
+mod docs;
 mod engine;
 mod flow;
 mod kill;
