@@ -5,6 +5,7 @@ mod api;
 mod cli;
 mod conformance;
 mod console;
+mod docs;
 mod engine;
 mod flow;
 mod kill;
