@@ -133,11 +133,11 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let prometheus = metrics::install().context("metrics cannot be installed")?;
     let clock = Clock::system();
     let health = HealthBoard::default();
-    let storage = Storage::open(settings, &clock).await?;
+    let (stop, stopped) = shutdown::channel();
+    let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
     let listener =
         server::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let (stop, stopped) = shutdown::channel();
     let (stop_sandbox, sandbox_stopped) = shutdown::channel();
     let sandbox = start_sandbox(settings, &url, faults, sandbox_stopped)?;
 
