@@ -31,6 +31,13 @@ pub use fact::{Answer, AttemptLimits, Fact, Refusal};
     clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
+#[schema(
+    description = "Waiting: `accepted` (for its first attempt), `scheduled` (for its `deliver_at`), `held` (for a \
+                   release), `retrying` (not accepted by the provider). Under way: `attempting`; `unknown` when the \
+                   provider may have taken it and nothing says so yet. Ends: `sent` (the provider took it), `failed` \
+                   (dead letter: refused for good, or attempts used up), `expired` (its `useful_until` passed), \
+                   `cancelled`, `suppressed`."
+)]
 pub enum Status {
     /// Recorded, waiting for its first attempt.
     Accepted,

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use kakitome::api::bulk::BulkRequest;
+use kakitome::api::enqueue::Enqueued;
+use kakitome::notification::content::{self, Limits};
 use kakitome::settings::keys::{AWS_KEYS, KEYS};
 use kakitome::settings::{ConfigFile, Settings, Sources};
 
@@ -75,6 +78,25 @@ fn the_sample_configuration_is_taken_and_names_every_key() {
         });
         assert!(is_named, "{} is missing in the sample", key.path);
     }
+}
+
+#[test]
+fn the_examples_of_the_description_and_of_the_readme_are_taken() {
+    let limits = Limits { body_bytes: 1 << 20 };
+    let api = serde_json::to_value(kakitome::api::description()).unwrap();
+    let example = |schema: &str| &api["components"]["schemas"][schema]["example"];
+    let read = content::parse(example("Notification").to_string().as_bytes(), "default", &limits);
+    assert!(read.is_ok(), "{read:?}");
+    let told: Result<Enqueued, _> = serde_json::from_value(example("Enqueued").clone());
+    assert!(told.is_ok(), "{told:?}");
+    let asked: Result<BulkRequest, _> = serde_json::from_value(example("BulkRequest").clone());
+    assert!(asked.is_ok(), "{asked:?}");
+
+    let readme = page("README.md");
+    let (_, json) = readme.split_once("```json\n").unwrap();
+    let (json, _) = json.split_once("```").unwrap();
+    let read = content::parse(json.replace("BASE64", "QUJD").as_bytes(), "default", &limits);
+    assert!(read.is_ok(), "{read:?}");
 }
 
 #[test]
