@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, ApiState, auth::KeyRing};
 use crate::clock::Clock;
+use crate::console;
 use crate::metrics;
 use crate::notification::NotificationId;
 use crate::provider::health::HealthBoard;
@@ -64,6 +65,10 @@ pub struct Running {
     pub url: String,
     /// A key with every scope, for this start alone.
     pub operator_key: Secret,
+    /// `http://…/console`, where that role runs.
+    pub console_url: Option<String>,
+    /// The file that holds the made API key, where none is configured.
+    pub key_file: Option<PathBuf>,
     /// The sandbox provider, where it runs inside.
     pub sandbox: Option<Sandbox>,
     storage: Storage,
@@ -78,6 +83,9 @@ pub struct Running {
 pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode> {
     let running = start(settings, roles, Plan::default()).await?;
     announce(&format!("kakitome listens on {}", running.url));
+    if let Some(url) = &running.console_url {
+        announce(&format!("console: {url}"));
+    }
     let signalled = signalled()?;
     let broken = running.storage.engine.broken();
     let is_broken = tokio::select! {
@@ -125,16 +133,16 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let prometheus = metrics::install().context("metrics cannot be installed")?;
     let clock = Clock::system();
     let health = HealthBoard::default();
-    let storage = Storage::open(settings, &clock).await?;
+    let (stop, stopped) = shutdown::channel();
+    let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
     let listener =
         server::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let (stop, stopped) = shutdown::channel();
     let (stop_sandbox, sandbox_stopped) = shutdown::channel();
     let sandbox = start_sandbox(settings, &url, faults, sandbox_stopped)?;
 
     let operator_key = Secret::new(api::auth::ApiKey::generate("operator", "default", &[]).0);
-    let ring = keys::ring(settings, &operator_key)?;
+    let (ring, key_file) = keys::ring(settings, &operator_key)?;
     let state = ApiState {
         log: storage.log.clone(),
         queue: storage.queue.clone(),
@@ -151,6 +159,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         let config = webhook::Config::default();
         let state = WebhookState { log: storage.log.clone(), sources, clock: clock.clone(), config };
         router = router.merge(webhook::router(state));
+    }
+    if roles.console {
+        router = router.merge(console::router(&rooms::console(settings)));
     }
     let mut loops = Vec::new();
     if roles.worker {
@@ -172,7 +183,20 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
     let doors = tokio::spawn(server::serve(listener, router, rooms::server(settings), stopped));
     let server_file = ServerFile::write(&settings.data_dir, &url, &operator_key)?;
-    Ok(Running { url, operator_key, sandbox, storage, loops, doors, stop, stop_sandbox, server_file })
+    let console_url = roles.console.then(|| format!("{url}{}", console::PATH));
+    Ok(Running {
+        url,
+        operator_key,
+        console_url,
+        key_file,
+        sandbox,
+        storage,
+        loops,
+        doors,
+        stop,
+        stop_sandbox,
+        server_file,
+    })
 }
 
 impl Running {

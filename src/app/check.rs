@@ -81,7 +81,7 @@ async fn storage(settings: &Settings) -> CheckLine {
     if !settings.data_dir.is_dir() {
         return CheckLine::bad(name, format!("there is no {dir} yet"), "`kakitome setup` makes it");
     }
-    match Storage::open(settings, &Clock::system()).await {
+    match Storage::open(settings, &Clock::system(), None).await {
         Ok(storage) => {
             let read = storage.log.get(nobody()).await;
             storage.engine.close().await;
@@ -103,7 +103,7 @@ async fn storage(settings: &Settings) -> CheckLine {
 pub async fn setup(settings: &Settings) -> anyhow::Result<Vec<SetupLine>> {
     let file = settings.data_dir.join(DATABASE_FILE);
     let unchanged = file.is_file();
-    let storage = Storage::open(settings, &Clock::system()).await?;
+    let storage = Storage::open(settings, &Clock::system(), None).await?;
     storage.engine.close().await;
     let detail = format!("{} {}", file.display(), if unchanged { "has the present schema" } else { "made" });
     Ok(vec![SetupLine { name: "embedded storage".into(), unchanged, detail }])

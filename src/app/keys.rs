@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -14,28 +14,30 @@ use crate::settings::Settings;
 /// The file that holds the made key.
 const MADE_KEY: &str = "api-key";
 
-/// Every key, that of this start's operator included.
-pub(super) fn ring(settings: &Settings, operator: &Secret) -> anyhow::Result<KeyRing> {
+/// Every key, that of this start's operator included; and the file of the made key, where none is configured.
+pub(super) fn ring(settings: &Settings, operator: &Secret) -> anyhow::Result<(KeyRing, Option<PathBuf>)> {
     let mut keys = settings.api_keys.clone();
     keys.push(ApiKey::of_secret("operator", operator.reveal(), "default", &Scope::ALL));
+    let mut file = None;
     match &settings.api_key {
         Some(key) => keys.push(ApiKey::of_secret("default", key.reveal(), "default", &Scope::ALL)),
         None if settings.api_keys.is_empty() => {
-            let made = made_key(&settings.data_dir)?;
+            let path = settings.data_dir.join(MADE_KEY);
+            let made = made_key(&path)?;
             keys.push(ApiKey::of_secret("default", made.reveal(), "default", &Scope::ALL));
+            file = Some(path);
         }
         None => {}
     }
-    Ok(KeyRing::new(keys))
+    Ok((KeyRing::new(keys), file))
 }
 
 /// The key that was made at the first start, or a fresh one.
-fn made_key(dir: &Path) -> anyhow::Result<Secret> {
-    let path = dir.join(MADE_KEY);
-    let key = match fs::read_to_string(&path) {
+fn made_key(path: &Path) -> anyhow::Result<Secret> {
+    let key = match fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
-        Ok(_) => make(&path)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => make(&path)?,
+        Ok(_) => make(path)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     tracing::info!(path = %path.display(), "no API key is configured: the one in this file opens every door");

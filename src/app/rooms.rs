@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::api;
+use crate::console;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
@@ -36,6 +37,10 @@ pub(super) fn api(settings: &Settings) -> api::Config {
         backlog_cap: limits.backlog,
         ..api::Config::default()
     }
+}
+
+pub(super) fn console(settings: &Settings) -> console::Config {
+    console::Config { alert_delay: settings.alert_delay }
 }
 
 pub(super) fn server(settings: &Settings) -> server::Config {

@@ -70,6 +70,10 @@ pub async fn run(args: &DemoArgs, settings: &Settings, out: &mut Output) -> anyh
             running.url
         ))?;
         out.line(format_args!("  kakitome list --data-dir {}", dir.display()))?;
+        if let (Some(console), Some(key_file)) = (&running.console_url, &running.key_file) {
+            out.line(format_args!("or in a browser, with the API key in {}:", key_file.display()))?;
+            out.line(format_args!("  {console}"))?;
+        }
         out.flush()?;
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     }
@@ -106,6 +110,10 @@ async fn play(running: &Running, out: &mut Output) -> anyhow::Result<Exit> {
     let client = Client::http(&running.url, Some(running.operator_key.clone()))?;
     let sandbox = running.sandbox.as_ref().context("the demo's sandbox provider did not start")?;
     out.line(format_args!("kakitome listens on {}; the sandbox provider on {}", running.url, sandbox.url()))?;
+    if let (Some(console), Some(key_file)) = (&running.console_url, &running.key_file) {
+        out.line(format_args!("console: {console}"))?;
+        out.line(format_args!("  opens with the API key in {}", key_file.display()))?;
+    }
     out.line(
         "1,000 bookings come in over 25 s. After 6 s the provider fails for 30 s. 2 % of the mails bounce.\n",
     )?;

@@ -4,6 +4,7 @@
 mod api;
 mod cli;
 mod conformance;
+mod console;
 mod docs;
 mod engine;
 mod flow;
@@ -18,4 +19,5 @@ mod server;
 mod settings;
 mod tidy;
 mod webhook;
+mod worker;
 mod world;
