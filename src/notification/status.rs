@@ -32,11 +32,9 @@ pub use fact::{Answer, AttemptLimits, Fact, Refusal};
 )]
 #[serde(rename_all = "lowercase")]
 #[schema(
-    description = "Waiting: `accepted` (for its first attempt), `scheduled` (for its `deliver_at`), `held` (for a \
-                   release), `retrying` (not accepted by the provider). Under way: `attempting`; `unknown` when the \
-                   provider may have taken it and nothing says so yet. Ends: `sent` (the provider took it), `failed` \
-                   (dead letter: refused for good, or attempts used up), `expired` (its `useful_until` passed), \
-                   `cancelled`, `suppressed`."
+    description = "Waiting: accepted (for its first attempt), scheduled (for its deliver_at), held, retrying. Under \
+                        way: attempting, unknown (the provider may have taken it). Ends: sent (the provider took it), \
+                        failed (dead letter), expired (its useful_until passed), cancelled, suppressed."
 )]
 pub enum Status {
     /// Recorded, waiting for its first attempt.
