@@ -44,7 +44,10 @@ pub(super) fn description() -> OpenApi {
     api.info.version = env!("CARGO_PKG_VERSION").into();
     api.info.description = Some(
         "Transactional notifications: recorded before they are acknowledged, sent as often as they should be, never \
-         lost from sight. Errors are problem details (RFC 9457)."
+         lost from sight. Every call under /v1 needs a key (`Authorization: Bearer KEY`) with the scope that it names: \
+         `send`, `read` or `operate`. A key acts for its own tenant, one with the scope `admin` for all. Errors are \
+         problem details (RFC 9457) with a JSON pointer for every fault at once. After 429, 500 or 503 the same \
+         request with the same idempotency key may be sent again."
             .into(),
     );
     api.info.license = None;
