@@ -62,8 +62,12 @@ pub async fn run(args: &DemoArgs, settings: &Settings, out: &mut Output) -> anyh
     let dir = settings.data_dir.join(format!("demo-{}", std::process::id()));
     let settings = staged(settings, dir.clone());
     let running = app::start(&settings, Roles::ALL, SCRIPT.parse()?).await?;
-    let played = play(&running, out).await;
-    if args.stay && played.is_ok() {
+    let played = tokio::select! {
+        played = play(&running, out) => played,
+        // What it has on disk goes, however it ends.
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Failed),
+    };
+    if args.stay && matches!(played, Ok(Exit::Done)) {
         out.line("")?;
         out.line(format_args!(
             "Still serving at {} until Ctrl-C. Look around in another terminal:",
@@ -136,7 +140,7 @@ async fn play(running: &Running, out: &mut Output) -> anyhow::Result<Exit> {
                 out.line(standing.line(begun.elapsed()))?;
                 out.flush()?;
                 if !is_streaming && standing.waits_only_for_an_operator() {
-                    release(&client, &standing, out).await?;
+                    release(&client, &standing, sandbox.stats().accepted, out).await?;
                 }
                 if !is_streaming && standing.is_over(lines.len()) {
                     return verdict(&standing, sandbox.stats(), lines.len(), begun.elapsed(), out);
@@ -162,15 +166,18 @@ async fn hand_in(client: &Client, handful: &[&str]) -> anyhow::Result<()> {
     }
 }
 
-/// What an operator would do about mails whose outcome is unknown and whose producer forbade a resend by itself.
-async fn release(client: &Client, standing: &Standing, out: &mut Output) -> anyhow::Result<()> {
-    let held = standing.count(&["held"]);
+/// What an operator would do about mails whose outcome is unknown and whose producer forbade a resend by itself: ask
+/// the provider, and let those go that it never took.
+async fn release(client: &Client, standing: &Standing, taken: u64, out: &mut Output) -> anyhow::Result<()> {
+    let (held, sent) = (standing.count(&["held"]), standing.count(&["sent"]));
+    out.line(format_args!("         {held} held: outcome unknown, and the producer said on_unknown: hold."))?;
+    if taken != sent {
+        return Ok(());
+    }
     out.line(format_args!(
-        "         {held} held: outcome unknown, and their producer said on_unknown: hold. The provider's"
+        "         The provider counts {taken} mails, kakitome {sent} sent: it never took them,"
     ))?;
-    out.line(
-        "         outbox does not have them, so an operator lets them go: kakitome release --tenant default",
-    )?;
+    out.line("         so an operator lets them go, as `kakitome release --tenant default` would.")?;
     let order = serde_json::json!({ "action": "release", "filter": { "status": ["held"] }, "limit": 1000 });
     let _done: serde_json::Value = client.post("/v1/bulk", &order).await?;
     Ok(())
