@@ -21,6 +21,13 @@ const SECURITY: &str = "key";
 /// Schemas of what producers write: a field that is not in them is refused.
 const CLOSED: [&str; 4] = ["Notification", "Mailbox", "Template", "Attachment"];
 
+/// What each status means: a schema has no place for a word about each value.
+const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (for its `deliver_at`), `held` (for a \
+                      release), `retrying` (not accepted by the provider). Under way: `attempting`, or `unknown` when \
+                      the provider may have taken it and nothing says so yet. Ends: `sent` (the provider took it), \
+                      `failed` (dead letter: refused for good, or attempts used up), `expired` (its `useful_until` \
+                      passed), `cancelled`, `suppressed`.";
+
 #[derive(utoipa::OpenApi)]
 #[openapi(components(schemas(
     Notification,
@@ -68,6 +75,9 @@ pub(super) fn description() -> OpenApi {
         let bearer =
             HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key")).build();
         components.add_security_scheme(SECURITY, SecurityScheme::Http(bearer));
+        if let Some(RefOr::T(Schema::Object(status))) = components.schemas.get_mut("Status") {
+            status.description = Some(STATUS.into());
+        }
         for name in CLOSED {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
                 object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));

@@ -31,11 +31,6 @@ pub use fact::{Answer, AttemptLimits, Fact, Refusal};
     clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
-#[schema(
-    description = "Waiting: accepted (for its first attempt), scheduled (for its deliver_at), held, retrying. Under \
-                        way: attempting, unknown (the provider may have taken it). Ends: sent (the provider took it), \
-                        failed (dead letter), expired (its useful_until passed), cancelled, suppressed."
-)]
 pub enum Status {
     /// Recorded, waiting for its first attempt.
     Accepted,
