@@ -181,12 +181,25 @@ fn check_version(number: i32) -> Result<(), OpenError> {
     Err(OpenError::TooOld(format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)))
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// The directory's lock, given free when dropped. By name, not by closing the file alone: a child process that is being
+/// started meanwhile has a copy of the open file for a moment, and would keep the lock with it.
+#[derive(Debug)]
+struct DirLock(File);
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the data directory's lock goes with the process");
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     let io = |source| OpenError::Io { dir: dir.to_owned(), source };
     make_dir(dir).map_err(io)?;
     let lock = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(io)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(DirLock(lock)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(io(source)),
     }

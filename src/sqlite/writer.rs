@@ -1,6 +1,6 @@
 //! Writing: one thread, one connection, and a commit for as many commands as are waiting.
 
-use std::fs::{self, File};
+use std::fs;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::{Config, EngineError};
+use super::{Config, DirLock, EngineError};
 
 /// The writer lingers only after a group of at least this many commands: below that, waiting costs more than it saves.
 const BUSY_GROUP: usize = 4;
@@ -33,7 +33,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         connection: Connection,
-        lock: File,
+        lock: DirLock,
         wal: PathBuf,
         config: &Config,
     ) -> std::io::Result<Self> {
@@ -135,7 +135,7 @@ struct Desk {
     wal: PathBuf,
     wal_warned: bool,
     // Last: the directory is given free after the connection is closed.
-    _lock: File,
+    _lock: DirLock,
 }
 
 impl Desk {
