@@ -48,8 +48,8 @@ pub struct SandboxOptions {
     pub webhook_url: Option<String>,
     /// Before every answer.
     pub latency: Duration,
-    /// The faults it plays: a path or a specification.
-    pub faults: Option<String>,
+    /// The faults it plays.
+    pub faults: Plan,
     /// Seeds every chance.
     pub seed: Option<u64>,
     /// The key that it demands; any if absent.
@@ -64,6 +64,8 @@ pub struct Running {
     pub url: String,
     /// A key with every scope, for this start alone.
     pub operator_key: Secret,
+    /// Where the API key lies that was made because none is configured.
+    pub key_file: Option<PathBuf>,
     /// The sandbox provider, where it runs inside.
     pub sandbox: Option<Sandbox>,
     storage: Storage,
@@ -78,6 +80,9 @@ pub struct Running {
 pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode> {
     let running = start(settings, roles, Plan::default()).await?;
     announce(&format!("kakitome listens on {}", running.url));
+    if let Some(path) = running.key_file.as_ref().filter(|_| roles.api) {
+        announce(&format!("no API key is configured: the one in {} opens every door", path.display()));
+    }
     let signalled = signalled()?;
     let broken = running.storage.engine.broken();
     let is_broken = tokio::select! {
@@ -96,13 +101,12 @@ pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode
 
 /// Runs the sandbox provider until SIGTERM or SIGINT.
 pub async fn sandbox(options: SandboxOptions) -> anyhow::Result<ExitCode> {
-    let faults = options.faults.as_deref().map(Plan::load).transpose()?.unwrap_or_default();
     let defaults = sandbox::Config::default();
     let config = sandbox::Config {
         listen: options.listen,
         webhook_url: options.webhook_url,
         latency: options.latency,
-        faults,
+        faults: options.faults,
         seed: options.seed.unwrap_or(defaults.seed),
         api_key: options.api_key.map(|key| key.reveal().to_owned()),
         webhook_key_file: options.webhook_key_file,
@@ -126,15 +130,16 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let clock = Clock::system();
     let health = HealthBoard::default();
     let storage = Storage::open(settings, &clock).await?;
-    let listener =
-        server::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener = server::bind(settings.listen).with_context(|| {
+        format!("cannot listen on {} (choose another with --listen or KAKITOME_LISTEN)", settings.listen)
+    })?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = shutdown::channel();
     let (stop_sandbox, sandbox_stopped) = shutdown::channel();
     let sandbox = start_sandbox(settings, &url, faults, sandbox_stopped)?;
 
     let operator_key = Secret::new(api::auth::ApiKey::generate("operator", "default", &[]).0);
-    let ring = keys::ring(settings, &operator_key)?;
+    let (ring, key_file) = keys::ring(settings, &operator_key)?;
     let state = ApiState {
         log: storage.log.clone(),
         queue: storage.queue.clone(),
@@ -156,6 +161,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;
         let config = rooms::worker(settings);
+        for provider in &providers {
+            metrics::begin_provider(provider.name());
+        }
         let (queue, log) = (storage.queue.clone(), storage.log.clone());
         let worker =
             Worker::new(queue.clone(), log.clone(), providers, clock.clone(), health.clone(), config);
@@ -171,7 +179,18 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
     let doors = tokio::spawn(server::serve(listener, router, rooms::server(settings), stopped));
     let server_file = ServerFile::write(&settings.data_dir, &url, &operator_key)?;
-    Ok(Running { url, operator_key, sandbox, storage, loops, doors, stop, stop_sandbox, server_file })
+    Ok(Running {
+        url,
+        operator_key,
+        key_file,
+        sandbox,
+        storage,
+        loops,
+        doors,
+        stop,
+        stop_sandbox,
+        server_file,
+    })
 }
 
 impl Running {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -14,23 +14,25 @@ use crate::settings::Settings;
 /// The file that holds the made key.
 const MADE_KEY: &str = "api-key";
 
-/// Every key, that of this start's operator included.
-pub(super) fn ring(settings: &Settings, operator: &Secret) -> anyhow::Result<KeyRing> {
+/// Every key, that of this start's operator included; and where the made one lies, if no other is configured.
+pub(super) fn ring(settings: &Settings, operator: &Secret) -> anyhow::Result<(KeyRing, Option<PathBuf>)> {
+    let mut key_file = None;
     let mut keys = settings.api_keys.clone();
     keys.push(ApiKey::of_secret("operator", operator.reveal(), "default", &Scope::ALL));
     match &settings.api_key {
         Some(key) => keys.push(ApiKey::of_secret("default", key.reveal(), "default", &Scope::ALL)),
         None if settings.api_keys.is_empty() => {
-            let made = made_key(&settings.data_dir)?;
+            let (made, path) = made_key(&settings.data_dir)?;
+            key_file = Some(path);
             keys.push(ApiKey::of_secret("default", made.reveal(), "default", &Scope::ALL));
         }
         None => {}
     }
-    Ok(KeyRing::new(keys))
+    Ok((KeyRing::new(keys), key_file))
 }
 
 /// The key that was made at the first start, or a fresh one.
-fn made_key(dir: &Path) -> anyhow::Result<Secret> {
+fn made_key(dir: &Path) -> anyhow::Result<(Secret, PathBuf)> {
     let path = dir.join(MADE_KEY);
     let key = match fs::read_to_string(&path) {
         Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
@@ -38,8 +40,7 @@ fn made_key(dir: &Path) -> anyhow::Result<Secret> {
         Err(error) if error.kind() == ErrorKind::NotFound => make(&path)?,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    tracing::info!(path = %path.display(), "no API key is configured: the one in this file opens every door");
-    Ok(Secret::new(key))
+    Ok((Secret::new(key), path))
 }
 
 fn make(path: &Path) -> anyhow::Result<String> {

@@ -93,12 +93,12 @@ impl Chunk {
                 None => chunk.refuse(
                     number,
                     413,
-                    "Too large",
+                    "Payload Too Large",
                     &format!("the line is longer than {LINE_BYTES} bytes"),
                 ),
                 // Anything else would not end where its line ends.
                 Some(text) if !text.starts_with(b"{") => {
-                    chunk.refuse(number, 422, "Not valid", "the line is not a JSON object");
+                    chunk.refuse(number, 422, "Unprocessable Entity", "must be a JSON object, {…}");
                 }
                 Some(text) => {
                     bytes += text.len();
