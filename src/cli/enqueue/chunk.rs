@@ -216,7 +216,8 @@ impl Chunk {
     }
 
     fn refuse(&mut self, line: u64, status: u16, title: &str, detail: &str) {
-        let error = serde_json::json!({"status": status, "title": title, "detail": detail, "errors": []});
+        let error = serde_json::json!({"status": status, "title": title, "detail": "the line is not valid",
+            "errors": [{"pointer": "", "detail": detail}]});
         let error = RawValue::from_string(error.to_string());
         let told = error.and_then(|error| serde_json::to_string(&Refused { line, error: &error }));
         self.tell(line, told, false);
