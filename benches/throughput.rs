@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 #[path = "../tests/it/process.rs"]
 mod process;
-use process::{KEY, Kakitome};
+use process::{KEY, Kakitome, http};
 
 const WAITING: usize = 200_000;
 const SINGLES: usize = 20_000;
@@ -35,17 +35,13 @@ fn notification(i: usize, run: &str) -> Value {
     })
 }
 
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("a client")
-}
-
 /// Posts `count` notifications in batches of 1,000 over four connections; the seconds it took.
 async fn post_batches(url: &str, count: usize, run: &str) -> f64 {
     let bodies: Vec<String> = (0..count / 1000)
         .map(|b| (0..1000).map(|i| notification(b * 1000 + i, run).to_string() + "\n").collect())
         .collect();
     let bodies = Arc::new(std::sync::Mutex::new(bodies));
-    let client = client();
+    let client = http();
     let start = Instant::now();
     let mut posters = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -71,7 +67,7 @@ async fn post_batches(url: &str, count: usize, run: &str) -> f64 {
 /// Posts `count` notifications singly over 64 connections; the seconds it took and each answer's time in ms.
 async fn post_singly(url: &str, count: usize, run: &'static str, connections: usize) -> (f64, Vec<f64>) {
     let next = Arc::new(AtomicUsize::new(0));
-    let client = client();
+    let client = http();
     let start = Instant::now();
     let mut posters = tokio::task::JoinSet::new();
     for _ in 0..connections {
@@ -100,7 +96,7 @@ async fn post_singly(url: &str, count: usize, run: &'static str, connections: us
 }
 
 async fn metric(url: &str, name: &str) -> f64 {
-    let text = client().get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+    let text = http().get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
     text.lines()
         .filter(|l| l.starts_with(name))
         .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
@@ -108,7 +104,7 @@ async fn metric(url: &str, name: &str) -> f64 {
 }
 
 async fn accepted_by(sandbox: &str) -> (usize, usize) {
-    let stats = client().get(format!("{sandbox}/sandbox/stats")).send().await.unwrap().text().await.unwrap();
+    let stats = http().get(format!("{sandbox}/sandbox/stats")).send().await.unwrap().text().await.unwrap();
     let stats: Value = serde_json::from_str(&stats).unwrap();
     (stats["accepted"].as_u64().unwrap() as usize, stats["duplicates"].as_u64().unwrap() as usize)
 }
@@ -199,7 +195,6 @@ async fn sends(sandbox: &Kakitome) {
 
 #[tokio::main]
 async fn main() {
-    rustls::crypto::ring::default_provider().install_default().expect("the first to install one");
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Kakitome::start(dir.path(), &["sandbox", "--listen", "127.0.0.1:0"], &[]);
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, ApiState, auth::KeyRing};
 use crate::clock::Clock;
+use crate::console;
 use crate::metrics;
 use crate::notification::NotificationId;
 use crate::provider::health::HealthBoard;
@@ -64,7 +65,9 @@ pub struct Running {
     pub url: String,
     /// A key with every scope, for this start alone.
     pub operator_key: Secret,
-    /// Where the API key lies that was made because none is configured.
+    /// `http://…/console`, where that role runs.
+    pub console_url: Option<String>,
+    /// The file that holds the made API key, where none is configured.
     pub key_file: Option<PathBuf>,
     /// The sandbox provider, where it runs inside.
     pub sandbox: Option<Sandbox>,
@@ -80,8 +83,11 @@ pub struct Running {
 pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode> {
     let running = start(settings, roles, Plan::default()).await?;
     announce(&format!("kakitome listens on {}", running.url));
+    if let Some(url) = &running.console_url {
+        announce(&format!("console: {url}"));
+    }
     if let Some(path) = running.key_file.as_ref().filter(|_| roles.api) {
-        announce(&format!("no API key is configured: the one in {} opens every door", path.display()));
+        announce(&format!("API key: the one in {}, made because none is configured", path.display()));
     }
     let signalled = signalled()?;
     let broken = running.storage.engine.broken();
@@ -129,12 +135,12 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let prometheus = metrics::install().context("metrics cannot be installed")?;
     let clock = Clock::system();
     let health = HealthBoard::default();
-    let storage = Storage::open(settings, &clock).await?;
+    let (stop, stopped) = shutdown::channel();
+    let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
     let listener = server::bind(settings.listen).with_context(|| {
         format!("cannot listen on {} (choose another with --listen or KAKITOME_LISTEN)", settings.listen)
     })?;
     let url = format!("http://{}", listener.local_addr()?);
-    let (stop, stopped) = shutdown::channel();
     let (stop_sandbox, sandbox_stopped) = shutdown::channel();
     let sandbox = start_sandbox(settings, &url, faults, sandbox_stopped)?;
 
@@ -157,13 +163,13 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         let state = WebhookState { log: storage.log.clone(), sources, clock: clock.clone(), config };
         router = router.merge(webhook::router(state));
     }
+    if roles.console {
+        router = router.merge(console::router(&rooms::console(settings)));
+    }
     let mut loops = Vec::new();
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;
         let config = rooms::worker(settings);
-        for provider in &providers {
-            metrics::begin_provider(provider.name());
-        }
         let (queue, log) = (storage.queue.clone(), storage.log.clone());
         let worker =
             Worker::new(queue.clone(), log.clone(), providers, clock.clone(), health.clone(), config);
@@ -176,12 +182,15 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
     }
     let gauges = gauges::Gauges::new(&storage, clock, health);
+    gauges.read().await;
     loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
     let doors = tokio::spawn(server::serve(listener, router, rooms::server(settings), stopped));
     let server_file = ServerFile::write(&settings.data_dir, &url, &operator_key)?;
+    let console_url = roles.console.then(|| format!("{url}{}", console::PATH));
     Ok(Running {
         url,
         operator_key,
+        console_url,
         key_file,
         sandbox,
         storage,

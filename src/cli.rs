@@ -141,8 +141,13 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
     }
     let sources = Sources::from_process(cli.flags(), cli.global.config.clone());
     let settings = Settings::load(&sources)?;
-    let server = matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Sandbox(_));
-    logging::init(&settings, if server { "info" } else { "warn" }, out.is_err_terminal());
+    let level = match cli.command {
+        Command::Serve(_) | Command::Sandbox(_) => "info",
+        // Its table tells the story; the failures in it are on purpose.
+        Command::Demo(_) => "error",
+        _ => "warn",
+    };
+    logging::init(&settings, level, out.is_err_terminal());
     match &cli.command {
         Command::Serve(args) => serve::run(args, &settings).await,
         Command::Demo(args) => demo::run(args, &settings, out).await,

@@ -4,7 +4,6 @@
 pub mod sqlite;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -277,7 +276,3 @@ pub enum LogError {
     #[error("a stored record cannot be read: {0}")]
     Corrupt(String),
 }
-
-/// How long unmatched events and the keys that recognise repeats are kept: providers repeat events for more than a
-/// day (facts of SendGrid: up to 29 h seen), so three days at least.
-pub const EVENT_KEYS_KEPT: Duration = Duration::from_secs(72 * 3600);

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Notifications recorded, by the door in. Counter.
@@ -19,7 +19,7 @@ pub const UNSENT: &str = "kakitome_unsent";
 pub const QUEUE_MESSAGES: &str = "kakitome_queue_messages";
 /// Failed notifications that nobody has dealt with. Gauge.
 pub const DEAD_LETTERS: &str = "kakitome_dead_letters";
-/// Unknown outcomes, by `resolution`: `event`, `resent`, `parked`. Counter.
+/// Unknown outcomes, by `resolution`: `event`, `resent`, `parked`, `late_answer`. Counter.
 pub const UNKNOWN_TOTAL: &str = "kakitome_unknown_total";
 /// 1 while the circuit to `provider` is closed, else 0. Gauge.
 pub const PROVIDER_UP: &str = "kakitome_provider_up";
@@ -54,6 +54,19 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
+/// Series that do not depend on the configuration begin at zero: an alert on a series that is not there is silent.
+fn begin() {
+    for door in ["http", "batch"] {
+        metrics::counter!(ACCEPTED_TOTAL, "door" => door).increment(0);
+    }
+    for resolution in ["event", "resent", "parked", "late_answer"] {
+        metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
+    }
+    for name in [ACCEPT_TO_SENT_SECONDS, WEBHOOK_LAG_SECONDS] {
+        let _registered = metrics::histogram!(name);
+    }
+}
+
 fn describe() {
     describe_counter!(STORAGE_COMMITS_TOTAL, "Commits of the embedded storage, each one fsync");
     describe_counter!(ACCEPTED_TOTAL, "Notifications recorded");
@@ -80,23 +93,4 @@ fn describe() {
         Unit::Seconds,
         "Seconds since the queue last answered a receive"
     );
-}
-
-/// What has not happened yet is a 0, not an absence: an alert on a missing name would else fire at every start, and a
-/// rate over the first occurrence would be lost.
-fn begin() {
-    counter!(ACCEPTED_TOTAL, "door" => "http").absolute(0);
-    counter!(ACCEPTED_TOTAL, "door" => "batch").absolute(0);
-    for resolution in ["event", "resent", "parked"] {
-        counter!(UNKNOWN_TOTAL, "resolution" => resolution).absolute(0);
-    }
-    let _registered = [histogram!(ACCEPT_TO_SENT_SECONDS), histogram!(WEBHOOK_LAG_SECONDS)];
-}
-
-/// The same for what is told by provider.
-pub fn begin_provider(provider: &str) {
-    counter!(ATTEMPTS_TOTAL, "provider" => provider.to_owned(), "outcome" => "accepted").absolute(0);
-    for kind in ["processed", "delivered"] {
-        counter!(EVENTS_TOTAL, "provider" => provider.to_owned(), "kind" => kind).absolute(0);
-    }
 }

@@ -68,6 +68,15 @@ pub enum SendErrorClass {
 }
 
 impl SendErrorClass {
+    /// Every class.
+    pub const ALL: [SendErrorClass; 5] = [
+        SendErrorClass::NotAccepted,
+        SendErrorClass::Throttled,
+        SendErrorClass::Refused,
+        SendErrorClass::ProviderRefused,
+        SendErrorClass::Unknown,
+    ];
+
     /// The metric label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -164,6 +173,23 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind that has a name of ours.
+    pub const KNOWN: [EventKind; 13] = [
+        EventKind::Processed,
+        EventKind::Deferred,
+        EventKind::Delivered,
+        EventKind::Bounced,
+        EventKind::Blocked,
+        EventKind::Dropped,
+        EventKind::Complained,
+        EventKind::Opened,
+        EventKind::Clicked,
+        EventKind::Unsubscribed,
+        EventKind::GroupUnsubscribed,
+        EventKind::GroupResubscribed,
+        EventKind::AccountStatusChanged,
+    ];
+
     /// The name used in JSON and as a metric label.
     pub fn as_str(&self) -> &str {
         match self {
@@ -207,22 +233,7 @@ impl EventKind {
 
 impl From<String> for EventKind {
     fn from(name: String) -> Self {
-        const KNOWN: [EventKind; 13] = [
-            EventKind::Processed,
-            EventKind::Deferred,
-            EventKind::Delivered,
-            EventKind::Bounced,
-            EventKind::Blocked,
-            EventKind::Dropped,
-            EventKind::Complained,
-            EventKind::Opened,
-            EventKind::Clicked,
-            EventKind::Unsubscribed,
-            EventKind::GroupUnsubscribed,
-            EventKind::GroupResubscribed,
-            EventKind::AccountStatusChanged,
-        ];
-        KNOWN.into_iter().find(|kind| kind.as_str() == name).unwrap_or(EventKind::Other(name))
+        Self::KNOWN.into_iter().find(|kind| kind.as_str() == name).unwrap_or(EventKind::Other(name))
     }
 }
 

@@ -181,11 +181,13 @@ pub struct Roles {
     pub worker: bool,
     /// The door back.
     pub webhook: bool,
+    /// The operators' page; asks the door in of the same process.
+    pub console: bool,
 }
 
 impl Roles {
     /// Every role.
-    pub const ALL: Roles = Roles { api: true, worker: true, webhook: true };
+    pub const ALL: Roles = Roles { api: true, worker: true, webhook: true, console: true };
 }
 
 impl Settings {

@@ -69,6 +69,10 @@ pub fn router(state: WebhookState) -> Router {
     let WebhookState { log, sources, clock, config } = state;
     let permits = Arc::new(Semaphore::new(config.max_concurrent));
     sources.into_iter().fold(Router::new(), |router, (path, source)| {
+        for kind in EventKind::KNOWN.iter().map(EventKind::as_str).chain(["other"]) {
+            let provider = source.name().to_owned();
+            counter!(EVENTS_TOTAL, "provider" => provider, "kind" => kind.to_owned()).increment(0);
+        }
         let (log, permits, clock, config) = (log.clone(), permits.clone(), clock.clone(), config.clone());
         let door = Arc::new(Door { log, source, permits, clock, config });
         let only_post = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED);

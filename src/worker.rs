@@ -1,5 +1,5 @@
 //! The worker: permits → receive → claim → send → outcome → settle, as a streaming window that is refilled as each
-//! send ends. Loop and step are two functions: [`Worker::run`] paces, [`deliver::step`] does one handful.
+//! send ends. Loop and step are two functions: [`Worker::run`] paces, `deliver::step` does one handful.
 
 pub mod breaker;
 pub mod concurrency;
@@ -28,7 +28,7 @@ use heartbeat::Held;
 use lanes::{Lanes, Permit, Room};
 use settle::Outcome;
 
-/// The worker's numbers. [`Config::faults`] says which combinations are unsafe.
+/// The worker's numbers. `settings` refuses the combinations that are unsafe.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How long a claim keeps others away.

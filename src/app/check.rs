@@ -93,7 +93,7 @@ async fn storage(settings: &Settings) -> CheckLine {
             _ => CheckLine::ok(name, format!("{dir} is not there yet; `kakitome setup` or `serve` makes it")),
         };
     }
-    match Storage::open(settings, &Clock::system()).await {
+    match Storage::open(settings, &Clock::system(), None).await {
         Ok(storage) => {
             let read = storage.log.get(nobody()).await;
             storage.engine.close().await;
@@ -116,7 +116,7 @@ pub async fn setup(settings: &Settings) -> anyhow::Result<Vec<SetupLine>> {
     let file = settings.data_dir.join(DATABASE_FILE);
     let unchanged = file.is_file();
     let line = |unchanged, detail| SetupLine { name: "embedded storage".into(), unchanged, detail };
-    match Storage::open(settings, &Clock::system()).await {
+    match Storage::open(settings, &Clock::system(), None).await {
         Ok(storage) => storage.engine.close().await,
         // It made or verified the very same when it started.
         Err(error) if error.is::<Locked>() => {

@@ -34,15 +34,14 @@ impl Gauges {
 
     pub(super) async fn run(self, stopped: Shutdown) {
         while !stopped.is_pulled() {
-            self.read().await;
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(INTERVAL) => self.read().await,
                 () = stopped.pulled() => {}
             }
         }
     }
 
-    async fn read(&self) {
+    pub(super) async fn read(&self) {
         let now = self.clock.now();
         match self.log.counts(now).await {
             Ok(counts) => {

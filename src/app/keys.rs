@@ -14,33 +14,33 @@ use crate::settings::Settings;
 /// The file that holds the made key.
 const MADE_KEY: &str = "api-key";
 
-/// Every key, that of this start's operator included; and where the made one lies, if no other is configured.
+/// Every key, that of this start's operator included; and the file of the made key, where none is configured.
 pub(super) fn ring(settings: &Settings, operator: &Secret) -> anyhow::Result<(KeyRing, Option<PathBuf>)> {
-    let mut key_file = None;
     let mut keys = settings.api_keys.clone();
     keys.push(ApiKey::of_secret("operator", operator.reveal(), "default", &Scope::ALL));
+    let mut file = None;
     match &settings.api_key {
         Some(key) => keys.push(ApiKey::of_secret("default", key.reveal(), "default", &Scope::ALL)),
         None if settings.api_keys.is_empty() => {
-            let (made, path) = made_key(&settings.data_dir)?;
-            key_file = Some(path);
+            let path = settings.data_dir.join(MADE_KEY);
+            let made = made_key(&path)?;
             keys.push(ApiKey::of_secret("default", made.reveal(), "default", &Scope::ALL));
+            file = Some(path);
         }
         None => {}
     }
-    Ok((KeyRing::new(keys), key_file))
+    Ok((KeyRing::new(keys), file))
 }
 
 /// The key that was made at the first start, or a fresh one.
-fn made_key(dir: &Path) -> anyhow::Result<(Secret, PathBuf)> {
-    let path = dir.join(MADE_KEY);
-    let key = match fs::read_to_string(&path) {
+fn made_key(path: &Path) -> anyhow::Result<Secret> {
+    let key = match fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
-        Ok(_) => make(&path)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => make(&path)?,
+        Ok(_) => make(path)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    Ok((Secret::new(key), path))
+    Ok(Secret::new(key))
 }
 
 fn make(path: &Path) -> anyhow::Result<String> {

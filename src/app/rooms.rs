@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::api;
+use crate::console;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
@@ -19,8 +19,6 @@ use crate::worker::{self, breaker, concurrency, retry};
 const SENDGRID_EVENTS: &str = "/webhooks/sendgrid";
 /// Where the sandbox provider inside posts its events.
 pub(super) const SANDBOX_EVENTS: &str = "/webhooks/sandbox";
-/// How long a receive waits on the embedded queue.
-const EMBEDDED_POLL: Duration = Duration::from_millis(500);
 /// The key that we show the sandbox where it demands none.
 const SANDBOX_KEY: &str = "SG.sandbox";
 
@@ -41,6 +39,10 @@ pub(super) fn api(settings: &Settings) -> api::Config {
     }
 }
 
+pub(super) fn console(settings: &Settings) -> console::Config {
+    console::Config { alert_delay: settings.alert_delay }
+}
+
 pub(super) fn server(settings: &Settings) -> server::Config {
     server::Config { max_connections: settings.limits.connections, ..server::Config::default() }
 }
@@ -53,8 +55,6 @@ pub(super) fn worker(settings: &Settings) -> worker::Config {
         attempt_timeout: from.provider_timeout,
         visibility: settings.queue.visibility,
         drain: from.drain,
-        // A wait in memory costs nothing, and a drain awaits the open one.
-        long_poll: EMBEDDED_POLL,
         retry: retry::Policy {
             base: from.backoff_base,
             cap: from.backoff_cap,

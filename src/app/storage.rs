@@ -14,6 +14,7 @@ use crate::queue::Queue;
 use crate::queue::sqlite::{self as queue_sqlite, SqliteQueue};
 use crate::secret::Secret;
 use crate::settings::Settings;
+use crate::shutdown::Shutdown;
 use crate::sqlite::{self, Engine, OpenError};
 
 /// A server holds the data directory; `DATA_DIR/server.json` says where it listens.
@@ -29,8 +30,13 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    /// Opens it. Fails with [`Locked`] while another process holds it.
-    pub(super) async fn open(settings: &Settings, clock: &Clock) -> anyhow::Result<Self> {
+    /// Opens it; nothing waits for a message once `stopped` is pulled. Fails with [`Locked`] while another process
+    /// holds it.
+    pub(super) async fn open(
+        settings: &Settings,
+        clock: &Clock,
+        stopped: Option<Shutdown>,
+    ) -> anyhow::Result<Self> {
         let engine = match Engine::open(&settings.data_dir, sqlite::Config::default()) {
             Err(OpenError::Locked(dir)) => return Err(Locked(dir).into()),
             opened => opened?,
@@ -40,7 +46,10 @@ impl Storage {
             max_receive_count: settings.queue.max_receive_count,
             ..queue_sqlite::Config::default()
         };
-        let queue = SqliteQueue::open(engine.clone(), clock.clone(), config).await?;
+        let mut queue = SqliteQueue::open(engine.clone(), clock.clone(), config).await?;
+        if let Some(stopped) = stopped {
+            queue = queue.waiting_until(stopped);
+        }
         let log = SqliteLog::new(engine.clone());
         Ok(Self { engine, log: Arc::new(log), queue: Arc::new(queue) })
     }
@@ -62,7 +71,7 @@ impl OperatorSession {
 
 /// Opens the storage directly, for a client command. Fails with [`Locked`] while a server holds it.
 pub async fn operator_router(settings: &Settings) -> anyhow::Result<(Router, OperatorSession)> {
-    let storage = Storage::open(settings, &Clock::system()).await?;
+    let storage = Storage::open(settings, &Clock::system(), None).await?;
     let key = Secret::new(ApiKey::generate("operator", "default", &[]).0);
     let router = in_process(&storage, settings, &key);
     Ok((router, OperatorSession { key, engine: storage.engine }))

@@ -70,6 +70,10 @@ pub async fn run(args: &DemoArgs, settings: &Settings, out: &mut Output) -> anyh
             running.url
         ))?;
         out.line(format_args!("  kakitome list --data-dir {}", dir.display()))?;
+        if let (Some(console), Some(key_file)) = (&running.console_url, &running.key_file) {
+            out.line(format_args!("or in a browser, with the API key in {}:", key_file.display()))?;
+            out.line(format_args!("  {console}"))?;
+        }
         out.flush()?;
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     }
@@ -106,6 +110,10 @@ async fn play(running: &Running, out: &mut Output) -> anyhow::Result<Exit> {
     let client = Client::http(&running.url, Some(running.operator_key.clone()))?;
     let sandbox = running.sandbox.as_ref().context("the demo's sandbox provider did not start")?;
     out.line(format_args!("kakitome listens on {}; the sandbox provider on {}", running.url, sandbox.url()))?;
+    if let (Some(console), Some(key_file)) = (&running.console_url, &running.key_file) {
+        out.line(format_args!("console: {console}"))?;
+        out.line(format_args!("  opens with the API key in {}", key_file.display()))?;
+    }
     out.line(
         "1,000 bookings come in over 25 s. After 6 s the provider fails for 30 s. 2 % of the mails bounce.\n",
     )?;
@@ -128,7 +136,7 @@ async fn play(running: &Running, out: &mut Output) -> anyhow::Result<Exit> {
                 out.line(standing.line(begun.elapsed()))?;
                 out.flush()?;
                 if !is_streaming && standing.waits_only_for_an_operator() {
-                    release(&client, &standing, out).await?;
+                    release(&client, &standing, sandbox.stats().accepted, out).await?;
                 }
                 if !is_streaming && standing.is_over(lines.len()) {
                     return verdict(&standing, sandbox.stats(), lines.len(), begun.elapsed(), out);
@@ -154,15 +162,18 @@ async fn hand_in(client: &Client, handful: &[&str]) -> anyhow::Result<()> {
     }
 }
 
-/// What an operator would do about mails whose outcome is unknown and whose producer forbade a resend by itself.
-async fn release(client: &Client, standing: &Standing, out: &mut Output) -> anyhow::Result<()> {
-    let held = standing.count(&["held"]);
+/// What an operator would do about mails whose outcome is unknown and whose producer forbade a resend by itself: ask
+/// the provider, and let those go that it never took.
+async fn release(client: &Client, standing: &Standing, taken: u64, out: &mut Output) -> anyhow::Result<()> {
+    let (held, sent) = (standing.count(&["held"]), standing.count(&["sent"]));
+    out.line(format_args!("         {held} held: outcome unknown, and the producer said on_unknown: hold."))?;
+    if taken != sent {
+        return Ok(());
+    }
     out.line(format_args!(
-        "         {held} held: outcome unknown, and their producer said on_unknown: hold. The provider's"
+        "         The provider counts {taken} mails, kakitome {sent} sent: it never took them,"
     ))?;
-    out.line(
-        "         outbox does not have them, so an operator lets them go: kakitome release --tenant default",
-    )?;
+    out.line("         so an operator lets them go, as `kakitome release --tenant default` would.")?;
     let order = serde_json::json!({ "action": "release", "filter": { "status": ["held"] }, "limit": 1000 });
     let _done: serde_json::Value = client.post("/v1/bulk", &order).await?;
     Ok(())

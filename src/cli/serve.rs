@@ -16,7 +16,7 @@ Example: everything on this machine, then the worker alone
   kakitome serve --data-dir /var/lib/kakitome
   kakitome serve --role worker")]
 pub struct ServeArgs {
-    /// What to run: api, worker, webhook; several with commas [default: all]
+    /// What to run: api, worker, webhook, console; several with commas [default: all]
     #[arg(long = "role", value_delimiter = ',', value_name = "ROLE", value_parser = parse_role)]
     roles: Vec<Role>,
     /// Address of all HTTP roles [default: 127.0.0.1:7625]
@@ -29,6 +29,7 @@ enum Role {
     Api,
     Worker,
     Webhook,
+    Console,
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
@@ -36,15 +37,20 @@ fn parse_role(text: &str) -> Result<Role, String> {
         "api" => Ok(Role::Api),
         "worker" => Ok(Role::Worker),
         "webhook" => Ok(Role::Webhook),
-        "console" => Err("comes with the console; this build has api, worker and webhook".into()),
-        _ => Err("allowed: api, worker, webhook".into()),
+        "console" => Ok(Role::Console),
+        _ => Err("allowed: api, worker, webhook, console".into()),
     }
 }
 
 /// Runs `serve`.
 pub async fn run(args: &ServeArgs, settings: &Settings) -> anyhow::Result<ExitCode> {
     let has = |role| args.roles.is_empty() || args.roles.contains(&role);
-    let roles = Roles { api: has(Role::Api), worker: has(Role::Worker), webhook: has(Role::Webhook) };
+    let roles = Roles {
+        api: has(Role::Api),
+        worker: has(Role::Worker),
+        webhook: has(Role::Webhook),
+        console: has(Role::Console),
+    };
     settings.check_roles(roles)?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");

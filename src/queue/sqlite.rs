@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 use crate::clock::Clock;
+use crate::shutdown::Shutdown;
 use crate::sqlite::{Engine, EngineError};
 use lanes::Lanes;
 
@@ -45,6 +46,7 @@ pub struct SqliteQueue {
     clock: Clock,
     config: Config,
     shared: Arc<Shared>,
+    shutdown: Option<Shutdown>,
 }
 
 /// What the writer's commands and the waiting receivers have in common.
@@ -65,7 +67,20 @@ impl SqliteQueue {
     pub async fn open(engine: Engine, clock: Clock, config: Config) -> Result<Self, QueueError> {
         let lanes = engine.read(store::load).await?;
         let shared = Arc::new(Shared { lanes: Mutex::new(lanes), arrived: Notify::new() });
-        Ok(Self { engine, clock, config, shared })
+        Ok(Self { engine, clock, config, shared, shutdown: None })
+    }
+
+    /// The same queue, whose receives stop waiting when the shutdown is pulled. A receive that is dropped instead
+    /// may have taken messages, which then rest for the whole visibility time-out.
+    pub fn waiting_until(self, shutdown: Shutdown) -> Self {
+        Self { shutdown: Some(shutdown), ..self }
+    }
+
+    async fn shut_down(&self) {
+        match &self.shutdown {
+            Some(shutdown) => shutdown.pulled().await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn receive_visible(&self, max: usize) -> Result<Vec<Delivery>, QueueError> {
@@ -120,6 +135,7 @@ impl Queue for SqliteQueue {
             let visible = next.map(|next| Instant::now() + next.since(now));
             tokio::select! {
                 () = &mut arrived => {}
+                () = self.shut_down() => return Ok(Vec::new()),
                 () = tokio::time::sleep_until(visible.map_or(deadline, |at| at.min(deadline))) => {}
             }
         }

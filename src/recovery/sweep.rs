@@ -17,13 +17,20 @@ pub struct Config {
     pub interval: Duration,
     /// Rows in one look.
     pub batch: usize,
+    /// Rows that the first look after a start takes on at the most.
+    pub first_batch: usize,
     /// When to look again at what was enqueued, in case the queue loses it.
     pub look_again: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), batch: 500, look_again: Duration::from_secs(600) }
+        Self {
+            interval: Duration::from_secs(1),
+            batch: 500,
+            first_batch: 10_000,
+            look_again: Duration::from_secs(600),
+        }
     }
 }
 
@@ -90,10 +97,12 @@ impl Sweeper {
     /// Looks until the shutdown is pulled.
     pub async fn run(self, shutdown: Shutdown) {
         let mut was_ill = false;
+        let mut is_first = true;
         while !shutdown.is_pulled() {
-            let full = match self.step().await {
+            let looked = if is_first { self.first_step().await } else { self.step().await };
+            let full = match looked {
                 Ok(swept) => {
-                    was_ill = false;
+                    (was_ill, is_first) = (false, false);
                     swept.total() >= self.config.batch
                 }
                 Err(error) => {
@@ -113,10 +122,21 @@ impl Sweeper {
         }
     }
 
+    /// The first look after a start, which may follow a crash between a record and its queue message: what would be
+    /// looked at within a minute is looked at now. Whatever has its message keeps that one.
+    pub async fn first_step(&self) -> Result<Swept, LogError> {
+        let now = self.clock.now();
+        self.look(now.plus(Life::FIRST_LOOK), self.config.first_batch, now).await
+    }
+
     /// One look at up to a batch of rows.
     pub async fn step(&self) -> Result<Swept, LogError> {
         let now = self.clock.now();
-        let due = self.log.due(now, self.config.batch).await?;
+        self.look(now, self.config.batch, now).await
+    }
+
+    async fn look(&self, horizon: Timestamp, limit: usize, now: Timestamp) -> Result<Swept, LogError> {
+        let due = self.log.due(horizon, limit).await?;
         if due.is_empty() {
             return Ok(Swept::default());
         }

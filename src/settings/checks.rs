@@ -113,5 +113,8 @@ pub fn check_roles(settings: &Settings, roles: Roles) -> Result<(), Faults> {
             &format!("listening on {} needs a key; only on a loopback address one is made", settings.listen),
         );
     }
+    if roles.console && !roles.api {
+        refuse("--role console", "needs `api` in the same process, which the page asks: --role api,console");
+    }
     if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }

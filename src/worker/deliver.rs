@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::Hands;
 use super::lanes::Permit;
 use super::retry::{Judgement, settlement};
 use super::settle::Finished;
-use super::{Hands, retry};
 use crate::clock::Timestamp;
 use crate::message_log::{Claim, Claimed};
 use crate::metrics::{ATTEMPTS_TOTAL, UNKNOWN_TOTAL};
@@ -166,7 +166,7 @@ async fn resend(hands: Arc<Hands>, delivery: Delivery, seen: Token, provider: &s
     let permit =
         if hands.lanes.knows(provider) { hands.lanes.take_of(provider) } else { hands.lanes.take(1).pop() };
     let Some(permit) = permit else {
-        hands.finish(delivery, Settlement::Again { after: retry::SHORT_WAIT }).await;
+        hands.finish(delivery, Settlement::Again { after: hands.config.retry.look_again() }).await;
         return;
     };
     let claimed_at = hands.clock.boot_time();
@@ -180,7 +180,7 @@ async fn resend(hands: Arc<Hands>, delivery: Delivery, seen: Token, provider: &s
             send(hands, Won { delivery, permit, claimed: *won, token, claimed_at }).await;
         }
         // Somebody else was faster, or evidence came in.
-        _ => hands.finish(delivery, Settlement::Again { after: retry::SHORT_WAIT }).await,
+        _ => hands.finish(delivery, Settlement::Again { after: hands.config.retry.look_again() }).await,
     }
 }
 

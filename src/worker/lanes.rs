@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 
 use super::breaker::{self, Breaker, Gate, Heard};
 use super::concurrency::{self, Concurrency};
-use crate::clock::Clock;
-use crate::metrics::PROVIDER_UP;
-use crate::provider::Provider;
+use crate::clock::{Clock, Timestamp};
+use crate::metrics::{ATTEMPTS_TOTAL, PROVIDER_UP};
 use crate::provider::health::{Circuit, HealthBoard, ProviderHealth};
+use crate::provider::{Provider, SendErrorClass};
 
 /// Every lane.
 pub struct Lanes {
@@ -32,7 +32,15 @@ struct LaneState {
     breaker: Breaker,
     concurrency: Concurrency,
     in_flight: u32,
-    shown: Option<Circuit>,
+    shown: Option<Shown>,
+}
+
+/// What the board says of a lane.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    circuit: Circuit,
+    since: Timestamp,
+    shut_until: Option<Duration>,
 }
 
 /// The right to one attempt at one provider.
@@ -73,7 +81,14 @@ impl Lanes {
             })
             .collect();
         let lanes = Self { lanes, clock, health, freed };
-        lanes.lanes.iter().for_each(|lane| lanes.show(lane, &mut lane.lock(), None));
+        for lane in &lanes.lanes {
+            lanes.show(lane, &mut lane.lock(), None);
+            let outcomes = SendErrorClass::ALL.map(SendErrorClass::as_str);
+            for outcome in outcomes.into_iter().chain(["accepted"]) {
+                let provider = lane.provider.name().to_owned();
+                metrics::counter!(ATTEMPTS_TOTAL, "provider" => provider, "outcome" => outcome).increment(0);
+            }
+        }
         lanes
     }
 
@@ -163,16 +178,24 @@ impl Lanes {
             Gate::Shut { .. } if state.breaker.is_refused() => Circuit::Refused,
             Gate::Shut { .. } => Circuit::Open,
         };
-        if state.shown == Some(circuit) {
-            return;
-        }
-        let provider = lane.provider.name().to_owned();
-        let wait = match gate {
-            Gate::Shut { until } => Some(until.saturating_sub(now)),
+        let shut_until = match gate {
+            Gate::Shut { until } => Some(until),
             Gate::Open | Gate::Probing(_) => None,
         };
+        let before = state.shown;
+        let same = before.filter(|shown| shown.circuit == circuit);
+        if same.is_some_and(|shown| shown.shut_until == shut_until) {
+            return;
+        }
+        let shown_at = self.clock.now();
+        let since = same.map_or(shown_at, |shown| shown.since);
+        state.shown = Some(Shown { circuit, since, shut_until });
+        let provider = lane.provider.name().to_owned();
+        let wait = shut_until.map(|until| until.saturating_sub(now));
         match circuit {
-            Circuit::Closed if state.shown.is_none() => {}
+            // A probe that failed: only the time of the next one is news.
+            _ if same.is_some() => {}
+            Circuit::Closed if before.is_none() => {}
             Circuit::Closed => tracing::info!(provider, "circuit closed: the provider is well again"),
             Circuit::HalfOpen => tracing::info!(provider, "circuit half open: probing"),
             Circuit::Open => {
@@ -182,11 +205,9 @@ impl Lanes {
                 tracing::error!(provider, error, "the provider refuses us; sending is paused")
             }
         }
-        state.shown = Some(circuit);
         let up = if circuit == Circuit::Closed { 1.0 } else { 0.0 };
         metrics::gauge!(PROVIDER_UP, "provider" => provider.clone()).set(up);
-        let since = self.clock.now();
-        let probe_at = wait.map(|wait| since.plus(wait));
+        let probe_at = wait.map(|wait| shown_at.plus(wait));
         let last_error = error.map(str::to_owned).filter(|_| circuit != Circuit::Closed);
         self.health.set_provider(ProviderHealth { name: provider, circuit, since, probe_at, last_error });
     }

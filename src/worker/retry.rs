@@ -71,6 +71,11 @@ impl Policy {
         jittered.max(floor)
     }
 
+    /// How long an unknown rests that cannot be resent right now: its provider is ill, or somebody else sees to it.
+    pub fn look_again(&self) -> Duration {
+        SHORT_WAIT.min(self.witness_poll)
+    }
+
     fn ceiling(&self, spent: u32) -> Duration {
         let mut schedule = ExponentialBackoffBuilder::new()
             .with_initial_interval(self.base)

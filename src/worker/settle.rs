@@ -10,7 +10,7 @@ use super::retry::settlement;
 use super::{Hands, Held};
 use crate::clock::Timestamp;
 use crate::message_log::{Applied, LogError};
-use crate::metrics::ACCEPT_TO_SENT_SECONDS;
+use crate::metrics::{ACCEPT_TO_SENT_SECONDS, UNKNOWN_TOTAL};
 use crate::notification::NotificationId;
 use crate::notification::status::{Fact, Life, Refusal, Status};
 use crate::queue::{Delivery, QueueError, Settlement};
@@ -152,7 +152,7 @@ fn conclude(
             && outcome.sent_by.is_some()
             && *before != Status::Sent
         {
-            count_sent(life, now);
+            count_sent(life, *before, now);
         }
         last = Some(applied);
     }
@@ -169,7 +169,10 @@ fn conclude(
     })
 }
 
-fn count_sent(life: &Life, now: Timestamp) {
+fn count_sent(life: &Life, before: Status, now: Timestamp) {
+    if before == Status::Unknown {
+        metrics::counter!(UNKNOWN_TOTAL, "resolution" => "late_answer").increment(1);
+    }
     metrics::histogram!(ACCEPT_TO_SENT_SECONDS).record(now.since(life.ready_at()).as_secs_f64());
 }
 

@@ -47,7 +47,7 @@ macro_rules! on_each {
 }
 pub(crate) use on_each;
 
-pub use log::{new, notification};
+pub use log::{accept, new, notification, send};
 
 mod sqlite_queue {
     super::queue::suite!(super::sqlite_queue_bench);

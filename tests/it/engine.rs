@@ -11,6 +11,7 @@ use kakitome::notification::status::{Fact, Status};
 use kakitome::notification::{NotificationId, Priority};
 use kakitome::queue::sqlite::SqliteQueue;
 use kakitome::queue::{Message, Queue, Settlement, sqlite};
+use kakitome::shutdown;
 use kakitome::sqlite::{Config, Engine, EngineError, OpenError};
 use tempfile::TempDir;
 
@@ -177,6 +178,18 @@ async fn a_waiting_receive_is_woken_by_a_send_and_by_a_delay_that_ends() {
         assert!(matches!(settled[..], [Ok(())]));
     }
     assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_receive_ends_at_the_shutdown() {
+    let home = home();
+    let (stop, stopped) = shutdown::channel();
+    let queue = SqliteQueue::open(open(&home), Clock::system(), sqlite::Config::default()).await.unwrap();
+    let queue = queue.waiting_until(stopped);
+    let waiting = tokio::spawn(async move { queue.receive(10, Duration::from_secs(3600)).await.unwrap() });
+    stop.pull();
+    let received = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    assert!(received.expect("it ends long before its wait is over").unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `kill -9` under load. `make soak` plays the same for longer.
 
 use super::killing;
-use super::process::{KEY, Kakitome};
+use super::process::{self, KEY, Kakitome};
 use super::world::booking;
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn no_address_and_no_secret_reaches_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let env = [("KAKITOME_LOG", "info,kakitome=trace".to_owned()), ("KAKITOME_LOG_FORMAT", "json".into())];
     let server = Kakitome::start(dir.path(), &["serve"], &env);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = process::http();
     for path in ["/v1/notifications", "/webhooks/sandbox", "/v1/bulk"] {
         for body in
             [booking("canary").to_string(), "{\"to\":\"guest.canary@example.com\"}".into(), "{".into()]
@@ -47,4 +47,28 @@ async fn a_second_server_on_the_same_directory_is_refused() {
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(said.contains("running server holds the data directory"), "{said}");
+}
+
+#[tokio::test]
+async fn metrics_that_must_be_there_are_there_from_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Kakitome::start(dir.path(), &["serve"], &[]);
+    let http = process::http();
+    let text = http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    for name in [
+        "kakitome_accepted_total{",
+        "kakitome_attempts_total{provider=\"sandbox\",outcome=\"accepted\"}",
+        "kakitome_accept_to_sent_seconds_bucket",
+        "kakitome_unsent_oldest_age_seconds",
+        "kakitome_unsent{status=\"accepted\"}",
+        "kakitome_queue_messages{state=\"visible\"}",
+        "kakitome_dead_letters",
+        "kakitome_unknown_total{resolution=\"event\"}",
+        "kakitome_provider_up{provider=\"sandbox\"} 1",
+        "kakitome_events_total{provider=\"sandbox\",kind=\"delivered\"}",
+        "kakitome_webhook_lag_seconds_bucket",
+        "kakitome_last_receive_age_seconds",
+    ] {
+        assert!(text.contains(name), "{name} is missing in\n{text}");
+    }
 }

@@ -150,7 +150,7 @@ async fn wait_for_ends(client: &reqwest::Client, url: &str, ids: &[String]) -> V
             }
         }
         open = still;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ended
 }

@@ -99,6 +99,17 @@ impl Kakitome {
     }
 }
 
+/// A client that asks no proxy. Whoever builds the process' first one installs its TLS, as reqwest has none of its own.
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
+pub fn http() -> reqwest::Client {
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(std::time::Duration::from_secs(60))
+        .build()
+        .expect("a client")
+}
+
 impl Drop for Kakitome {
     fn drop(&mut self) {
         // It may have ended by itself.

@@ -259,9 +259,12 @@ fn roles_name_what_they_need() {
         faults.contains("KAKITOME_SENDGRID_API_KEY") && faults.contains("KAKITOME_SENDGRID_WEBHOOK_KEY"),
         "{faults}"
     );
-    let api = Roles { api: true, worker: false, webhook: false };
+    let api = Roles { api: true, worker: false, webhook: false, console: false };
     said(sendgrid(), api).unwrap();
-    let webhook = Roles { api: false, worker: false, webhook: true };
+    let webhook = Roles { webhook: true, api: false, ..api };
+    let console = Roles { console: true, api: false, ..api };
+    assert!(said(world(), console).unwrap_err().contains("--role api,console"));
+    said(world(), Roles { console: true, ..api }).unwrap();
     said(sendgrid().env("KAKITOME_SENDGRID_WEBHOOK_INSECURE", "true"), webhook).unwrap();
     let open = world().env("KAKITOME_LISTEN", "0.0.0.0:7625");
     assert!(said(open, Roles::ALL).unwrap_err().contains("KAKITOME_API_KEY"));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("webhook", 2),
     ("recovery", 2),
     ("sandbox", 2),
+    ("console", 3),
     ("settings", 4),
     ("app", 4),
     ("cli", 4),
@@ -49,7 +50,12 @@ const ONLY_IN: [(&str, &[&str]); 4] = [
 ];
 
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    files_under("src")
+}
+
+/// Every Rust file under this folder with its text, by its path from there.
+fn files_under(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -65,6 +71,15 @@ fn sources() -> Vec<(String, String)> {
     }
     files.sort();
     files
+}
+
+/// The Markdown files right in this folder of the repository, if there is one.
+fn documents_under(folder: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) else {
+        return Vec::new();
+    };
+    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with(".md")).map(|name| format!("{folder}/{name}")).collect()
 }
 
 fn room_of(file: &str) -> &str {
@@ -139,14 +154,100 @@ fn a_library_is_named_only_where_it_belongs() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Files over the limit, and why one file is the better place.
+const LONG: [(&str, &str); 1] = [(
+    "notification/status/after.rs",
+    "every transition of a life, in the one place where they can be read together",
+)];
+
+const LONGEST_FILE: usize = 350;
+
 #[test]
 fn rooms_stay_small() {
-    let long: Vec<_> = sources()
-        .into_iter()
-        .map(|(file, text)| (file, text.lines().count()))
-        .filter(|(_, lines)| *lines > 450)
-        .collect();
-    assert!(long.is_empty(), "{long:?}");
+    let is_long = |text: &str| text.lines().count() > LONGEST_FILE;
+    let long: Vec<_> =
+        sources().into_iter().filter(|(_, text)| is_long(text)).map(|(file, _)| file).collect();
+    let known: Vec<_> = LONG.iter().map(|(file, _)| *file).collect();
+    assert_eq!(long, known, "a room over {LONGEST_FILE} lines wants a reason, a shorter one none");
+}
+
+#[test]
+fn what_is_banned_stays_banned() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let (lints, clippy, makefile) = (read("Cargo.toml"), read("clippy.toml"), read("Makefile"));
+    for lint in
+        ["unsafe_code = \"forbid\"", "all = ", "unwrap_used = ", "too_many_lines = ", "disallowed_methods = "]
+    {
+        assert!(lints.contains(lint), "{lint} is no lint any more");
+    }
+    for banned in ["std::thread::sleep", "std::process::exit", "std::time::SystemTime::now", "threshold = 70"]
+    {
+        assert!(clippy.contains(banned), "{banned} is allowed");
+    }
+    // A lint warns; only this makes it fail.
+    assert!(makefile.contains("clippy --locked --all-targets -- -D warnings"));
+}
+
+/// Every function under `tests/it` and in the tests of `src`, by the path of its file: `api::outage`, `status::after`.
+fn test_functions() -> Vec<(String, Vec<String>)> {
+    let named = |file: &str| file.trim_end_matches(".rs").replace("_tests", "::tests").replace('/', "::");
+    let functions = |text: &str| {
+        let after_fn = text.split("fn ").skip(1);
+        after_fn
+            .map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
+            .collect()
+    };
+    let inner = sources().into_iter().filter(|(file, _)| file.ends_with("_tests.rs"));
+    inner.chain(files_under("tests/it")).map(|(file, text)| (named(&file), functions(&text))).collect()
+}
+
+fn is_a_test(name: &str, functions: &[(String, Vec<String>)]) -> bool {
+    let Some((module, function)) = name.rsplit_once("::") else { return false };
+    let inside = |path: &str| path == module || path.starts_with(&format!("{module}::"));
+    functions.iter().any(|(path, names)| inside(path) && names.iter().any(|one| one == function))
+}
+
+/// What stands between backticks and looks like a path of Rust's.
+fn paths_named(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2).filter(|word| word.contains("::") && !word.contains(' '))
+}
+
+#[test]
+fn every_test_that_the_documents_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let functions = test_functions();
+    let mut wrong = Vec::new();
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let number = |line: &str| line.strip_prefix("| ")?.split_once(' ')?.0.parse::<u32>().ok();
+    let invariants = architecture.lines().filter(|line| number(line).is_some());
+    let mut rows = 0;
+    for row in invariants {
+        rows += 1;
+        let shown_by = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default();
+        let named: Vec<_> = paths_named(shown_by).collect();
+        if named.is_empty() {
+            wrong.push(format!("no test is named: {row}"));
+        }
+        wrong.extend(named.into_iter().filter(|name| !is_a_test(name, &functions)).map(str::to_owned));
+    }
+    assert!(rows >= 12, "the table of invariants was not found");
+    // Elsewhere a path whose first part is a file of tests, and no room, can only be a test.
+    let rooms: Vec<_> = LAYERS.iter().map(|(room, _)| *room).collect();
+    let suites: Vec<_> = functions.iter().map(|(path, _)| path.as_str()).collect();
+    let documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).into_iter();
+    let documents = documents.chain(documents_under("runbooks")).chain(documents_under("docs"));
+    for document in documents.filter(|name| root.join(name).exists()) {
+        let text = fs::read_to_string(root.join(&document)).unwrap();
+        for name in paths_named(&text) {
+            let first = name.split("::").next().unwrap_or_default();
+            let is_of_tests = suites.contains(&first) && !rooms.contains(&first);
+            if is_of_tests && !is_a_test(name, &functions) {
+                wrong.push(format!("{document}: {name}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "no such test:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -8,6 +8,8 @@ use kakitome::sandbox::Sandbox;
 use kakitome::settings::{FlagValue, Roles, Settings, Sources};
 use serde_json::{Value, json};
 
+use super::process;
+
 /// Nothing that these tests wait for takes longer on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,15 +25,15 @@ pub struct World {
 const SHORT: [(&str, &str); 11] = [
     ("worker.provider_timeout", "1s"),
     ("worker.connect_timeout", "1s"),
-    ("worker.lease", "2s"),
-    ("worker.hold", "2s"),
+    ("worker.lease", "1800ms"),
+    ("worker.hold", "1s"),
     ("worker.witness_margin", "100ms"),
     ("worker.witness_cap", "4s"),
     ("worker.witness_poll", "200ms"),
     ("worker.backoff_base", "100ms"),
     ("worker.backoff_cap", "300ms"),
-    ("worker.breaker_open", "200ms"),
-    ("worker.breaker_open_max", "400ms"),
+    ("worker.breaker_open", "100ms"),
+    ("worker.breaker_open_max", "200ms"),
 ];
 
 impl World {
@@ -52,12 +54,17 @@ impl World {
         let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
         let running = app::start(&settings, Roles::ALL, faults.parse().unwrap()).await.unwrap();
         let (url, key) = (running.url.clone(), running.operator_key.reveal().to_owned());
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = process::http();
         Self { running: Some(running), http, url, key, directory: Some(directory) }
     }
 
     pub fn sandbox(&self) -> &Sandbox {
         self.running.as_ref().unwrap().sandbox.as_ref().unwrap()
+    }
+
+    /// `http://…`, where every role answers.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     pub fn play(&self, faults: &str) {
@@ -136,8 +143,13 @@ impl World {
         Self::open_in(self.directory.take().unwrap(), settings, faults).await
     }
 
+    /// Ends the house without a look at what is left over.
+    pub async fn leave(mut self) {
+        self.running.take().unwrap().stop().await;
+    }
+
     /// Ends the house. Conservation: whatever was accepted is at an end or held, and the queue holds nothing for it.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
         let begun = Instant::now();
         loop {
             let stand = self.get("/v1/status").await;
@@ -153,7 +165,7 @@ impl World {
             assert!(begun.elapsed() < PATIENCE, "something is left over: {stand:#}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.running.take().unwrap().stop().await;
+        self.leave().await;
     }
 }
 

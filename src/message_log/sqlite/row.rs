@@ -137,7 +137,7 @@ impl<T> Stored<T> {
     }
 }
 
-/// The life in the columns [`LIFE`], of which the first is column `at`.
+/// The life in `life_columns!`, of which the first is column `at`.
 pub(super) fn life(row: &Row<'_>, at: usize) -> rusqlite::Result<Stored<Life>> {
     let state = state(row.get(at)?);
     let token: Option<Vec<u8>> = row.get(at + 13)?;

@@ -21,7 +21,7 @@ pub struct AttemptLimits {
     pub unknown_resends: u32,
 }
 
-/// Something that happened to a notification. Applied by compare-and-set through [`Life::after`].
+/// Something that happened to a notification. Applied by compare-and-set through [`super::Life::after`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// A worker takes it, before any byte is sent.

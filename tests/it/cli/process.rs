@@ -30,6 +30,7 @@ fn wrong_usage_is_exit_2() {
         &["show"],
         &["list", "--since", "yesterday"],
         &["serve", "--role", "cook"],
+        &["serve", "--role", "worker,console"],
         &["enqueue", "no-such-file", "--url", "http://127.0.0.1:1"],
     ] {
         let (code, text) = said(&kakitome(dir.path(), args, &[("KAKITOME_API_KEY", "k")]));

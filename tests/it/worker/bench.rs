@@ -1,0 +1,319 @@
+//! A worker over embedded storage, providers that do what a test says, and ports that a test can watch or slow down.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use kakitome::clock::{Clock, Timestamp};
+use kakitome::message_log::sqlite::SqliteLog;
+use kakitome::message_log::{
+    Acceptance, Applied, Claim, Counts, Due, Filter, LogError, MessageLog, NewNotification, Page,
+    ReasonCount, Record, Recorded,
+};
+use kakitome::notification::status::Fact;
+use kakitome::notification::{Notification, NotificationId, Priority};
+use kakitome::provider::health::HealthBoard;
+use kakitome::provider::{Handover, Provider, ProviderEvent, SendError, SendErrorClass};
+use kakitome::queue::sqlite::{self, SqliteQueue};
+use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
+use kakitome::shutdown::{self, ShutdownTrigger};
+use kakitome::sqlite::Engine;
+use kakitome::worker::{Config, DrainReport, Worker, breaker, concurrency, retry};
+
+use crate::conformance::{new, notification};
+
+/// Nothing that these tests wait for takes longer on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub type Answer = Result<Handover, SendError>;
+
+pub fn taken() -> Answer {
+    Ok(Handover { message_id: None, http_status: 202 })
+}
+
+pub fn not_taken(class: SendErrorClass) -> Answer {
+    Err(SendError { class, http_status: None, message: "as the test says".into(), retry_after: None })
+}
+
+type Play = dyn Fn(NotificationId) -> BoxFuture<'static, Answer> + Send + Sync;
+
+/// A provider that keeps what it was asked for and answers as it is told.
+pub struct Scripted {
+    name: &'static str,
+    play: Mutex<Arc<Play>>,
+    asked: Mutex<Vec<NotificationId>>,
+}
+
+impl Scripted {
+    /// One that takes everything.
+    pub fn new(name: &'static str) -> Arc<Self> {
+        let play: Arc<Play> = Arc::new(|_| Box::pin(async { taken() }));
+        Arc::new(Self { name, play: Mutex::new(play), asked: Mutex::default() })
+    }
+
+    pub fn play<F>(&self, play: impl Fn(NotificationId) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        *self.play.lock().unwrap() = Arc::new(move |id| Box::pin(play(id)));
+    }
+
+    /// What it was asked for, in order.
+    pub fn asked(&self) -> Vec<NotificationId> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    pub fn times_asked(&self, id: NotificationId) -> usize {
+        self.asked().into_iter().filter(|asked| *asked == id).count()
+    }
+}
+
+#[async_trait]
+impl Provider for Scripted {
+    fn name(&self) -> &str {
+        self.name
+    }
+    async fn send(&self, id: NotificationId, _: &Notification) -> Answer {
+        self.asked.lock().unwrap().push(id);
+        let play = Arc::clone(&self.play.lock().unwrap());
+        play(id).await
+    }
+    async fn reach(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Embedded storage with watched ports, and the clocks: the queue's is the machine's, the rest goes by `clock`.
+pub struct Bench {
+    pub queue: Arc<WatchedQueue>,
+    pub log: Arc<SlowLog>,
+    pub clock: Clock,
+    pub health: HealthBoard,
+    _home: tempfile::TempDir,
+}
+
+/// A worker at work.
+pub struct Working {
+    stop: ShutdownTrigger,
+    task: tokio::task::JoinHandle<DrainReport>,
+}
+
+impl Working {
+    pub async fn stop(self) -> DrainReport {
+        self.stop.pull();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("it drains").unwrap()
+    }
+}
+
+/// Waits short enough for tests, in the relations of the defaults.
+pub fn quick() -> Config {
+    Config {
+        lease: Duration::from_secs(1),
+        hold: Duration::from_millis(100),
+        attempt_timeout: Duration::from_millis(200),
+        visibility: Duration::from_secs(20),
+        long_poll: Duration::from_millis(100),
+        retry: retry::Policy {
+            base: Duration::from_millis(20),
+            cap: Duration::from_millis(50),
+            witness_cap: Duration::from_millis(100),
+            witness_poll: Duration::from_millis(50),
+            ..retry::Policy::default()
+        },
+        breaker: breaker::Config {
+            first_open: Duration::from_millis(100),
+            longest_open: Duration::from_millis(100),
+            ..breaker::Config::default()
+        },
+        ..Config::default()
+    }
+}
+
+/// [`quick`] with so many attempts at once.
+pub fn quick_with(at_once: u32) -> Config {
+    Config { concurrency: concurrency::Config { min: at_once, max: at_once }, ..quick() }
+}
+
+pub async fn bench() -> Bench {
+    bench_with(Clock::system(), sqlite::Config::default()).await
+}
+
+pub async fn bench_with(clock: Clock, config: sqlite::Config) -> Bench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), kakitome::sqlite::Config::default()).unwrap();
+    let queue = SqliteQueue::open(engine.clone(), Clock::system(), config).await.unwrap();
+    Bench {
+        queue: Arc::new(WatchedQueue { inner: queue, delivered: AtomicUsize::new(0) }),
+        log: Arc::new(SlowLog { inner: SqliteLog::new(engine), before_claim: Mutex::new(None) }),
+        clock,
+        health: HealthBoard::default(),
+        _home: home,
+    }
+}
+
+impl Bench {
+    pub fn work(&self, providers: &[&Arc<Scripted>], config: Config) -> Working {
+        let (stop, stopped) = shutdown::channel();
+        let providers = providers.iter().map(|one| Arc::clone(*one) as Arc<dyn Provider>).collect();
+        let (queue, log) = (Arc::clone(&self.queue), Arc::clone(&self.log));
+        let worker = Worker::new(queue, log, providers, self.clock.clone(), self.health.clone(), config);
+        Working { stop, task: tokio::spawn(worker.run(stopped)) }
+    }
+
+    /// Records so many for a tenant, and enqueues them.
+    pub async fn hand_in(&self, tenant: &str, count: usize) -> Vec<NotificationId> {
+        let made: Vec<_> = (0..count)
+            .map(|i| {
+                let key = Some(format!("{tenant}-{i}"));
+                new(notification(|n| (n.tenant, n.idempotency_key) = (tenant.into(), key)), self.clock.now())
+            })
+            .collect();
+        for accepted in self.log.accept(&made).await {
+            assert!(matches!(accepted, Ok(Acceptance::Created(_))));
+        }
+        let messages: Vec<_> = made
+            .iter()
+            .map(|one| Message {
+                id: one.id,
+                tenant: tenant.into(),
+                priority: Priority::Transactional,
+                delay: Duration::ZERO,
+                content: None,
+            })
+            .collect();
+        for sent in self.queue.send_batch(&messages).await {
+            sent.unwrap();
+        }
+        made.into_iter().map(|one| one.id).collect()
+    }
+
+    pub async fn record(&self, id: NotificationId) -> Record {
+        self.log.get(id).await.unwrap().unwrap()
+    }
+
+    /// The record, once `wanted` holds of it.
+    pub async fn record_when(&self, id: NotificationId, wanted: impl Fn(&Record) -> bool) -> Record {
+        let looking = async {
+            loop {
+                let record = self.record(id).await;
+                if wanted(&record) {
+                    return record;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(record) => record,
+            Err(_) => panic!("it did not come to that: {:#?}", self.record(id).await),
+        }
+    }
+
+    /// Waits until `wanted` holds of the queue.
+    pub async fn depth_when(&self, wanted: impl Fn(&Depth) -> bool) {
+        let looking = async {
+            while !wanted(&self.queue.depth().await.unwrap()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.expect("the queue comes to that");
+    }
+}
+
+/// A queue that counts what it delivers.
+pub struct WatchedQueue {
+    inner: SqliteQueue,
+    delivered: AtomicUsize,
+}
+
+impl WatchedQueue {
+    pub fn delivered(&self) -> usize {
+        self.delivered.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Queue for WatchedQueue {
+    async fn send_batch(&self, messages: &[Message]) -> Vec<Result<(), QueueError>> {
+        self.inner.send_batch(messages).await
+    }
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, QueueError> {
+        let received = self.inner.receive(max, wait).await?;
+        self.delivered.fetch_add(received.len(), Ordering::SeqCst);
+        Ok(received)
+    }
+    async fn extend(&self, receipts: &[Receipt], for_: Duration) -> Vec<Result<(), QueueError>> {
+        self.inner.extend(receipts, for_).await
+    }
+    async fn settle(&self, settled: Vec<(Delivery, Settlement)>) -> Vec<Result<(), QueueError>> {
+        self.inner.settle(settled).await
+    }
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        self.inner.depth().await
+    }
+}
+
+/// A log in which something may happen just before a claim is written.
+pub struct SlowLog {
+    inner: SqliteLog,
+    before_claim: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl SlowLog {
+    /// What happens before the next claim, once.
+    pub fn before_claim(&self, act: impl FnOnce() + Send + 'static) {
+        *self.before_claim.lock().unwrap() = Some(Box::new(act));
+    }
+}
+
+#[async_trait]
+impl MessageLog for SlowLog {
+    async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
+        self.inner.accept(new).await
+    }
+    async fn claim(&self, claims: &[(NotificationId, Fact)], now: Timestamp) -> Vec<Result<Claim, LogError>> {
+        if let Some(act) = self.before_claim.lock().unwrap().take() {
+            act();
+        }
+        self.inner.claim(claims, now).await
+    }
+    async fn apply(
+        &self,
+        facts: &[(NotificationId, Fact)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied, LogError>> {
+        self.inner.apply(facts, now).await
+    }
+    async fn record_events(
+        &self,
+        events: &[ProviderEvent],
+        now: Timestamp,
+    ) -> Vec<Result<Recorded, LogError>> {
+        self.inner.record_events(events, now).await
+    }
+    async fn get(&self, id: NotificationId) -> Result<Option<Record>, LogError> {
+        self.inner.get(id).await
+    }
+    async fn list(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page, LogError> {
+        self.inner.list(filter, cursor, limit, now).await
+    }
+    async fn counts(&self, now: Timestamp) -> Result<Counts, LogError> {
+        self.inner.counts(now).await
+    }
+    async fn count_by_reason(&self, filter: &Filter, now: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
+        self.inner.count_by_reason(filter, now).await
+    }
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError> {
+        self.inner.due(now, limit).await
+    }
+    async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
+        self.inner.witness(provider).await
+    }
+}
