@@ -12,6 +12,8 @@ help: ## This list
 demo: ## The main job on embedded storage: 1,000 bookings, a provider outage, recovery, proof
 	$(CARGO) run --quiet --locked --release -- demo $(ARGS)
 
+# Most of the tests wait for time-outs and restarts, not for the processor: more of them than cores may run at once.
+test: export RUST_TEST_THREADS ?= 6
 test: ## Everything: unit, property, conformance and flow tests, the kill test included
 	$(CARGO) test --locked --all-targets
 	$(CARGO) test --locked --doc

@@ -16,6 +16,10 @@ fn argument(name: &str, default: usize) -> usize {
 
 #[tokio::main]
 async fn main() {
+    if !process::is_bench() {
+        println!("long: `make soak` runs it");
+        return;
+    }
     let (rounds, count) = (argument("--rounds", 20), argument("--count", 1000));
     let seed = argument("--seed", 1) as u64;
     println!("{count} notifications, {rounds} kills, seed {seed}");

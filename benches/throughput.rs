@@ -195,6 +195,10 @@ async fn sends(sandbox: &Kakitome) {
 
 #[tokio::main]
 async fn main() {
+    if !process::is_bench() {
+        println!("measures a release build: `make bench` runs it");
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Kakitome::start(dir.path(), &["sandbox", "--listen", "127.0.0.1:0"], &[]);
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);

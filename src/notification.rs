@@ -73,16 +73,28 @@ impl FromStr for NotificationId {
 
 /// A validated notification. Only [`content::parse`] makes one from outside input, so every instance is sendable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(
+    description = "What is to be sent, and how. Required are `from`, one `to`, and either a `template` or a `subject` \
+                   with `text` or `html`. An unknown field is refused.",
+    example = json!({
+        "idempotency_key": "booking-8123:confirmed:1",
+        "from": {"email": "reserve@example.jp", "name": "予約センター"},
+        "to": [{"email": "guest@example.com", "name": "山田 太郎"}],
+        "subject": "ご予約が確定しました",
+        "text": "予約番号 8123",
+        "metadata": {"booking": "8123"}
+    })
+)]
 pub struct Notification {
     /// The producer's key: the same key and content is the same notification, for as long as the record lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// Whose notification it is.
+    /// Whose notification it is; the key's own tenant when left out. Another's needs the scope `admin`.
     #[schema(required = false)]
     pub tenant: String,
     /// The sender.
     pub from: Mailbox,
-    /// At least one.
+    /// The recipients, at least one. All of them see each other.
     pub to: Vec<Mailbox>,
     /// Visible copies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,27 +120,27 @@ pub struct Notification {
     /// Files that go along.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
-    /// Further mail headers, ASCII names.
+    /// Further mail headers: ASCII names, one line each, none that the provider sets itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The provider's categories.
+    /// The provider's categories, for its own statistics.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<String>,
     /// The producer's own labels; kept with the record, never sent to the provider.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// Not to be sent before this moment.
+    /// Not to be sent before this moment; at most 366 days ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub deliver_at: Option<Timestamp>,
-    /// Not to be sent from this moment on.
+    /// Not to be sent from this moment on, retries and redrives included: it is then `expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub useful_until: Option<Timestamp>,
     /// Transactional mail goes before bulk mail.
     #[serde(default)]
     pub priority: Priority,
-    /// The broadcast it belongs to.
+    /// The broadcast it belongs to: one name to list, hold, release, cancel or redrive all of it by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
     /// What to do when nothing settles whether the provider took it.
@@ -159,7 +171,8 @@ pub struct Mailbox {
     /// The address.
     #[schema(value_type = String)]
     pub email: Address,
-    /// The display name. Masked in `Debug`, as a name is personal too.
+    /// The display name.
+    // Masked in `Debug`, as a name is personal too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub name: Option<DisplayName>,
@@ -198,7 +211,7 @@ pub struct Attachment {
     pub content: String,
 }
 
-/// Which lane a notification takes.
+/// Which lane a notification takes: `transactional` (a person waits for it) goes before `bulk` (a broadcast).
 #[derive(
     Clone,
     Copy,
@@ -222,7 +235,8 @@ pub enum Priority {
     Bulk,
 }
 
-/// What to do when a crash or time-out leaves it unknown whether the provider took it and no event settled it.
+/// What to do when a crash or time-out leaves it unknown whether the provider took it and no event settled it:
+/// `resend` once silence is evidence that it was not, or `hold` for an operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUnknown {

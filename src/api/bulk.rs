@@ -25,6 +25,11 @@ use crate::server::problem::Problem;
 /// One act on everything that matches, up to `limit` at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "action": "redrive",
+    "filter": {"tenant": "default", "reason": "refused_400", "since": "2h"},
+    "dry_run": true
+}))]
 pub struct BulkRequest {
     /// What to do.
     pub action: Action,

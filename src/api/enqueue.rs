@@ -29,7 +29,10 @@ const LARGE_BODY_BYTES: usize = 256 * 1024;
 
 /// What became of one notification that was handed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Enqueued)]
+#[schema(
+    as = Enqueued,
+    example = json!({"id": "a910f02d-8bb1-814f-8731-10abeaa3bb1b", "status": "accepted", "duplicate": false})
+)]
 pub struct Enqueued {
     /// Its id.
     #[schema(value_type = String, format = "uuid")]
@@ -49,8 +52,8 @@ pub struct Enqueued {
     params(("Idempotency-Key" = Option<String>, Header, description = "Instead of the body's idempotency_key; must equal it where both are given")),
     request_body(content = Notification, content_type = "application/json"),
     responses(
-        (status = 202, description = "Recorded", body = Enqueued),
-        (status = 200, description = "Recorded before", body = Enqueued),
+        (status = 202, description = "Recorded durably; it will be sent", body = Enqueued),
+        (status = 200, description = "Recorded before, with this key and this content: nothing new happens", body = Enqueued),
         (status = 409, description = "The key was used before with other content", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),

@@ -21,6 +21,13 @@ const SECURITY: &str = "key";
 /// Schemas of what producers write: a field that is not in them is refused.
 const CLOSED: [&str; 4] = ["Notification", "Mailbox", "Template", "Attachment"];
 
+/// What each status means: a schema has no place for a word about each value.
+const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (for its `deliver_at`), `held` (for a \
+                      release), `retrying` (not accepted by the provider). Under way: `attempting`, or `unknown` when \
+                      the provider may have taken it and nothing says so yet. Ends: `sent` (the provider took it), \
+                      `failed` (dead letter: refused for good, or attempts used up), `expired` (its `useful_until` \
+                      passed), `cancelled`, `suppressed`.";
+
 #[derive(utoipa::OpenApi)]
 #[openapi(components(schemas(
     Notification,
@@ -44,7 +51,10 @@ pub(super) fn description() -> OpenApi {
     api.info.version = env!("CARGO_PKG_VERSION").into();
     api.info.description = Some(
         "Transactional notifications: recorded before they are acknowledged, sent as often as they should be, never \
-         lost from sight. Errors are problem details (RFC 9457)."
+         lost from sight. Every call under /v1 needs a key (`Authorization: Bearer KEY`) with the scope that it names: \
+         `send`, `read` or `operate`. A key acts for its own tenant, one with the scope `admin` for all. Errors are \
+         problem details (RFC 9457) with a JSON pointer for every fault at once. After 429, 500 or 503 the same \
+         request with the same idempotency key may be sent again."
             .into(),
     );
     api.info.license = None;
@@ -65,6 +75,9 @@ pub(super) fn description() -> OpenApi {
         let bearer =
             HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key")).build();
         components.add_security_scheme(SECURITY, SecurityScheme::Http(bearer));
+        if let Some(RefOr::T(Schema::Object(status))) = components.schemas.get_mut("Status") {
+            status.description = Some(STATUS.into());
+        }
         for name in CLOSED {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
                 object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));

@@ -51,7 +51,7 @@ pub struct RecordView {
     /// The provider's id of the message.
     #[schema(required = true)]
     pub provider_message_id: Option<String>,
-    /// The broadcast it belongs to.
+    /// The broadcast it belongs to; null for none.
     #[schema(required = true)]
     pub batch: Option<String>,
     /// The producer's labels.
@@ -88,7 +88,7 @@ pub struct AttemptView {
     pub error: Option<String>,
 }
 
-/// One recipient and what the events say of it. `Debug` masks the address.
+/// One recipient and what the events say of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = RecordRecipient)]
 pub struct RecipientView {

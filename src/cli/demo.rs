@@ -62,8 +62,12 @@ pub async fn run(args: &DemoArgs, settings: &Settings, out: &mut Output) -> anyh
     let dir = settings.data_dir.join(format!("demo-{}", std::process::id()));
     let settings = staged(settings, dir.clone());
     let running = app::start(&settings, Roles::ALL, SCRIPT.parse()?).await?;
-    let played = play(&running, out).await;
-    if args.stay && played.is_ok() {
+    let played = tokio::select! {
+        played = play(&running, out) => played,
+        // What it has on disk goes, however it ends.
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Failed),
+    };
+    if args.stay && matches!(played, Ok(Exit::Done)) {
         out.line("")?;
         out.line(format_args!(
             "Still serving at {} until Ctrl-C. Look around in another terminal:",

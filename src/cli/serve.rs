@@ -12,9 +12,9 @@ use crate::settings::{Roles, Settings};
 /// Runs until SIGTERM or SIGINT, then stops receiving, ends what is under way and gives back the rest.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example: everything on this machine, then the worker alone
+Example: everything; or take in and keep, but send nothing for now
   kakitome serve --data-dir /var/lib/kakitome
-  kakitome serve --role worker")]
+  kakitome serve --data-dir /var/lib/kakitome --role api,webhook")]
 pub struct ServeArgs {
     /// What to run: api, worker, webhook, console; several with commas [default: all]
     #[arg(long = "role", value_delimiter = ',', value_name = "ROLE", value_parser = parse_role)]

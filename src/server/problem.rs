@@ -15,6 +15,12 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 /// An error answer: `{"status", "title", "detail", "errors"}`, without the fields that are empty. `type` is left out,
 /// which means `about:blank`: the status says everything (RFC 9457, section 4.2.1).
 #[derive(Clone, Debug, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(example = json!({
+    "status": 422,
+    "title": "Unprocessable Entity",
+    "detail": "the request is not valid",
+    "errors": [{"pointer": "/to/0/email", "detail": "has no @"}]
+}))]
 pub struct Problem {
     /// The status code of the answer.
     #[schema(value_type = u16)]

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use kakitome::api::bulk::BulkRequest;
+use kakitome::api::enqueue::Enqueued;
+use kakitome::notification::content::{self, Limits};
 use kakitome::settings::keys::{AWS_KEYS, KEYS};
 use kakitome::settings::{ConfigFile, Settings, Sources};
 
@@ -78,6 +81,26 @@ fn the_sample_configuration_is_taken_and_names_every_key() {
 }
 
 #[test]
+fn the_examples_of_the_description_and_of_the_readme_are_taken() {
+    let limits = Limits { body_bytes: 1 << 20 };
+    let api = serde_json::to_value(kakitome::api::description()).unwrap();
+    let example = |schema: &str| &api["components"]["schemas"][schema]["example"];
+    let read = content::parse(example("Notification").to_string().as_bytes(), "default", &limits);
+    assert!(read.is_ok(), "{read:?}");
+    let told: Result<Enqueued, _> = serde_json::from_value(example("Enqueued").clone());
+    assert!(told.is_ok(), "{told:?}");
+    let asked: Result<BulkRequest, _> = serde_json::from_value(example("BulkRequest").clone());
+    assert!(asked.is_ok(), "{asked:?}");
+
+    let readme = page("README.md");
+    let (_, json) = readme.split_once("```json\n").unwrap();
+    let (json, _) = json.split_once("```").unwrap();
+    let read = content::parse(json.replace("BASE64", "QUJD").as_bytes(), "default", &limits);
+    assert!(read.is_ok(), "{read:?}");
+}
+
+/// Also where a file of tests is called as a room is, which the rule in `tidy` passes over.
+#[test]
 fn every_promise_names_a_test_that_is_there() {
     let readme = page("README.md");
     let promises = rows(section(&readme, "Promises"));
@@ -86,17 +109,17 @@ fn every_promise_names_a_test_that_is_there() {
         let mut tests = quoted(promise[1]).peekable();
         assert!(tests.peek().is_some(), "{} names no test", promise[0]);
         for test in tests {
-            let (room, name) = test.split_once("::").unwrap();
-            assert!(is_test(room, name), "there is no test {test}");
+            let (file, name) = test.split_once("::").unwrap();
+            assert!(is_test(file, name), "there is no test {test}");
         }
     }
 }
 
-/// Whether a function of this name stands in `tests/it/ROOM.rs` or below `tests/it/ROOM/`.
-fn is_test(room: &str, name: &str) -> bool {
+/// Whether a function of this name stands in `tests/it/FILE.rs` or below `tests/it/FILE/`.
+fn is_test(file: &str, name: &str) -> bool {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let mut waiting = vec![root.join(room)];
-    let mut files = vec![root.join(format!("{room}.rs"))];
+    let mut waiting = vec![root.join(file)];
+    let mut files = vec![root.join(format!("{file}.rs"))];
     while let Some(folder) = waiting.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();

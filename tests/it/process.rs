@@ -99,6 +99,12 @@ impl Kakitome {
     }
 }
 
+/// Whether `cargo bench` runs this; `cargo test --all-targets` starts the benches too, and without this argument.
+#[allow(dead_code, reason = "for the benches")]
+pub fn is_bench() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
 /// A client that asks no proxy. Whoever builds the process' first one installs its TLS, as reqwest has none of its own.
 #[allow(dead_code, reason = "each of those who share it needs a part of it")]
 pub fn http() -> reqwest::Client {
