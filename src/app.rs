@@ -81,6 +81,8 @@ pub struct Running {
 
 /// Runs the roles until SIGTERM or SIGINT, then drains.
 pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode> {
+    // First of all: a signal that comes while it starts, or right after it said so, must not just end the process.
+    let signalled = signalled()?;
     let running = start(settings, roles, Plan::default()).await?;
     announce(&format!("kakitome listens on {}", running.url));
     if let Some(url) = &running.console_url {
@@ -89,7 +91,6 @@ pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode
     if let Some(path) = running.key_file.as_ref().filter(|_| roles.api) {
         announce(&format!("API key: the one in {}, made because none is configured", path.display()));
     }
-    let signalled = signalled()?;
     let broken = running.storage.engine.broken();
     let is_broken = tokio::select! {
         name = signalled => {

@@ -79,7 +79,7 @@ fn an_idle_server_stops_at_once() {
     let since = Instant::now();
     let (ended_well, log) = server.terminate();
     assert!(ended_well, "{log}");
-    assert!(since.elapsed() < Duration::from_secs(5), "it took {:?}: {log}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(10), "it took {:?}: {log}", since.elapsed());
 }
 
 #[test]
