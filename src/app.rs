@@ -49,8 +49,8 @@ pub struct SandboxOptions {
     pub webhook_url: Option<String>,
     /// Before every answer.
     pub latency: Duration,
-    /// The faults it plays: a path or a specification.
-    pub faults: Option<String>,
+    /// The faults it plays.
+    pub faults: Plan,
     /// Seeds every chance.
     pub seed: Option<u64>,
     /// The key that it demands; any if absent.
@@ -81,12 +81,16 @@ pub struct Running {
 
 /// Runs the roles until SIGTERM or SIGINT, then drains.
 pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode> {
+    // First of all: a signal that comes while it starts, or right after it said so, must not just end the process.
+    let signalled = signalled()?;
     let running = start(settings, roles, Plan::default()).await?;
     announce(&format!("kakitome listens on {}", running.url));
     if let Some(url) = &running.console_url {
         announce(&format!("console: {url}"));
     }
-    let signalled = signalled()?;
+    if let Some(path) = running.key_file.as_ref().filter(|_| roles.api) {
+        announce(&format!("API key: the one in {}, made because none is configured", path.display()));
+    }
     let broken = running.storage.engine.broken();
     let is_broken = tokio::select! {
         name = signalled => {
@@ -104,13 +108,12 @@ pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode
 
 /// Runs the sandbox provider until SIGTERM or SIGINT.
 pub async fn sandbox(options: SandboxOptions) -> anyhow::Result<ExitCode> {
-    let faults = options.faults.as_deref().map(Plan::load).transpose()?.unwrap_or_default();
     let defaults = sandbox::Config::default();
     let config = sandbox::Config {
         listen: options.listen,
         webhook_url: options.webhook_url,
         latency: options.latency,
-        faults,
+        faults: options.faults,
         seed: options.seed.unwrap_or(defaults.seed),
         api_key: options.api_key.map(|key| key.reveal().to_owned()),
         webhook_key_file: options.webhook_key_file,
@@ -135,8 +138,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let health = HealthBoard::default();
     let (stop, stopped) = shutdown::channel();
     let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
-    let listener =
-        server::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener = server::bind(settings.listen).with_context(|| {
+        format!("cannot listen on {} (choose another with --listen or KAKITOME_LISTEN)", settings.listen)
+    })?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop_sandbox, sandbox_stopped) = shutdown::channel();
     let sandbox = start_sandbox(settings, &url, faults, sandbox_stopped)?;

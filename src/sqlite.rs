@@ -60,7 +60,7 @@ pub enum OpenError {
     #[error("the data directory {} is in use by another kakitome process", .0.display())]
     Locked(PathBuf),
     /// The directory cannot be made, or its lock not taken.
-    #[error("the data directory {} cannot be used: {source}", .dir.display())]
+    #[error("the data directory {} cannot be used", .dir.display())]
     Io {
         /// The directory.
         dir: PathBuf,
@@ -81,7 +81,7 @@ pub enum OpenError {
         known: u32,
     },
     /// The database cannot be opened.
-    #[error("the database cannot be opened: {0}")]
+    #[error("the database cannot be opened")]
     Sqlite(#[from] rusqlite::Error),
 }
 
@@ -129,6 +129,7 @@ impl Engine {
         check_version(rusqlite::version_number())?;
         let lock = lock(dir)?;
         let file = dir.join(DATABASE_FILE);
+        make_private(&file).map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
         let connection = open_for_writing(&file)?;
         let writer = Writer::start(connection, lock, dir.join("kakitome.db-wal"), &config)
             .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
@@ -212,6 +213,15 @@ fn make_dir(dir: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)
+}
+
+/// The database is its owner's alone also in a directory that others may read; SQLite gives its log the same mode.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    let mut options = File::options();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
 }
 
 fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {

@@ -145,8 +145,8 @@ impl RecordView {
             batch: record.batch,
             metadata: record.metadata,
             attempts: life.attempts.into_iter().map(AttemptView::from).collect(),
+            events: record.events.into_iter().map(|event| EventView::of(event, &record.recipients)).collect(),
             recipients: record.recipients.into_iter().map(RecipientView::from).collect(),
-            events: record.events.into_iter().map(EventView::from).collect(),
         }
     }
 }
@@ -165,9 +165,16 @@ impl From<Recipient> for RecipientView {
     }
 }
 
-impl From<RecordedEvent> for EventView {
-    fn from(event: RecordedEvent) -> Self {
+impl EventView {
+    /// The provider names a carrier's address in its own form, and may change letters' case: the caller's form is the
+    /// one that the record shows everywhere.
+    fn of(event: RecordedEvent, recipients: &[Recipient]) -> Self {
         let RecordedEvent { at, kind, recipient, machine, detail } = event;
+        let recipient = recipient.map(|address| {
+            let canonical = address.canonical();
+            let given = recipients.iter().find(|given| given.email.canonical() == canonical);
+            given.map_or(address, |given| given.email.clone())
+        });
         Self { at, kind, recipient, machine, detail }
     }
 }

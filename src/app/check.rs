@@ -79,7 +79,19 @@ async fn storage(settings: &Settings) -> CheckLine {
     let name = "embedded storage";
     let dir = settings.data_dir.display();
     if !settings.data_dir.is_dir() {
-        return CheckLine::bad(name, format!("there is no {dir} yet"), "`kakitome setup` makes it");
+        return match settings.data_dir.ancestors().skip(1).find(|above| above.exists()) {
+            Some(above) if !above.is_dir() => CheckLine::bad(
+                name,
+                format!("{dir} cannot be made: {} is no directory", above.display()),
+                "choose another with KAKITOME_DATA_DIR",
+            ),
+            _ if settings.data_dir.exists() => CheckLine::bad(
+                name,
+                format!("{dir} is no directory"),
+                "choose another with KAKITOME_DATA_DIR",
+            ),
+            _ => CheckLine::ok(name, format!("{dir} is not there yet; `kakitome setup` or `serve` makes it")),
+        };
     }
     match Storage::open(settings, &Clock::system(), None).await {
         Ok(storage) => {
@@ -103,8 +115,15 @@ async fn storage(settings: &Settings) -> CheckLine {
 pub async fn setup(settings: &Settings) -> anyhow::Result<Vec<SetupLine>> {
     let file = settings.data_dir.join(DATABASE_FILE);
     let unchanged = file.is_file();
-    let storage = Storage::open(settings, &Clock::system(), None).await?;
-    storage.engine.close().await;
+    let line = |unchanged, detail| SetupLine { name: "embedded storage".into(), unchanged, detail };
+    match Storage::open(settings, &Clock::system(), None).await {
+        Ok(storage) => storage.engine.close().await,
+        // It made or verified the very same when it started.
+        Err(error) if error.is::<Locked>() => {
+            return Ok(vec![line(true, format!("{} is in use by a running kakitome", file.display()))]);
+        }
+        Err(error) => return Err(error),
+    }
     let detail = format!("{} {}", file.display(), if unchanged { "has the present schema" } else { "made" });
-    Ok(vec![SetupLine { name: "embedded storage".into(), unchanged, detail }])
+    Ok(vec![line(unchanged, detail)])
 }

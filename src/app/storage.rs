@@ -1,5 +1,6 @@
 //! The configured storage, opened.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,8 +19,8 @@ use crate::sqlite::{self, Engine, OpenError};
 
 /// A server holds the data directory; `DATA_DIR/server.json` says where it listens.
 #[derive(Debug, thiserror::Error)]
-#[error("a running server holds the data directory")]
-pub struct Locked;
+#[error("a running server holds the data directory {}: stop it first, or choose another with --data-dir", .0.display())]
+pub struct Locked(pub PathBuf);
 
 /// The ports on their backend.
 pub(super) struct Storage {
@@ -37,7 +38,7 @@ impl Storage {
         stopped: Option<Shutdown>,
     ) -> anyhow::Result<Self> {
         let engine = match Engine::open(&settings.data_dir, sqlite::Config::default()) {
-            Err(OpenError::Locked(_)) => return Err(Locked.into()),
+            Err(OpenError::Locked(dir)) => return Err(Locked(dir).into()),
             opened => opened?,
         };
         let config = queue_sqlite::Config {

@@ -57,7 +57,11 @@ pub async fn run(args: &EnqueueArgs, client: &Client, out: &mut Output) -> anyho
         Some(path) => {
             let file = tokio::fs::File::open(path).await;
             let file = file.map_err(|error| super::Usage(format!("{}: {error}", path.display())))?;
-            let size = file.metadata().await?.len();
+            let about = file.metadata().await?;
+            if about.is_dir() {
+                return Err(super::Usage(format!("{}: it is a directory", path.display())).into());
+            }
+            let size = about.len();
             hand_in(BufReader::with_capacity(1 << 16, file), Some(size), client, out).await
         }
     }

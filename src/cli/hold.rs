@@ -50,8 +50,18 @@ pub struct CancelArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
 struct WhichArgs {
+    #[command(flatten)]
+    named: NamedArgs,
+    // Not among the names: `--yes` alone must never mean everything.
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct NamedArgs {
     /// This notification; several with commas
     #[arg(long, value_delimiter = ',', value_name = "ID", conflicts_with_all = ["batch", "tenant"])]
     id: Vec<NotificationId>,
@@ -61,18 +71,16 @@ struct WhichArgs {
     /// Every one of this tenant
     #[arg(long)]
     tenant: Option<String>,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
 }
 
 impl WhichArgs {
     fn change<'a>(&'a self, action: &'a str, reason: &'a str) -> Change<'a> {
-        let (tenant, batch) = (self.tenant.clone(), self.batch.clone());
+        let NamedArgs { id, batch, tenant } = &self.named;
+        let (tenant, batch) = (tenant.clone(), batch.clone());
         let filter = FilterArgs { tenant, batch, ..FilterArgs::default() };
         Change {
             action,
-            ids: &self.id,
+            ids: id,
             filter,
             reason: Some(reason),
             per_second: None,

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::Usage;
 use crate::app::{self, SandboxOptions};
+use crate::sandbox::faults::Plan;
 use crate::secret::Secret;
 use crate::settings::parse_span;
 
@@ -53,11 +54,13 @@ pub async fn run(args: &SandboxArgs) -> anyhow::Result<ExitCode> {
     {
         return Err(Usage(format!("--webhook-url {url:?}: allowed: an http or https address")).into());
     }
+    let faults = args.faults.as_deref().map(Plan::load).transpose();
+    let faults = faults.map_err(|error| Usage(format!("--{error}")))?.unwrap_or_default();
     let options = SandboxOptions {
         listen: args.listen,
         webhook_url: args.webhook_url.clone(),
         latency: args.latency,
-        faults: args.faults.clone(),
+        faults,
         seed: args.seed,
         api_key: args.api_key.clone().map(Secret::new),
         webhook_key_file: args.webhook_key_file.clone(),

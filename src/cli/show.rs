@@ -1,5 +1,7 @@
 //! `show`.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::value::RawValue;
 
@@ -82,9 +84,15 @@ fn print(record: &Record, now: Timestamp, out: &mut Output) -> anyhow::Result<()
 fn timeline(record: &Record) -> Vec<String> {
     let mut lines = vec![(record.accepted_at, "accepted".to_owned())];
     lines.extend(record.attempts.iter().map(|attempt| (attempt.started_at, tell_attempt(attempt))));
-    lines.extend(record.events.iter().map(|event| (event.at, tell_event(event))));
-    lines.sort_by_key(|(at, _)| *at);
-    lines.into_iter().map(|(at, text)| format!("{at}  {text}")).collect()
+    // An event's whole second began before the attempt that it tells of ended: it counts by its end.
+    let told_at = |event: &Event| match event.at.as_ms() % 1000 {
+        0 => event.at.plus(Duration::from_millis(999)),
+        _ => event.at,
+    };
+    let mut lines: Vec<_> = lines.into_iter().map(|(at, text)| (at, at, text)).collect();
+    lines.extend(record.events.iter().map(|event| (told_at(event), event.at, tell_event(event))));
+    lines.sort_by_key(|(order, _, _)| *order);
+    lines.into_iter().map(|(_, at, text)| format!("{at}  {text}")).collect()
 }
 
 fn tell_attempt(attempt: &Attempt) -> String {

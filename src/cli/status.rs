@@ -72,7 +72,11 @@ pub async fn run(
     let raw: Box<RawValue> = client.get("/v1/status", &[]).await?;
     let report: Report = serde_json::from_str(raw.get())?;
     let exit = if args.prove && !report.open().is_empty() { Exit::Failed } else { Exit::Done };
-    if args.json {
+    if args.json && args.prove {
+        let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(raw.get())?;
+        fields.insert("converged".into(), report.open().is_empty().into());
+        out.line(serde_json::Value::Object(fields))?;
+    } else if args.json {
         out.line(raw.get())?;
     } else if args.prove {
         prove(&report, out)?;
@@ -159,7 +163,8 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         Some(0.0) => "nothing is on its way".into(),
         Some(seconds) => {
             let span = Duration::try_from_secs_f64(seconds.ceil()).unwrap_or_default();
-            format!("in {} at {:.1}/s", human(span), report.sent_per_second)
+            let digits = if report.sent_per_second < 1.0 { 3 } else { 1 };
+            format!("in {} at {:.digits$}/s", human(span), report.sent_per_second)
         }
         None => "no forecast: nothing is being sent".into(),
     };
@@ -186,8 +191,8 @@ fn tell_provider(provider: &Provider, now: Timestamp) -> String {
     let probe =
         provider.probe_at.map_or_else(String::new, |at| format!(", tried again {}", relative(at, now)));
     let error = provider.last_error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    let (circuit, since) = (provider.circuit.replace('_', " "), relative(provider.since, now));
-    format!("{}: circuit {circuit} since {since}{probe}{error}", provider.name)
+    let (circuit, since) = (provider.circuit.replace('_', " "), human(now.since(provider.since)));
+    format!("{}: circuit {circuit} for {since}{probe}{error}", provider.name)
 }
 
 fn prove(report: &Report, out: &mut Output) -> anyhow::Result<()> {

@@ -29,7 +29,7 @@ pub enum KeyError {
         error: std::io::Error,
     },
     /// The file holds something else.
-    #[error("webhook key file {0}: not a base64 PKCS#8 P-256 private key")]
+    #[error("webhook key file {0}: not a P-256 private key as PKCS#8 in PEM")]
     NotAKey(String),
     /// The key cannot be encoded.
     #[error("the webhook key cannot be encoded")]
@@ -42,19 +42,25 @@ impl Signer {
         Self::new(SigningKey::generate_from_rng(&mut rand::rng()))
     }
 
-    /// With the key pair in `path`, which is made if it is not there: base64 of PKCS#8, readable by its owner only.
+    /// With the key pair in `path`, which is made if it is not there: PKCS#8 as PEM, readable by its owner only.
+    /// Base64 without the PEM lines is read as well.
     pub(super) fn from_file(path: &Path) -> Result<Self, KeyError> {
         let name = || path.display().to_string();
         let failed = |error| KeyError::File { path: name(), error };
         match std::fs::read_to_string(path) {
             Ok(text) => {
-                let der = STANDARD.decode(text.trim()).map_err(|_| KeyError::NotAKey(name()))?;
+                let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
+                let der =
+                    STANDARD.decode(lines.collect::<String>()).map_err(|_| KeyError::NotAKey(name()))?;
                 Self::new(SigningKey::from_pkcs8_der(&der).map_err(|_| KeyError::NotAKey(name()))?)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let signer = Self::generate()?;
                 let der = signer.key.to_pkcs8_der().map_err(|_| KeyError::Encoding)?;
-                let text = STANDARD.encode(der.as_bytes());
+                let base64 = STANDARD.encode(der.as_bytes());
+                let lines: Vec<_> = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+                let text =
+                    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
                 private_file(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)?;
                 Ok(signer)
             }

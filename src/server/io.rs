@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How long, and how much, a closing connection still reads and throws away.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1024 * 1024;
+/// How long a closing connection waits for more to throw away, how long it does so at most, and for how much: a client
+/// that writes the whole of a body that is far too large still reads its 413.
+const LINGER_IDLE: Duration = Duration::from_secs(1);
+const LINGER_TOTAL: Duration = Duration::from_secs(10);
+const LINGER_BYTES: usize = 256 * 1024 * 1024;
 
 /// Whether bytes came since the connection began to wait for a request.
 #[derive(Clone, Debug)]
@@ -31,7 +33,8 @@ pub(super) struct Io {
 
 #[derive(Debug)]
 struct Linger {
-    until: Pin<Box<tokio::time::Sleep>>,
+    idle: Pin<Box<tokio::time::Sleep>>,
+    end: tokio::time::Instant,
     bytes_left: usize,
 }
 
@@ -106,20 +109,26 @@ impl AsyncWrite for Io {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
         let linger = this.linger.get_or_insert_with(|| Linger {
-            until: Box::pin(tokio::time::sleep(LINGER)),
+            idle: Box::pin(tokio::time::sleep(LINGER_IDLE)),
+            end: tokio::time::Instant::now() + LINGER_TOTAL,
             bytes_left: LINGER_BYTES,
         });
-        let mut scratch = [0; 8 * 1024];
+        let mut scratch = [0; 32 * 1024];
         while linger.bytes_left > 0 {
             let mut into = ReadBuf::new(&mut scratch);
             match Pin::new(&mut this.stream).poll_read(cx, &mut into) {
                 Poll::Ready(Ok(())) if into.filled().is_empty() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {
                     linger.bytes_left = linger.bytes_left.saturating_sub(into.filled().len());
+                    let quiet = tokio::time::Instant::now() + LINGER_IDLE;
+                    linger.idle.as_mut().reset(quiet.min(linger.end));
+                    if quiet > linger.end + LINGER_IDLE {
+                        return Poll::Ready(Ok(()));
+                    }
                 }
                 Poll::Ready(Err(_gone)) => return Poll::Ready(Ok(())),
                 Poll::Pending => {
-                    ready!(linger.until.as_mut().poll(cx));
+                    ready!(linger.idle.as_mut().poll(cx));
                     return Poll::Ready(Ok(()));
                 }
             }

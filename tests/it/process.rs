@@ -13,6 +13,9 @@ pub struct Kakitome {
     /// What it has printed to stderr, once it has ended.
     #[allow(dead_code, reason = "the flow tests read it, one bench does not")]
     log: Option<std::thread::JoinHandle<String>>,
+    /// What it prints to stdout after its address.
+    #[allow(dead_code, reason = "the flow tests read it, the benches do not")]
+    lines: std::sync::mpsc::Receiver<String>,
 }
 
 /// The key of every server that these helpers start.
@@ -52,8 +55,17 @@ impl Kakitome {
         let Some(url) = url else {
             panic!("it ended without naming its address: {}", log.join().unwrap_or_default());
         };
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, url, log: Some(log) }
+        let (sender, rest) = std::sync::mpsc::channel();
+        // Read on also when nobody listens, or the process would stand still at a full pipe.
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+        });
+        Self { child, url, log: Some(log), lines: rest }
+    }
+
+    /// The next line on stdout after those that were read.
+    pub fn next_line(&self) -> String {
+        self.lines.recv_timeout(std::time::Duration::from_secs(10)).expect("it prints another line")
     }
 
     /// `kill -9`. What it had logged.

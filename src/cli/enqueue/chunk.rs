@@ -93,12 +93,12 @@ impl Chunk {
                 None => chunk.refuse(
                     number,
                     413,
-                    "Too large",
+                    "Payload Too Large",
                     &format!("the line is longer than {LINE_BYTES} bytes"),
                 ),
                 // Anything else would not end where its line ends.
                 Some(text) if !text.starts_with(b"{") => {
-                    chunk.refuse(number, 422, "Not valid", "the line is not a JSON object");
+                    chunk.refuse(number, 422, "Unprocessable Entity", "must be a JSON object, {…}");
                 }
                 Some(text) => {
                     bytes += text.len();
@@ -216,7 +216,8 @@ impl Chunk {
     }
 
     fn refuse(&mut self, line: u64, status: u16, title: &str, detail: &str) {
-        let error = serde_json::json!({"status": status, "title": title, "detail": detail, "errors": []});
+        let error = serde_json::json!({"status": status, "title": title, "detail": "the line is not valid",
+            "errors": [{"pointer": "", "detail": detail}]});
         let error = RawValue::from_string(error.to_string());
         let told = error.and_then(|error| serde_json::to_string(&Refused { line, error: &error }));
         self.tell(line, told, false);
