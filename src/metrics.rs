@@ -59,6 +59,7 @@ fn begin() {
     for door in ["http", "batch"] {
         metrics::counter!(ACCEPTED_TOTAL, "door" => door).increment(0);
     }
+    metrics::counter!(STORAGE_COMMITS_TOTAL).increment(0);
     for resolution in ["event", "resent", "parked", "late_answer"] {
         metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
     }

@@ -64,9 +64,9 @@ fn max_limit() -> usize {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BulkFilter {
-    /// These, at most 1000; empty: all.
-    #[schema(value_type = Vec<String>, max_items = 1000)]
-    pub ids: Vec<NotificationId>,
+    /// These, at most 1000; absent: all. An empty list names none.
+    #[schema(value_type = Option<Vec<String>>, max_items = 1000)]
+    pub ids: Option<Vec<NotificationId>>,
     /// Any of these; empty: all that the act concerns.
     pub status: Vec<Status>,
     /// Whose.
@@ -146,10 +146,9 @@ pub(super) async fn bulk(
     let asked = asked.ok_or_else(|| trouble::invalid_at("", "a JSON body is needed"))?;
     let now = door.state.clock.now();
     let selection = selection(&asked, &caller, now)?;
-    let answer = if asked.filter.ids.is_empty() {
-        by_filter(&door, &asked, selection, now).await
-    } else {
-        by_ids(&door, &asked, &caller, &selection.filter, now).await
+    let answer = match &asked.filter.ids {
+        None => by_filter(&door, &asked, selection, now).await,
+        Some(ids) => by_ids(&door, &asked, ids, &caller, &selection.filter, now).await,
     };
     answer.map(Json).map_err(|error| trouble::log(&error))
 }
@@ -158,7 +157,17 @@ fn selection(asked: &BulkRequest, caller: &Caller, now: Timestamp) -> Result<Sel
     let mut faults = Vec::new();
     check_reason(asked.reason.as_deref(), &mut faults);
     check((1..=MAX_LIMIT).contains(&asked.limit), "/limit", "must be from 1 to 1000", &mut faults);
-    check(asked.filter.ids.len() <= MAX_LIMIT, "/filter/ids", "must be at most 1000", &mut faults);
+    let named = asked.filter.ids.as_ref().map_or(0, Vec::len);
+    check(named <= MAX_LIMIT, "/filter/ids", "must be at most 1000", &mut faults);
+    // Redrive and release look only at what an operator has to deal with; these two would stop the whole house.
+    let stops = matches!(asked.action, Action::Hold | Action::Cancel);
+    let is_bounded = !stops || asked.dry_run || asked.filter != BulkFilter::default();
+    check(
+        is_bounded,
+        "/filter",
+        "must name at least one thing: empty, it would mean everything",
+        &mut faults,
+    );
     let filter = asked.filter.clone();
     let criteria = Criteria {
         statuses: filter.status,
@@ -181,7 +190,7 @@ fn selection(asked: &BulkRequest, caller: &Caller, now: Timestamp) -> Result<Sel
         tenant => caller.tenant(tenant)?,
     };
     selection.filter.order = Order::OldestFirst;
-    if asked.filter.ids.is_empty() {
+    if asked.filter.ids.is_none() {
         selection.narrow(|status| asked.action.concerns(status));
     }
     Ok(selection)
@@ -212,6 +221,7 @@ async fn by_filter(
 async fn by_ids(
     door: &Door,
     asked: &BulkRequest,
+    ids: &[NotificationId],
     caller: &Caller,
     filter: &Filter,
     now: Timestamp,
@@ -220,7 +230,7 @@ async fn by_ids(
     let mut counts: BTreeMap<(Status, Option<String>), u64> = BTreeMap::new();
     let mut records = Vec::new();
     let mut seen = HashSet::new();
-    for id in asked.filter.ids.iter().copied().filter(|id| seen.insert(*id)) {
+    for id in ids.iter().copied().filter(|id| seen.insert(*id)) {
         let found = door.state.log.get(id).await?;
         let Some(record) = found.filter(|record| caller.0.may_act_for(&record.tenant)) else {
             answer.refuse(id, ABSENT);

@@ -11,13 +11,11 @@ use crate::notification::status::Status;
 use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::shutdown::Shutdown;
-use crate::sqlite::Engine;
 
 /// Between two readings: a count over a million open rows takes some 50 ms.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Gauges {
-    engine: Engine,
     log: Arc<dyn MessageLog>,
     queue: Arc<dyn Queue>,
     clock: Clock,
@@ -28,8 +26,8 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn new(storage: &Storage, clock: Clock, health: HealthBoard) -> Self {
         let started = clock.now();
-        let (engine, log, queue) = (storage.engine.clone(), storage.log.clone(), storage.queue.clone());
-        Self { engine, log, queue, clock, health, started }
+        let (log, queue) = (storage.log.clone(), storage.queue.clone());
+        Self { log, queue, clock, health, started }
     }
 
     pub(super) async fn run(self, stopped: Shutdown) {
@@ -68,6 +66,5 @@ impl Gauges {
         }
         let heard = self.health.last_receive().unwrap_or(self.started);
         metrics::gauge!(names::LAST_RECEIVE_AGE_SECONDS).set(now.since(heard).as_secs_f64());
-        metrics::counter!(names::STORAGE_COMMITS_TOTAL).absolute(self.engine.commits());
     }
 }

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{Config, DirLock, EngineError};
+use crate::metrics::STORAGE_COMMITS_TOTAL;
 
 /// The writer lingers only after a group of at least this many commands: below that, waiting costs more than it saves.
 const BUSY_GROUP: usize = 4;
@@ -205,6 +206,7 @@ impl Desk {
         connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(sql)?;
         if connection.total_changes() != before {
             self.commits.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!(STORAGE_COMMITS_TOTAL).increment(1);
         }
         Ok(())
     }

@@ -144,7 +144,7 @@ async fn a_tenant_acts_on_its_own_alone() {
     let world = api_world().await;
     dead_letters(&world).await;
     let theirs = world.hand_in(HOTEL, &booking("h")).await;
-    let cancelled = bulk(&world, HOTEL, json!({"action": "cancel"})).await;
+    let cancelled = bulk(&world, HOTEL, json!({"action": "cancel", "filter": {"since": "1h"}})).await;
     assert_eq!((cancelled.matched, cancelled.done_ids[0].to_string()), (1, theirs));
     let foreign =
         world.get(ADMIN, "/v1/notifications?status=failed&limit=1").await.json["items"][0]["id"].clone();
@@ -172,9 +172,13 @@ async fn a_request_that_is_not_right_does_nothing() {
         (json!({"action": "explode"}), vec![""]),
         (json!({"filter": {}}), vec![""]),
         (json!({"action": "redrive", "cursor": "nonsense"}), vec!["/cursor"]),
+        (json!({"action": "cancel"}), vec!["/filter"]),
+        (json!({"action": "hold", "filter": {}}), vec!["/filter"]),
     ] {
         let reply = world.post(ADMIN, "/v1/bulk", &request).await;
         assert_eq!((reply.status, reply.pointers()), (422, pointers), "{}", reply.text);
     }
+    let nobody = bulk(&world, ADMIN, json!({"action": "redrive", "filter": {"ids": []}})).await;
+    assert_eq!((nobody.matched, nobody.done), (0, 0));
     assert!(world.drain_queue().await.is_empty());
 }
