@@ -55,7 +55,8 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Posts `count` notifications to servers that die `rounds` times, then waits until every accepted one is at an end.
+/// Half of `count` notifications wait already, the others are posted, while the server dies `rounds` times in the
+/// middle of sending; then waits until every accepted one is at an end.
 pub async fn soak(count: usize, rounds: usize, seed: u64) -> Report {
     let mut random = StdRng::seed_from_u64(seed);
     let port = free_port();
@@ -66,7 +67,10 @@ pub async fn soak(count: usize, rounds: usize, seed: u64) -> Report {
             listen: ([127, 0, 0, 1], 0).into(),
             webhook_url: Some(format!("http://{listen}/webhooks/sendgrid")),
             webhook_flush_interval: Duration::from_millis(200),
-            latency: Duration::from_millis(20),
+            // Slow enough that every kill meets sends on the wire; and some mails are taken without an answer.
+            latency: Duration::from_millis(60),
+            faults: "timeout-after-accept=5%,reset-after-accept=5%".parse().unwrap(),
+            seed,
             ..sandbox::Config::default()
         },
         stopped,
@@ -74,39 +78,30 @@ pub async fn soak(count: usize, rounds: usize, seed: u64) -> Report {
     .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let env = environment(&sandbox);
-    let serve = || Kakitome::start(dir.path(), &["serve", "--listen", &listen], &env);
+    let serve = |roles| Kakitome::start(dir.path(), &["serve", "--role", roles, "--listen", &listen], &env);
+    let all = "api,worker,webhook";
 
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+    // Every request on a connection of its own: a kept one may belong to a server that is dead.
+    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+    let client = client.timeout(Duration::from_secs(5)).build().unwrap();
     let mut accepted = Vec::new();
-    let mut next = 0;
-    for _ in 0..rounds {
-        let server = serve();
+    let server = serve("api");
+    post_up_to(&client, &server.url, count / 2, &mut accepted).await;
+    server.terminate();
+    for round in 1..=rounds {
+        let server = serve(all);
         let lives_for = Duration::from_millis(random.random_range(200..500));
-        let share = count.div_ceil(rounds);
+        let share = count / 2 + (count - count / 2) * round / rounds;
         let posting = async {
-            for _ in 0..share {
-                if next >= count {
-                    break;
-                }
-                // The same key again until it was answered: a lost answer must not lose or double it.
-                if let Some(id) = post(&client, &server.url, next).await {
-                    accepted.push(id);
-                    next += 1;
-                }
-            }
+            post_up_to(&client, &server.url, share, &mut accepted).await;
             std::future::pending::<()>().await
         };
         let _killed_meanwhile = tokio::time::timeout(lives_for, posting).await;
         server.kill();
     }
-    let server = serve();
-    while next < count {
-        // A connection that died with the former server costs one more try.
-        if let Some(id) = post(&client, &server.url, next).await {
-            accepted.push(id);
-            next += 1;
-        }
-    }
+    sandbox.set_faults(sandbox::faults::Plan::default());
+    let server = serve(all);
+    post_up_to(&client, &server.url, count, &mut accepted).await;
     let records = wait_for_ends(&client, &server.url, &accepted).await;
     let (ended_well, log) = server.terminate();
     assert!(ended_well, "it did not drain: {log}");
@@ -114,6 +109,14 @@ pub async fn soak(count: usize, rounds: usize, seed: u64) -> Report {
     stop.pull();
     sandbox.stopped().await;
     report
+}
+
+/// Posts until so many are accepted. The same key again until it was answered: a lost answer, or a connection that
+/// died with the former server, must neither lose a notification nor double it.
+async fn post_up_to(client: &reqwest::Client, url: &str, count: usize, accepted: &mut Vec<String>) {
+    while accepted.len() < count {
+        accepted.extend(post(client, url, accepted.len()).await);
+    }
 }
 
 async fn post(client: &reqwest::Client, url: &str, i: usize) -> Option<String> {
