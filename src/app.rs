@@ -143,7 +143,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     })?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop_sandbox, sandbox_stopped) = shutdown::channel();
-    let sandbox = start_sandbox(settings, &url, faults, sandbox_stopped)?;
+    let sandbox = start_sandbox(settings, roles, &url, faults, sandbox_stopped)?;
 
     let operator_key = Secret::new(api::auth::ApiKey::generate("operator", "default", &[]).0);
     let (ring, key_file) = keys::ring(settings, &operator_key)?;
@@ -230,11 +230,14 @@ impl Running {
 /// The sandbox provider inside this process, where it is configured and none is named by URL.
 fn start_sandbox(
     settings: &Settings,
+    roles: Roles,
     url: &str,
     faults: Plan,
     stopped: Shutdown,
 ) -> anyhow::Result<Option<Sandbox>> {
-    if !settings.providers.contains(&ProviderName::Sandbox) || settings.sandbox.url.is_some() {
+    let is_used = roles.worker || roles.webhook;
+    let is_inside = settings.providers.contains(&ProviderName::Sandbox) && settings.sandbox.url.is_none();
+    if !is_used || !is_inside {
         return Ok(None);
     }
     let config = sandbox::Config {
