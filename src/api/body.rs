@@ -36,6 +36,8 @@ pub(super) fn media(headers: &HeaderMap, allowed: &[Media]) -> Result<Media, Pro
     let media = match parts.next() {
         Some("application/json") => Some(Media::Json),
         Some("application/x-ndjson" | "application/jsonl" | "application/ndjson") => Some(Media::Ndjson),
+        // What `curl -d` and Python's urllib say by themselves: their users have not said anything.
+        Some("application/x-www-form-urlencoded") => return Ok(Media::Unsaid),
         _ => None,
     };
     let is_utf8 = parts
