@@ -611,7 +611,8 @@ const outcome = (error) =>
 
 $("confirm-no").addEventListener("click", () => $("confirm").close());
 
-say($("zone"), `Times are ${Intl.DateTimeFormat().resolvedOptions().timeZone}; hover for UTC.`);
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+say($("zone"), zone === "UTC" ? "Times are UTC." : `Times are ${zone}; hover for UTC.`);
 $("skip").addEventListener("click", (event) => {
   // In the address bar it would be a place of its own.
   event.preventDefault();
