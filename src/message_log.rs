@@ -131,8 +131,8 @@ pub enum Recorded {
     Folded {
         /// The event proved an acceptance that was not known: the status before.
         settled: Option<Status>,
-        /// When that event's notification was accepted.
-        accepted_at: Timestamp,
+        /// From when that notification's wait counts, see [`Life::ready_at`].
+        ready_at: Timestamp,
     },
     /// Known already.
     Repeat,

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Timestamp};
 use crate::message_log::{LogError, MessageLog, Recorded};
-use crate::metrics::{EVENTS_TOTAL, UNKNOWN_TOTAL, WEBHOOK_LAG_SECONDS};
+use crate::metrics::{ACCEPT_TO_SENT_SECONDS, EVENTS_TOTAL, UNKNOWN_TOTAL, WEBHOOK_LAG_SECONDS};
 use crate::notification::status::Status;
 use crate::provider::{EventKind, EventSource, ProviderEvent, WebhookError};
 use crate::server::problem::Problem;
@@ -197,8 +197,12 @@ impl Tally {
                 self.repeated += 1;
                 return;
             }
-            Recorded::Folded { settled, .. } => {
+            Recorded::Folded { settled, ready_at } => {
                 self.folded += 1;
+                // The worker that learns of it later, if at all, finds it sent and counts nothing.
+                if settled.is_some() {
+                    histogram!(ACCEPT_TO_SENT_SECONDS).record(durable_at.since(ready_at).as_secs_f64());
+                }
                 if settled == Some(Status::Unknown) {
                     counter!(UNKNOWN_TOTAL, "resolution" => "event").increment(1);
                 }

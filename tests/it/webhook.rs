@@ -65,7 +65,7 @@ impl EventLog {
         if event.id.is_none() {
             return Ok(Recorded::Unmatched);
         }
-        Ok(Recorded::Folded { settled: first.then_some(Status::Unknown), accepted_at: now })
+        Ok(Recorded::Folded { settled: first.then_some(Status::Unknown), ready_at: now })
     }
 
     fn seen(&self) -> usize {
@@ -300,6 +300,8 @@ async fn metrics_count_what_was_new_under_bounded_names() {
         r#"kakitome_unknown_total{resolution="event"} 1"#,
         "kakitome_webhook_lag_seconds_count 2",
         "kakitome_webhook_lag_seconds_sum 3",
+        // What only its event settled was sent as well.
+        "kakitome_accept_to_sent_seconds_count 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }

@@ -163,7 +163,7 @@ fn fold(
         let before = apply_to(tx, n, life, &fact, now, tally)?;
         settled = before.filter(|_| life.state != State::Sent);
     }
-    Ok(Recorded::Folded { settled, accepted_at: life.accepted_at })
+    Ok(Recorded::Folded { settled, ready_at: life.ready_at() })
 }
 
 /// Read before write: a repeat costs no commit.

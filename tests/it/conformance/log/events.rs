@@ -42,7 +42,7 @@ pub async fn an_event_is_kept_folded_and_taken_as_evidence(bench: &LogBench) {
     let later = now.plus(secs(40));
     let delivered = event(Some(id), EventKind::Delivered, now.plus(secs(3)));
     let recorded = tell(log, &delivered, later).await;
-    assert_eq!(recorded, Recorded::Folded { settled: Some(Status::Unknown), accepted_at: now });
+    assert_eq!(recorded, Recorded::Folded { settled: Some(Status::Unknown), ready_at: now });
     let record = record(log, id).await;
     assert_eq!(record.life.provider_message_id.as_deref(), Some("m1"));
     assert_eq!(record.life.status(later), Status::Sent);
@@ -55,7 +55,7 @@ pub async fn an_event_is_kept_folded_and_taken_as_evidence(bench: &LogBench) {
 
     let opened = ProviderEvent { machine: true, ..event(Some(id), EventKind::Opened, now.plus(secs(9))) };
     let recorded = tell(log, &opened, later).await;
-    assert_eq!(recorded, Recorded::Folded { settled: None, accepted_at: now });
+    assert_eq!(recorded, Recorded::Folded { settled: None, ready_at: now });
     let unknown_person = ProviderEvent {
         recipient: Some(address("x@example.com")),
         ..event(Some(id), EventKind::Bounced, later)
@@ -126,7 +126,7 @@ pub async fn an_event_may_come_before_the_workers_own_answer(bench: &LogBench) {
     let id = accept(log, now, |_| ()).await;
     claim(log, id, now).await;
     let recorded = tell(log, &event(Some(id), EventKind::Processed, now), now).await;
-    assert_eq!(recorded, Recorded::Folded { settled: Some(Status::Attempting), accepted_at: now });
+    assert_eq!(recorded, Recorded::Folded { settled: Some(Status::Attempting), ready_at: now });
     apply(log, id, accepted_as("m1"), now.plus(secs(1))).await;
     let life = record(log, id).await.life;
     assert_eq!((life.status(now), life.sent_at, life.attempts.len()), (Status::Sent, Some(now), 1));
