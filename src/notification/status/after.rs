@@ -1,6 +1,8 @@
 //! The transitions: [`Life::after`], pure and total.
 
-use super::{Answer, Attempt, AttemptOutcome, Fact, Life, Refusal, State, Status, Token};
+mod operate;
+
+use super::{Answer, Attempt, AttemptOutcome, Fact, Life, Refusal, State, Token};
 use crate::clock::Timestamp;
 
 impl Life {
@@ -259,68 +261,6 @@ impl Life {
         Ok(())
     }
 
-    fn hold(&mut self, reason: &str, now: Timestamp) -> Result<(), Refusal> {
-        match self.state {
-            State::Accepted | State::Scheduled | State::Retrying => {}
-            // The token stays: released, it is the same unknown again.
-            State::Attempting if self.lease_until <= now => {}
-            State::Attempting => {
-                return Err(Refusal::Leased { until: self.lease_until });
-            }
-            State::Held => return Ok(()),
-            _ => return Err(Refusal::Ended(self.status(now))),
-        }
-        self.enter(State::Held, Some(reason.to_owned()), now);
-        Ok(())
-    }
-
-    fn release(&mut self, now: Timestamp) -> Result<(), Refusal> {
-        match self.state {
-            State::Held if self.token.is_some() => self.enter(State::Attempting, None, now),
-            State::Held => {
-                self.due_at = self.due_at.max(now);
-                let scheduled = self.attempt == 0 && self.due_at > now;
-                let state = match (scheduled, self.attempts.is_empty()) {
-                    (true, _) => State::Scheduled,
-                    (false, true) => State::Accepted,
-                    (false, false) => State::Retrying,
-                };
-                self.enter(state, None, now);
-            }
-            _ => return Err(Refusal::NotAllowed(self.status(now))),
-        }
-        Ok(())
-    }
-
-    fn cancel(&mut self, reason: &str, now: Timestamp) -> Result<(), Refusal> {
-        match self.state {
-            State::Attempting if self.lease_until > now => {
-                return Err(Refusal::Leased { until: self.lease_until });
-            }
-            State::Cancelled => return Ok(()),
-            State::Sent | State::Suppressed => return Err(Refusal::Ended(self.status(now))),
-            _ => {}
-        }
-        self.close_attempt(AttemptOutcome::Unknown, &Answer::default(), self.lease_until);
-        self.token = None;
-        self.enter(State::Cancelled, Some(reason.to_owned()), now);
-        Ok(())
-    }
-
-    fn redrive(&mut self, now: Timestamp) -> Result<(), Refusal> {
-        if self.state != State::Failed {
-            return Err(Refusal::NotAllowed(self.status(now)));
-        }
-        if self.is_past_deadline(now) {
-            return Err(Refusal::DeadlineOver);
-        }
-        self.spent = 0;
-        self.resends = 0;
-        self.due_at = now;
-        self.enter(State::Retrying, None, now);
-        Ok(())
-    }
-
     fn look_again(&mut self, wake_at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
         if self.status(now).is_end() {
             return Err(Refusal::Ended(self.status(now)));
@@ -336,21 +276,6 @@ impl Life {
 
     fn is_past_deadline(&self, now: Timestamp) -> bool {
         self.useful_until.is_some_and(|deadline| deadline <= now)
-    }
-}
-
-impl Refusal {
-    /// Whether the notification is at an end, so that a queue message for it has no more use.
-    pub fn is_end(&self) -> bool {
-        matches!(self, Refusal::Ended(status) if status.is_end())
-    }
-
-    /// The status that an end was refused with.
-    pub fn ended(&self) -> Option<Status> {
-        match self {
-            Refusal::Ended(status) => Some(*status),
-            _ => None,
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::AttemptLimits;
+use super::super::{AttemptLimits, Status};
 use super::*;
 use crate::notification::OnUnknown;
 
