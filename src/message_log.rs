@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::notification::address::Address;
 use crate::notification::status::recipient::RecipientStatus;
 use crate::notification::status::{Fact, Life, Refusal, Status};
-use crate::notification::{Notification, NotificationId, Priority, RecipientKind};
+use crate::notification::{Notification, NotificationId, Priority, RecipientKind, content};
 use crate::provider::{EventKind, ProviderEvent};
 
 /// The record of every notification. Batches in, a result per entry out, in order. An answer is given only once what
@@ -23,7 +23,7 @@ pub trait MessageLog: Send + Sync {
     async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>>;
 
     /// Applies a [`Fact::Claimed`] to each, and hands out the content of those that were won.
-    async fn claim(&self, claims: &[(NotificationId, Fact)], now: Timestamp) -> Vec<Result<Claim, LogError>>;
+    async fn claim(&self, claims: &[ClaimRequest], now: Timestamp) -> Vec<Result<Claim, LogError>>;
 
     /// Applies each fact by compare-and-set. Facts for the same id apply in their order.
     async fn apply(&self, facts: &[(NotificationId, Fact)], now: Timestamp)
@@ -77,6 +77,16 @@ pub struct NewNotification {
     pub life: Life,
 }
 
+impl NewNotification {
+    /// What is recorded of a notification that is accepted at `now` under this id.
+    pub fn of(id: NotificationId, notification: std::sync::Arc<Notification>, now: Timestamp) -> Self {
+        let content = content::encode(&notification);
+        let life =
+            Life::accepted(now, notification.deliver_at, notification.useful_until, notification.on_unknown);
+        Self { id, content_hash: content::hash(&content), content, life, notification }
+    }
+}
+
 /// What [`MessageLog::accept`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceptance {
@@ -88,15 +98,50 @@ pub enum Acceptance {
     Conflict,
 }
 
+/// One claim, and what the queue message said, which may save the log a read.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// What is claimed.
+    pub id: NotificationId,
+    /// A [`Fact::Claimed`].
+    pub fact: Fact,
+    /// The stored content, where it came along.
+    pub content: Option<Bytes>,
+    /// What is known of the record.
+    pub hint: Hint,
+}
+
+/// What a claim may take for likely. It is never taken for true.
+#[derive(Clone, Debug, Default)]
+pub enum Hint {
+    /// Nothing.
+    #[default]
+    None,
+    /// It was recorded with this life, and nothing else happened to it.
+    Fresh(Box<Life>),
+    /// It is not recorded yet: a producer put it straight on the queue. It is recorded together with the claim, also
+    /// where the claim is refused.
+    New(Box<NewNotification>),
+}
+
 /// What a claim got.
 #[derive(Clone, Debug)]
 pub enum Claim {
     /// Won: this worker sends it.
     Won(Box<Claimed>),
     /// Not now, or not at all.
-    Refused(Refusal, Box<Life>),
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The life as it is.
+        life: Box<Life>,
+        /// Recorded just now, see [`Hint::New`].
+        created: bool,
+    },
     /// There is no such record.
     Absent,
+    /// The id is recorded with other content than [`Hint::New`] has. Nothing was changed.
+    Conflict,
 }
 
 /// A won claim.
@@ -106,6 +151,8 @@ pub struct Claimed {
     pub life: Life,
     /// The stored content.
     pub content: Bytes,
+    /// Recorded just now, see [`Hint::New`].
+    pub created: bool,
 }
 
 /// What became of a fact.
@@ -213,7 +260,8 @@ pub struct Filter {
 /// In which order a listing comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Latest accepted first.
+    /// Latest accepted first. Where only unsent ones are asked for, a backend may go by the moment from which their
+    /// wait counts.
     #[default]
     NewestFirst,
     /// Waiting longest first.
@@ -232,11 +280,22 @@ pub struct Page {
 /// How many stand where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// By status. Statuses with none are absent.
+    /// By status. Statuses with none are absent. In a backlog of thousands a backend may count those under way with
+    /// what they were before.
     pub by_status: BTreeMap<Status, u64>,
     /// From when the longest-waiting one that should be on its way counts (dead letters, held and scheduled ones
     /// are not on their way).
     pub oldest_unsent: Option<Timestamp>,
+}
+
+impl Counts {
+    /// How many should be on their way: each has a queue message, or waits in the log for its time.
+    pub fn on_their_way(&self) -> u64 {
+        [Status::Accepted, Status::Attempting, Status::Retrying, Status::Unknown]
+            .iter()
+            .filter_map(|status| self.by_status.get(status))
+            .sum()
+    }
 }
 
 /// A line of a preview.

@@ -56,7 +56,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 /// Series that do not depend on the configuration begin at zero: an alert on a series that is not there is silent.
 fn begin() {
-    for door in ["http", "batch"] {
+    for door in ["http", "batch", "queue"] {
         metrics::counter!(ACCEPTED_TOTAL, "door" => door).increment(0);
     }
     metrics::counter!(STORAGE_COMMITS_TOTAL).increment(0);

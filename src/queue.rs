@@ -3,13 +3,15 @@
 
 pub mod sqlite;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::notification::{NotificationId, Priority};
+use crate::notification::status::Life;
+use crate::notification::{Notification, NotificationId, Priority};
 
 /// A queue with visibility time-outs, receive counts, delays and a dead-letter queue, fair across tenants.
 ///
@@ -46,6 +48,8 @@ pub struct Message {
     pub delay: Duration,
     /// The stored content, for a backend that carries it along while it fits. The log has it in any case.
     pub content: Option<Bytes>,
+    /// The life as it was recorded, where this is the first message for it.
+    pub fresh: Option<Box<Life>>,
 }
 
 /// A received message, to be settled exactly once.
@@ -63,6 +67,20 @@ pub struct Delivery {
     pub enqueued_at: Timestamp,
     /// The content, if it came along.
     pub content: Option<Bytes>,
+    /// What else is known of it without asking the log.
+    pub origin: Origin,
+}
+
+/// What a delivery says of its record.
+#[derive(Clone, Debug, Default)]
+pub enum Origin {
+    /// It was recorded at some time.
+    #[default]
+    Recorded,
+    /// It was recorded with this life, and nothing else happened to it as far as the queue can tell.
+    Fresh(Box<Life>),
+    /// A producer put it straight on the queue: it may not be recorded yet. Its content came along.
+    Direct(Arc<Notification>),
 }
 
 /// Names one delivery. Opaque.

@@ -18,11 +18,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::message_log::MessageLog;
+use crate::message_log::{ClaimRequest, Hint, MessageLog, NewNotification};
 use crate::notification::status::{Fact, Token};
 use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
-use crate::queue::{Delivery, Queue, QueueError, Settlement};
+use crate::queue::{Delivery, Origin, Queue, QueueError, Settlement};
 use crate::shutdown::Shutdown;
 use heartbeat::Held;
 use lanes::{Lanes, Permit, Room};
@@ -118,16 +118,26 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
-    fn claim(&self, permit: &Permit, resend_of: Option<Token>) -> Fact {
+    fn claim(&self, delivery: &Delivery, permit: &Permit, resend_of: Option<Token>) -> ClaimRequest {
         let lease_until = self.clock.now().plus(self.config.lease);
-        Fact::Claimed {
+        let fact = Fact::Claimed {
             token: Token::fresh(),
             provider: permit.provider().name().to_owned(),
             lease_until,
             hold_until: lease_until.plus(self.config.hold),
             resend_of,
             limits: self.config.retry.limits,
-        }
+        };
+        let hint = match &delivery.origin {
+            Origin::Fresh(life) if delivery.receive_count == 1 => Hint::Fresh(life.clone()),
+            Origin::Direct(notification) => {
+                // It was accepted when it lay on the queue.
+                let new = NewNotification::of(delivery.id, notification.clone(), delivery.enqueued_at);
+                Hint::New(Box::new(new))
+            }
+            Origin::Fresh(_) | Origin::Recorded => Hint::None,
+        };
+        ClaimRequest { id: delivery.id, fact, content: delivery.content.clone(), hint }
     }
 
     fn randomness(&self) -> f64 {

@@ -151,19 +151,7 @@ pub(super) fn prepare(
         let days = config.schedule_horizon.as_secs() / 86_400;
         return Err(trouble::invalid_at("/deliver_at", format!("is more than {days} days ahead")));
     }
-    let stored = content::encode(&notification);
-    Ok(NewNotification {
-        id: notification.id(),
-        content_hash: content::hash(&stored),
-        content: stored,
-        life: Life::accepted(
-            now,
-            notification.deliver_at,
-            notification.useful_until,
-            notification.on_unknown,
-        ),
-        notification: Arc::new(notification),
-    })
+    Ok(NewNotification::of(notification.id(), Arc::new(notification), now))
 }
 
 /// Records what is right in one call to the log, puts what was new on the queue in one call, and answers in order.
@@ -254,6 +242,7 @@ fn message(new: &NewNotification, now: Timestamp) -> Option<Message> {
     let notification = &new.notification;
     let mut message = wake(new.id, &notification.tenant, notification.priority, &new.life, now)?;
     message.content = Some(new.content.clone());
+    message.fresh = Some(Box::new(new.life.clone()));
     Some(message)
 }
 
@@ -266,7 +255,7 @@ pub(super) fn wake(
     now: Timestamp,
 ) -> Option<Message> {
     let delay = life.queue_delay(now)?;
-    Some(Message { id, tenant: tenant.to_owned(), priority, delay, content: None })
+    Some(Message { id, tenant: tenant.to_owned(), priority, delay, content: None, fresh: None })
 }
 
 /// Puts messages on the queue, within the time that an answer waits for it. A failure changes no answer: what is

@@ -12,8 +12,8 @@ mod row;
 use async_trait::async_trait;
 
 use super::{
-    Acceptance, Applied, Claim, Counts, Due, Filter, LogError, MessageLog, NewNotification, Page,
-    ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
+    Page, ReasonCount, Record, Recorded,
 };
 use crate::clock::Timestamp;
 use crate::notification::NotificationId;
@@ -41,9 +41,9 @@ impl MessageLog for SqliteLog {
         each(self.engine.write(move |tx| accept::accept(tx, &rows)).await, new.len())
     }
 
-    async fn claim(&self, claims: &[(NotificationId, Fact)], now: Timestamp) -> Vec<Result<Claim, LogError>> {
+    async fn claim(&self, claims: &[ClaimRequest], now: Timestamp) -> Vec<Result<Claim, LogError>> {
         let count = claims.len();
-        let claims = claims.to_vec();
+        let claims: Vec<change::Asked> = claims.iter().map(change::Asked::of).collect();
         each(self.engine.write(move |tx| change::claim(tx, &claims, now)).await, count)
     }
 

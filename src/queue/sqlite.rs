@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
+use super::{Delivery, Depth, Message, Origin, Queue, QueueError, Receipt, Settlement};
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
 use crate::sqlite::{Engine, EngineError};

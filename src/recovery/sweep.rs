@@ -179,7 +179,8 @@ impl Sweeper {
 }
 
 fn message(row: &Due, delay: Duration) -> Message {
-    Message { id: row.id, tenant: row.tenant.clone(), priority: row.priority, delay, content: None }
+    let tenant = row.tenant.clone();
+    Message { id: row.id, tenant, priority: row.priority, delay, content: None, fresh: None }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use super::lanes::Permit;
 use super::retry::{Judgement, settlement};
 use super::settle::Finished;
 use crate::clock::Timestamp;
-use crate::message_log::{Claim, Claimed};
-use crate::metrics::{ATTEMPTS_TOTAL, UNKNOWN_TOTAL};
+use crate::message_log::{Claim, ClaimRequest, Claimed, Hint, LogError, NewNotification};
+use crate::metrics::{ACCEPTED_TOTAL, ATTEMPTS_TOTAL, UNKNOWN_TOTAL};
 use crate::notification::content;
 use crate::notification::status::{Fact, Life, Refusal, Token};
 use crate::provider::{Handover, SendError, SendErrorClass};
@@ -22,27 +22,36 @@ use crate::queue::{Delivery, Settlement};
 pub async fn step(hands: Arc<Hands>, deliveries: Vec<Delivery>, permits: Vec<Permit>) {
     debug_assert_eq!(deliveries.len(), permits.len());
     let claimed_at = hands.clock.boot_time();
-    let claims: Vec<_> = deliveries.iter().zip(&permits).map(|(d, p)| (d.id, hands.claim(p, None))).collect();
-    let answers = hands.log.claim(&claims, hands.clock.now()).await;
+    let claims: Vec<_> = deliveries.iter().zip(&permits).map(|(d, p)| hands.claim(d, p, None)).collect();
+    let mut answers = hands.log.claim(&claims, hands.clock.now()).await;
+    record_again(&hands, &claims, &mut answers).await;
     let mut sends = JoinSet::new();
-    for (((delivery, permit), (_, claim)), answer) in
-        deliveries.into_iter().zip(permits).zip(claims).zip(answers)
+    for (((delivery, permit), claim), answer) in deliveries.into_iter().zip(permits).zip(claims).zip(answers)
     {
         let hands = hands.clone();
         match answer {
             Ok(Claim::Won(won)) => {
-                sends.spawn(send(
-                    hands,
-                    Won { delivery, permit, claimed: *won, token: token_of(&claim), claimed_at },
-                ));
+                count_created(won.created);
+                let token = token_of(&claim.fact);
+                sends.spawn(send(hands, Won { delivery, permit, claimed: *won, token, claimed_at }));
             }
-            Ok(Claim::Refused(refusal, life)) => {
+            Ok(Claim::Refused { refusal, life, created }) => {
                 drop(permit);
+                count_created(created);
                 sends.spawn(not_won(hands, delivery, refusal, *life));
             }
             Ok(Claim::Absent) => {
                 tracing::warn!(id = %delivery.id, "a queue message without a record: dead-lettered");
                 hands.finish(delivery, Settlement::Dead { reason: "no_record".into() }).await;
+            }
+            Ok(Claim::Conflict) => {
+                tracing::warn!(id = %delivery.id, "its idempotency key was used with other content: dead-lettered");
+                hands.finish(delivery, Settlement::Dead { reason: "conflict".into() }).await;
+            }
+            Err(error @ LogError::Corrupt(_)) => {
+                tracing::error!(id = %delivery.id, %error, "what is recorded cannot be sent: a dead letter");
+                let fact = Fact::Parked { reason: "content_lost".into(), hold: false };
+                hands.conclude(Finished { delivery, facts: vec![fact], sent_by: None }).await;
             }
             Err(error) => {
                 tracing::warn!(id = %delivery.id, %error, "could not claim; the queue brings it again");
@@ -55,6 +64,26 @@ pub async fn step(hands: Arc<Hands>, deliveries: Vec<Delivery>, permits: Vec<Per
             tracing::error!(%error, "a delivery's task failed; the queue brings the message again");
         }
     }
+}
+
+/// A record that is gone although its message carries the content (a table that was lost): recorded again, so that
+/// it is sent and seen.
+async fn record_again(hands: &Hands, claims: &[ClaimRequest], answers: &mut [Result<Claim, LogError>]) {
+    for (claim, answer) in claims.iter().zip(answers) {
+        let (Ok(Claim::Absent), Some(body)) = (&*answer, &claim.content) else { continue };
+        let Ok(notification) = content::decode(body) else { continue };
+        tracing::warn!(id = %claim.id, "a queue message whose record is gone: recorded again");
+        let now = hands.clock.now();
+        let new = NewNotification::of(claim.id, Arc::new(notification), now);
+        let again = ClaimRequest { hint: Hint::New(Box::new(new)), ..claim.clone() };
+        if let Some(second) = hands.log.claim(&[again], now).await.pop() {
+            *answer = second;
+        }
+    }
+}
+
+fn count_created(created: bool) {
+    metrics::counter!(ACCEPTED_TOTAL, "door" => "queue").increment(u64::from(created));
 }
 
 /// A won claim with everything that its attempt needs.
@@ -170,9 +199,9 @@ async fn resend(hands: Arc<Hands>, delivery: Delivery, seen: Token, provider: &s
         return;
     };
     let claimed_at = hands.clock.boot_time();
-    let claim = hands.claim(&permit, Some(seen));
-    let token = token_of(&claim);
-    let answer = hands.log.claim(&[(delivery.id, claim)], hands.clock.now()).await.pop();
+    let claim = hands.claim(&delivery, &permit, Some(seen));
+    let token = token_of(&claim.fact);
+    let answer = hands.log.claim(&[claim], hands.clock.now()).await.pop();
     match answer {
         Some(Ok(Claim::Won(won))) => {
             metrics::counter!(UNKNOWN_TOTAL, "resolution" => "resent").increment(1);

@@ -153,7 +153,14 @@ async fn a_read_that_takes_too_long_is_cut_off() {
 
 fn message(delay: Duration) -> Message {
     let id = NotificationId::fresh();
-    Message { id, tenant: "default".into(), priority: Priority::Transactional, delay, content: None }
+    Message {
+        id,
+        tenant: "default".into(),
+        priority: Priority::Transactional,
+        delay,
+        content: None,
+        fresh: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,8 +19,8 @@ use futures::StreamExt;
 use http_body_util::BodyExt;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, Counts, Due, Filter, LogError, MessageLog, NewNotification, Page,
-    ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
+    Page, ReasonCount, Record, Recorded,
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::{Fact, Status};
@@ -94,7 +94,7 @@ impl MessageLog for EventLog {
     async fn accept(&self, _: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
         unreachable!("{ONLY_EVENTS}")
     }
-    async fn claim(&self, _: &[(NotificationId, Fact)], _: Timestamp) -> Vec<Result<Claim, LogError>> {
+    async fn claim(&self, _: &[ClaimRequest], _: Timestamp) -> Vec<Result<Claim, LogError>> {
         unreachable!("{ONLY_EVENTS}")
     }
     async fn apply(&self, _: &[(NotificationId, Fact)], _: Timestamp) -> Vec<Result<Applied, LogError>> {

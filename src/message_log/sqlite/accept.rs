@@ -58,15 +58,22 @@ pub(super) fn accept(
     let mut tally = Tally::default();
     let mut found = Vec::with_capacity(rows.len());
     for new in rows {
-        found.push(if insert(tx, new)? {
-            tally.count(new.life.state, 1);
-            Ok(Acceptance::Created(new.life.status(new.life.accepted_at)))
-        } else {
-            known(tx, new)?
-        });
+        found.push(accept_one(tx, new, &mut tally)?);
     }
     tally.write(tx)?;
     Ok(found)
+}
+
+pub(super) fn accept_one(
+    tx: &Connection,
+    new: &NewRow,
+    tally: &mut Tally,
+) -> rusqlite::Result<Result<Acceptance, LogError>> {
+    if !insert(tx, new)? {
+        return known(tx, new);
+    }
+    tally.count(new.life.state, 1);
+    Ok(Ok(Acceptance::Created(new.life.status(new.life.accepted_at))))
 }
 
 /// Whether it was new.

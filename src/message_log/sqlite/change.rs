@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::accept::{self, NewRow};
 use super::row::{self, Tally};
 use crate::clock::Timestamp;
-use crate::message_log::{Applied, Claim, Claimed, LogError};
+use crate::message_log::{Acceptance, Applied, Claim, ClaimRequest, Claimed, Hint, LogError};
 use crate::notification::NotificationId;
 use crate::notification::status::{Fact, Life, Refusal, Status};
 
@@ -31,30 +32,65 @@ pub(super) fn apply(
     Ok(applied)
 }
 
+/// A claim as the writer's thread needs it.
+pub(super) struct Asked {
+    id: NotificationId,
+    fact: Fact,
+    new: Option<NewRow>,
+}
+
+impl Asked {
+    pub(super) fn of(request: &ClaimRequest) -> Self {
+        let new = match &request.hint {
+            Hint::New(new) => Some(NewRow::of(new)),
+            Hint::None | Hint::Fresh(_) => None,
+        };
+        Self { id: request.id, fact: request.fact.clone(), new }
+    }
+}
+
 pub(super) fn claim(
     tx: &Connection,
-    claims: &[(NotificationId, Fact)],
+    claims: &[Asked],
     now: Timestamp,
 ) -> rusqlite::Result<Vec<Result<Claim, LogError>>> {
     let mut tally = Tally::default();
     let mut claimed = Vec::with_capacity(claims.len());
-    for (id, fact) in claims {
-        claimed.push(match look(tx, *id, fact, now)? {
-            // The content is read first: what cannot be sent is not claimed.
-            Look::Fits { n, before, after } => match content(tx, n)? {
-                Some(content) => {
-                    row::store(tx, n, &before, &after, &mut tally)?;
-                    Ok(Claim::Won(Box::new(Claimed { life: after, content })))
-                }
-                None => Err(LogError::Corrupt("its content".into())),
-            },
-            Look::Refused(refusal, life) => Ok(Claim::Refused(refusal, life)),
-            Look::Absent => Ok(Claim::Absent),
-            Look::Unreadable(error) => Err(error),
-        });
+    for asked in claims {
+        claimed.push(claim_one(tx, asked, now, &mut tally)?);
     }
     tally.write(tx)?;
     Ok(claimed)
+}
+
+fn claim_one(
+    tx: &Connection,
+    asked: &Asked,
+    now: Timestamp,
+    tally: &mut Tally,
+) -> rusqlite::Result<Result<Claim, LogError>> {
+    let mut created = false;
+    if let Some(new) = &asked.new {
+        match accept::accept_one(tx, new, tally)? {
+            Ok(Acceptance::Created(_)) => created = true,
+            Ok(Acceptance::Duplicate(_)) => {}
+            Ok(Acceptance::Conflict) => return Ok(Ok(Claim::Conflict)),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(match look(tx, asked.id, &asked.fact, now)? {
+        // The content is read first: what cannot be sent is not claimed.
+        Look::Fits { n, before, after } => match content(tx, n)? {
+            Some(content) => {
+                row::store(tx, n, &before, &after, tally)?;
+                Ok(Claim::Won(Box::new(Claimed { life: after, content, created })))
+            }
+            None => Err(LogError::Corrupt("its content".into())),
+        },
+        Look::Refused(refusal, life) => Ok(Claim::Refused { refusal, life, created }),
+        Look::Absent => Ok(Claim::Absent),
+        Look::Unreadable(error) => Err(error),
+    })
 }
 
 /// Applies one fact to a row that is known; the status before it, if it fitted.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::lanes::Lanes;
-use super::{Config, Delivery, Depth, Message, Receipt, Settlement};
+use super::{Config, Delivery, Depth, Message, Origin, Receipt, Settlement};
 use crate::clock::Timestamp;
 use crate::notification::status::Life;
 use crate::notification::{NotificationId, Priority};
@@ -195,6 +195,7 @@ fn take(
             receive_count: row.receive_count + 1,
             enqueued_at: row.enqueued_at,
             content: None,
+            origin: Origin::Recorded,
         });
     }
     Ok(visible.len())

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kakitome::clock::Timestamp;
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, Counts, Due, Filter, LogError, MessageLog, NewNotification, Page,
-    ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
+    Page, ReasonCount, Record, Recorded,
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::Fact;
@@ -72,7 +72,7 @@ impl MessageLog for Broken {
     async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
         new.iter().map(|_| Err(full())).collect()
     }
-    async fn claim(&self, _: &[(NotificationId, Fact)], _: Timestamp) -> Vec<Result<Claim, LogError>> {
+    async fn claim(&self, _: &[ClaimRequest], _: Timestamp) -> Vec<Result<Claim, LogError>> {
         Vec::new()
     }
     async fn apply(&self, _: &[(NotificationId, Fact)], _: Timestamp) -> Vec<Result<Applied, LogError>> {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kakitome::clock::Timestamp;
-use kakitome::message_log::{Acceptance, Applied, Claim, MessageLog, NewNotification, Record};
+use kakitome::message_log::{
+    Acceptance, Applied, Claim, ClaimRequest, Hint, MessageLog, NewNotification, Record,
+};
 use kakitome::notification::address::Address;
-use kakitome::notification::status::{AttemptLimits, Fact, Life, Status, Token};
-use kakitome::notification::{Mailbox, Notification, NotificationId, OnUnknown, Priority, content};
+use kakitome::notification::status::{AttemptLimits, Fact, Status, Token};
+use kakitome::notification::{Mailbox, Notification, NotificationId, OnUnknown, Priority};
 
 pub use claims::*;
 pub use events::*;
@@ -97,19 +99,7 @@ pub fn to(email: &str) -> Vec<Mailbox> {
 }
 
 pub fn new(notification: Notification, now: Timestamp) -> NewNotification {
-    let stored = content::encode(&notification);
-    NewNotification {
-        id: notification.id(),
-        life: Life::accepted(
-            now,
-            notification.deliver_at,
-            notification.useful_until,
-            notification.on_unknown,
-        ),
-        content_hash: content::hash(&stored),
-        content: stored,
-        notification: Arc::new(notification),
-    }
+    NewNotification::of(notification.id(), Arc::new(notification), now)
 }
 
 /// Records one notification.
@@ -136,7 +126,8 @@ pub fn claim_of(token: Token, now: Timestamp) -> Fact {
 }
 
 pub async fn claim_with(log: &dyn MessageLog, id: NotificationId, fact: Fact, now: Timestamp) -> Claim {
-    log.claim(&[(id, fact)], now).await.remove(0).unwrap()
+    let request = ClaimRequest { id, fact, content: None, hint: Hint::None };
+    log.claim(&[request], now).await.remove(0).unwrap()
 }
 
 /// Claims and returns the token.

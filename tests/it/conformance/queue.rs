@@ -37,7 +37,7 @@ const NOW: Duration = Duration::ZERO;
 
 fn message(tenant: &str, priority: Priority) -> Message {
     let id = NotificationId::fresh();
-    Message { id, tenant: tenant.into(), priority, delay: NOW, content: None }
+    Message { id, tenant: tenant.into(), priority, delay: NOW, content: None, fresh: None }
 }
 
 fn transactional() -> Message {
@@ -118,6 +118,7 @@ pub async fn a_stale_receipt_neither_settles_nor_extends(bench: &QueueBench) {
             receive_count: first.receive_count,
             enqueued_at: first.enqueued_at,
             content: None,
+            origin: first.origin.clone(),
         };
         let settled = bench.queue.settle(vec![(stale, end)]).await;
         assert!(matches!(settled[..], [Err(QueueError::StaleReceipt)]));

@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, Counts, Due, Filter, LogError, MessageLog, NewNotification, Page,
-    ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
+    Page, ReasonCount, Record, Recorded,
 };
 use kakitome::notification::status::Fact;
 use kakitome::notification::{Notification, NotificationId, Priority};
@@ -181,6 +181,7 @@ impl Bench {
                 priority: Priority::Transactional,
                 delay: Duration::ZERO,
                 content: None,
+                fresh: None,
             })
             .collect();
         for sent in self.queue.send_batch(&messages).await {
@@ -272,7 +273,7 @@ impl MessageLog for SlowLog {
     async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
         self.inner.accept(new).await
     }
-    async fn claim(&self, claims: &[(NotificationId, Fact)], now: Timestamp) -> Vec<Result<Claim, LogError>> {
+    async fn claim(&self, claims: &[ClaimRequest], now: Timestamp) -> Vec<Result<Claim, LogError>> {
         if let Some(act) = self.before_claim.lock().unwrap().take() {
             act();
         }

@@ -66,7 +66,9 @@ pub async fn a_claim_hands_out_the_content_and_leases_the_notification(bench: &L
     assert_eq!((won.life.attempt, won.life.status(now)), (1, Status::Attempting));
     assert_eq!(record(log, new.id).await.life, won.life);
     let refused = claim_with(log, new.id, claim_of(Token::fresh(), now), now).await;
-    let Claim::Refused(Refusal::Leased { until }, life) = refused else { panic!("{refused:?}") };
+    let Claim::Refused { refusal: Refusal::Leased { until }, life, .. } = refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!((until, life.attempt), (now.plus(secs(630)), 1));
 }
 
@@ -159,14 +161,14 @@ pub async fn an_unknown_is_resent_only_by_who_saw_its_token(bench: &LogBench) {
     };
     for not_seen in [None, Some(Token::fresh())] {
         let refused = claim_with(log, id, resend(not_seen), later).await;
-        let Claim::Refused(Refusal::Unknown { seen, exhausted: false, .. }, _) = refused else {
+        let Claim::Refused { refusal: Refusal::Unknown { seen, exhausted: false, .. }, .. } = refused else {
             panic!("{refused:?}")
         };
         assert_eq!(seen, first);
     }
     assert!(matches!(claim_with(log, id, resend(Some(first)), later).await, Claim::Won(_)));
     let rival = claim_with(log, id, resend(Some(first)), later).await;
-    assert!(matches!(rival, Claim::Refused(Refusal::Leased { .. }, _)));
+    assert!(matches!(rival, Claim::Refused { refusal: Refusal::Leased { .. }, .. }));
 }
 
 pub async fn facts_for_one_id_apply_in_their_order(bench: &LogBench) {
