@@ -12,6 +12,7 @@
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
+//! | L1 | [`aws`] | what both AWS adapters share: clients, errors, shared calls |
 //! | L1 | [`server`] | the HTTP listener that all doors share |
 //! | L2 | [`api`] | the door in |
 //! | L2 | [`worker`] | permits, receive, claim, send, settle |
@@ -23,6 +24,7 @@
 
 pub mod api;
 pub mod app;
+pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod console;

@@ -59,6 +59,8 @@ pub struct Delivery {
     pub id: NotificationId,
     /// The fairness group.
     pub tenant: String,
+    /// The lane.
+    pub priority: Priority,
     /// Names this delivery; a later delivery of the same message makes it stale.
     pub receipt: Receipt,
     /// 1 on the first receive. Approximate on SQS.

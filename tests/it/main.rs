@@ -7,6 +7,7 @@ mod cli;
 mod conformance;
 mod console;
 mod docs;
+mod emulator;
 mod engine;
 mod flow;
 mod kill;

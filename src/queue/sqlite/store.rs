@@ -191,6 +191,7 @@ fn take(
         received.push(Delivery {
             id: NotificationId::from_bytes(row.id),
             tenant: tenant.to_owned(),
+            priority: lane,
             receipt: handle.receipt(),
             receive_count: row.receive_count + 1,
             enqueued_at: row.enqueued_at,

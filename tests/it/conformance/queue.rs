@@ -114,6 +114,7 @@ pub async fn a_stale_receipt_neither_settles_nor_extends(bench: &QueueBench) {
         let stale = Delivery {
             id: first.id,
             tenant: first.tenant.clone(),
+            priority: first.priority,
             receipt: first.receipt.clone(),
             receive_count: first.receive_count,
             enqueued_at: first.enqueued_at,
