@@ -96,7 +96,7 @@ async fn storage(settings: &Settings) -> CheckLine {
     match Storage::open(settings, &Clock::system(), None).await {
         Ok(storage) => {
             let read = storage.log.get(nobody()).await;
-            storage.engine.close().await;
+            storage.close().await;
             match read {
                 Ok(_) => CheckLine::ok(name, format!("{dir} can be opened and read")),
                 Err(error) => CheckLine::bad(name, error.to_string(), "restore it from a backup"),
@@ -117,7 +117,7 @@ pub async fn setup(settings: &Settings) -> anyhow::Result<Vec<SetupLine>> {
     let unchanged = file.is_file();
     let line = |unchanged, detail| SetupLine { name: "embedded storage".into(), unchanged, detail };
     match Storage::open(settings, &Clock::system(), None).await {
-        Ok(storage) => storage.engine.close().await,
+        Ok(storage) => storage.close().await,
         // It made or verified the very same when it started.
         Err(error) if error.is::<Locked>() => {
             return Ok(vec![line(true, format!("{} is in use by a running kakitome", file.display()))]);

@@ -191,10 +191,16 @@ fn webhook_keys_may_be_several_or_a_pem_file() {
 }
 
 #[test]
-fn aws_is_refused_until_it_is_there_and_its_keys_need_it() {
+fn aws_needs_its_queues_and_its_table_and_they_need_it() {
     let said = world().env("KAKITOME_BACKEND", "aws").env("KAKITOME_DYNAMODB_TABLE", "t").refused();
-    assert!(said.contains("comes with the AWS backend; this build has `embedded`"), "{said}");
-    assert!(!said.contains("DYNAMODB"), "{said}");
+    for name in ["KAKITOME_SQS_QUEUE_URL", "KAKITOME_SQS_DEAD_LETTER_URL", "KAKITOME_DYNAMODB_TABLE"] {
+        assert!(said.contains(name), "{name} in {said}");
+    }
+    let queue = "https://sqs.eu-central-1.amazonaws.com/1/kakitome";
+    let aws = world().env("KAKITOME_BACKEND", "aws").env("KAKITOME_DYNAMODB_TABLE", "kakitome");
+    let aws = aws.env("KAKITOME_SQS_QUEUE_URL", queue).env("KAKITOME_QUEUE_VISIBILITY", "1500ms");
+    let said = aws.env("KAKITOME_SQS_DEAD_LETTER_URL", queue).refused();
+    assert!(said.contains("whole seconds") && said.contains("another queue than sqs.queue_url"), "{said}");
     let said = world().env("KAKITOME_SQS_QUEUE_URL", "https://sqs.example/q").refused();
     assert!(said.contains("KAKITOME_SQS_QUEUE_URL") && said.contains("belongs to backend `aws`"), "{said}");
 }

@@ -7,12 +7,10 @@ use std::process::{Command, Output, Stdio};
 use kakitome::settings::{ConfigFile, Settings, Sources};
 use tempfile::TempDir;
 
+use super::super::backend;
+
 fn kakitome(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kakitome"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KAKITOME_")) {
-        command.env_remove(name);
-    }
-    command.args(args).envs(env.iter().copied()).current_dir(dir).stdin(Stdio::null()).output().unwrap()
+    backend::command(dir).args(args).envs(env.iter().copied()).output().unwrap()
 }
 
 fn said(output: &Output) -> (i32, String) {
