@@ -19,6 +19,7 @@ mod sandbox;
 mod sendgrid;
 mod server;
 mod settings;
+mod sqs;
 mod tidy;
 mod webhook;
 mod worker;
