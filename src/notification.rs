@@ -157,6 +157,12 @@ impl Notification {
         }
     }
 
+    /// The id of one that came by a way which may bring it again: without a key it derives from its `source`, the name
+    /// that it has on that way.
+    pub fn id_from(&self, source: &str) -> NotificationId {
+        NotificationId::derived(&self.tenant, self.idempotency_key.as_deref().unwrap_or(source))
+    }
+
     /// Every recipient, in the order to, cc, bcc.
     pub fn recipients(&self) -> impl Iterator<Item = (RecipientKind, &Mailbox)> {
         let of = |kind| move |mailbox| (kind, mailbox);

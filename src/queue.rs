@@ -2,6 +2,7 @@
 //! be lost, doubled or late without harm.
 
 pub mod sqlite;
+pub mod sqs;
 
 use std::sync::Arc;
 use std::time::Duration;

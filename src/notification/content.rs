@@ -18,6 +18,7 @@ use super::Notification;
 pub use fault::Fault;
 use fault::Faults;
 use json::Json;
+pub use text::is_storable;
 
 /// How large a notification may be.
 #[derive(Clone, Debug)]

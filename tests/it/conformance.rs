@@ -13,7 +13,10 @@ use kakitome::message_log::MessageLog;
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::queue::Queue;
 use kakitome::queue::sqlite::{self, SqliteQueue};
+use kakitome::queue::sqs::setup::Queues;
 use kakitome::sqlite::{Config, Engine};
+
+use super::sqs;
 
 /// A fresh, empty queue and what the suite needs to know of it.
 pub struct QueueBench {
@@ -22,6 +25,10 @@ pub struct QueueBench {
     pub pass: Box<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
     pub visibility_timeout: Duration,
     pub max_receive_count: u32,
+    /// A wait that is long beside what a case does meanwhile. Where time really passes, as short as can be.
+    pub wait: Duration,
+    /// Whether what is given back with a wait counts as in flight until then: SQS hides it, and counts it so.
+    pub hides_what_is_given_back: bool,
     /// What must outlive the queue.
     pub _home: Box<dyn Any + Send + Sync>,
 }
@@ -51,6 +58,11 @@ pub use log::{accept, new, notification, send};
 
 mod sqlite_queue {
     super::queue::suite!(super::sqlite_queue_bench);
+    super::queue::order_suite!(super::sqlite_queue_bench);
+}
+
+mod sqs_queue {
+    super::queue::suite!(super::sqs_queue_bench);
 }
 
 mod sqlite_log {
@@ -72,7 +84,25 @@ async fn sqlite_queue_bench() -> QueueBench {
         }),
         visibility_timeout,
         max_receive_count,
+        wait: Duration::from_secs(300),
+        hides_what_is_given_back: false,
         _home: Box::new(home),
+    }
+}
+
+/// On a server of the protocol, where time really passes and is counted in whole seconds.
+async fn sqs_queue_bench() -> QueueBench {
+    let visibility_timeout = Duration::from_secs(3);
+    let queues = Queues { visibility_timeout, max_receive_count: 3, ..sqs::fresh_queues() };
+    let bench = sqs::Bench::open(queues).await;
+    QueueBench {
+        visibility_timeout,
+        max_receive_count: bench.queues.max_receive_count,
+        queue: Box::new(bench.queue),
+        pass: Box::new(|span| Box::pin(tokio::time::sleep(span))),
+        wait: Duration::from_secs(3),
+        hides_what_is_given_back: true,
+        _home: Box::new(()),
     }
 }
 

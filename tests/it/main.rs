@@ -20,6 +20,7 @@ mod sandbox;
 mod sendgrid;
 mod server;
 mod settings;
+mod sqs;
 mod tidy;
 mod webhook;
 mod worker;

@@ -77,7 +77,7 @@ impl Charset {
 pub(super) const NOT_STORABLE: &str = "holds a character that cannot be stored: U+FFFE, U+FFFF or a control character other than tab and line breaks";
 
 /// Whether every character is one that XML 1.0 allows: SQS takes no other (`SendMessage`, "Message contents").
-pub(super) fn is_storable(text: &str) -> bool {
+pub fn is_storable(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Two loops without a branch inside run over many bytes at a time.
     let control =
