@@ -1,5 +1,6 @@
 //! The composition root: the one place that names concrete backends, and hands every room its own configuration.
 
+mod aws;
 mod check;
 mod gauges;
 mod keys;

@@ -1,8 +1,8 @@
 //! `check` and `setup`: is everything that the configuration names there, and does it work?
 
-use super::{Locked, Storage, nobody, rooms};
+use super::{Locked, Storage, aws, nobody, rooms};
 use crate::clock::Clock;
-use crate::settings::{ProviderName, Settings};
+use crate::settings::{Backend, ProviderName, Settings};
 use crate::sqlite::DATABASE_FILE;
 
 /// One finding of [`check`].
@@ -42,7 +42,10 @@ impl CheckLine {
 /// Reaches everything that the configuration names.
 pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
     rooms::install_tls();
-    let mut lines = vec![storage(settings).await];
+    let mut lines = match &settings.backend {
+        Backend::Embedded => vec![storage(settings).await],
+        Backend::Aws(from) => aws::check(settings, from).await?,
+    };
     for name in &settings.providers {
         lines.push(provider(settings, *name).await);
     }
@@ -113,6 +116,10 @@ async fn storage(settings: &Settings) -> CheckLine {
 
 /// Creates or verifies the storage.
 pub async fn setup(settings: &Settings) -> anyhow::Result<Vec<SetupLine>> {
+    if let Backend::Aws(from) = &settings.backend {
+        rooms::install_tls();
+        return aws::setup(settings, from).await;
+    }
     let file = settings.data_dir.join(DATABASE_FILE);
     let unchanged = file.is_file();
     let line = |unchanged, detail| SetupLine { name: "embedded storage".into(), unchanged, detail };

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::in_process;
+use super::{aws, in_process};
 use crate::api::auth::ApiKey;
-use crate::aws::{self, Aws};
 use crate::clock::Clock;
 use crate::message_log::MessageLog;
 use crate::message_log::dynamodb::DynamoLog;
@@ -35,7 +34,7 @@ pub(super) struct Storage {
 /// What the ports stand on.
 enum Ground {
     Embedded(Engine),
-    Aws(DynamoLog),
+    Aws(Arc<DynamoLog>),
 }
 
 impl Storage {
@@ -79,24 +78,24 @@ impl Storage {
         from: &AwsSettings,
         stopped: Option<Shutdown>,
     ) -> anyhow::Result<Self> {
-        let aws = Aws::connect(&from.access, aws::Config::default()).await?;
-        let mut queue = SqsQueue::open(&aws, super::aws::queue(settings, from));
+        let connected = aws::connect(from).await?;
+        let mut queue = SqsQueue::open(&connected, aws::queue(settings, from));
         if let Some(stopped) = stopped {
             queue = queue.waiting_until(stopped);
         }
-        let log = DynamoLog::open(&aws, super::aws::log(from));
-        Ok(Self { log: Arc::new(log.clone()), queue: Arc::new(queue), ground: Ground::Aws(log) })
+        let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)));
+        Ok(Self { log: log.clone(), queue: Arc::new(queue), ground: Ground::Aws(log) })
     }
 
     /// Waits until the storage can record nothing more, which no try will mend; why.
     pub(super) fn broken(&self) -> impl Future<Output = String> + use<> {
         let engine = match &self.ground {
-            Ground::Embedded(engine) => Some(engine.broken()),
+            Ground::Embedded(engine) => Some(engine.clone()),
             Ground::Aws(_) => None,
         };
         async move {
             match engine {
-                Some(broken) => broken.await.to_string(),
+                Some(engine) => engine.broken().await.to_string(),
                 None => std::future::pending().await,
             }
         }

@@ -44,7 +44,7 @@ fn a_bad_configuration_is_exit_2_for_every_command() {
         let (code, text) = said(&kakitome(dir.path(), &[command], &[("KAKITOME_BACKEND", "aws")]));
         assert_eq!(code, 2, "{text}");
         assert!(text.contains("worker.lease = \"1s\" (kakitome.toml, line 2)"), "{text}");
-        assert!(text.contains("KAKITOME_BACKEND=\"aws\""), "{text}");
+        assert!(text.contains("KAKITOME_SQS_QUEUE_URL"), "{text}");
     }
 }
 
