@@ -5,8 +5,9 @@
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 TOOLS := target/tools
-export KAKITOME_EMULATORS ?= target/emulators
 EMULATORS := localstack/emulators.sh
+# Not exported: the program refuses variables of its own prefix that it does not know.
+EMULATORS_HOME := $(or $(KAKITOME_EMULATORS),target/emulators)
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -43,7 +44,7 @@ aws-down: ## End what aws-up started
 	@$(EMULATORS) down
 
 aws-test: aws-install ## The AWS backend on the emulators, and infra/ deployed into one
-	$(KAKITOME_EMULATORS)/ministack/bin/python infra/test_deploy.py
+	$(EMULATORS_HOME)/ministack/bin/python infra/test_deploy.py
 	$(CARGO) test --locked --all-targets
 
 aws-second: ## Install second implementations: LocalStack and DynamoDB Local (Python 3.13, Java)

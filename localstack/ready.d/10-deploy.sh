@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs inside LocalStack once it is ready: deploys the storage stack and prints what kakitome reads.
 set -euo pipefail
-template="${KAKITOME_TEMPLATE:-/opt/kakitome/storage.yaml}"
+template="${STORAGE_TEMPLATE:-/opt/kakitome/storage.yaml}"
 stack=kakitome-storage
 
 awslocal cloudformation deploy --template-file "$template" --stack-name "$stack" --capabilities CAPABILITY_IAM \
