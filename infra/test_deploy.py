@@ -263,6 +263,66 @@ class Templates(unittest.TestCase):
         self.assertNotIn("SENDGRID_API_KEY", json.dumps(task["Environment"]))
 
 
+class Costs(unittest.TestCase):
+    """The page of costs against its own units and prices."""
+
+    def setUp(self):
+        self.page = " ".join(code("infra/README.md").split())
+
+    def test_every_row_is_units_times_price(self):
+        rows = re.findall(r"^\|([^|]+)\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", code("infra/README.md"), re.M)
+        self.assertEqual(len(rows), 6)
+        told = {}
+        for what, units, price, dollars in rows:
+            # Half a cent is rounded up.
+            self.assertAlmostEqual(float(units) * float(price), float(dollars), delta=0.005001, msg=what)
+            told[what.strip().split(":")[0]] = float(units) * float(price)
+        queue = told["SQS requests"] + told["the same, fair queues (`MessageGroupId`)"]
+        events = told["write units for two events that change something"]
+        events += told["read units for two events, row and events item each"]
+        over_api = queue + events + told["write units over the API"]
+        direct = queue + events + told["write units written straight to the queue"]
+        self.assertIn(f"${over_api + 1e-9:.2f} for a million over the API", self.page)
+        self.assertIn(f"${direct + 1e-9:.2f} for a million straight from the queue", self.page)
+
+    def test_the_units_of_a_row_are_the_sum_of_its_parts(self):
+        for line in code("infra/README.md").splitlines():
+            if line.startswith("| write units") and ":" in line:
+                what, units = line.strip("| ").split("|")[:2]
+                parts = re.findall(r" (\d)(?=,| *$)", what.split(":", 1)[1])
+                self.assertEqual(sum(map(int, parts)), int(units), what)
+
+    def test_standing_still_costs_what_the_page_says(self):
+        month = 730
+        for cpu, memory in re.findall(r"0\.25 vCPU at ([\d.]+) and 0\.5 GB at ([\d.]+) an hour", self.page):
+            cost = month * (0.25 * float(cpu) + 0.5 * float(memory))
+            self.assertIn(f"and 0.5 GB at {memory} an hour | {cost:.2f} |", self.page)
+        polls, figures = month * 3600 // 20, month * 3600 // 5 * 2
+        self.assertIn(f"{polls:,} requests | {polls * 0.40 / 1e6:.2f} |", self.page)
+        self.assertIn(f"{figures:,} requests | {figures * 0.40 / 1e6:.2f} |", self.page)
+        sweeper, gauges = (month * 3600 * 48 * 0.5, month * 3600 / 5 * 96 * 0.5)
+        self.assertIn(f"${sweeper * 0.125 / 1e6:.2f} and ${gauges * 0.125 / 1e6:.2f} a month", self.page)
+        kept = 4 * (0.25 + 0.20) * 4  # GB, $ per GB and month, months
+        self.assertIn(f"${kept:.2f} for a million over its life", self.page)
+        metrics = sum(
+            len([m for m in one["Properties"].get("Metrics", [1]) if m == 1 or "MetricStat" in m])
+            for path in (STORAGE, SERVICE)
+            for one in of_type(read(path), "AWS::CloudWatch::Alarm").values()
+        )
+        self.assertIn(f"{metrics} alarm metrics at 0.10 | {metrics * 0.10:.2f} |", self.page)
+
+    def test_every_parameter_and_every_policy_stands_on_the_page(self):
+        for path in (STORAGE, SERVICE):
+            for name in read(path)["Parameters"]:
+                self.assertIn(f"`{name}`", self.page)
+        for name in RIGHTS:
+            self.assertIn(f"`{name}Arn`", self.page)
+
+    def test_every_link_leads_somewhere(self):
+        for link in re.findall(r"\]\(([^)#]+)", code("infra/README.md")):
+            self.assertTrue((ROOT / "infra" / link).exists(), link)
+
+
 class Image(unittest.TestCase):
     def test_every_base_is_pinned_to_a_digest(self):
         bases = re.findall(r"^FROM (\S+)", code("infra/Dockerfile"), re.M)
