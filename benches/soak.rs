@@ -4,6 +4,12 @@
 #![allow(clippy::print_stdout, reason = "it reports to whoever started it")]
 #![allow(missing_docs, reason = "a program, not a library")]
 
+#[path = "../tests/it/backend.rs"]
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
+mod backend;
+#[path = "../tests/it/emulator.rs"]
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
+mod emulator;
 #[path = "../tests/it/killing.rs"]
 mod killing;
 #[path = "../tests/it/process.rs"]

@@ -14,6 +14,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+#[path = "../tests/it/backend.rs"]
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
+mod backend;
+#[path = "../tests/it/emulator.rs"]
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
+mod emulator;
 #[path = "../tests/it/process.rs"]
 mod process;
 use process::{KEY, Kakitome, http};

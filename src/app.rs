@@ -1,5 +1,6 @@
 //! The composition root: the one place that names concrete backends, and hands every room its own configuration.
 
+mod aws;
 mod check;
 mod gauges;
 mod keys;
@@ -91,7 +92,7 @@ pub async fn serve(settings: &Settings, roles: Roles) -> anyhow::Result<ExitCode
     if let Some(path) = running.key_file.as_ref().filter(|_| roles.api) {
         announce(&format!("API key: the one in {}, made because none is configured", path.display()));
     }
-    let broken = running.storage.engine.broken();
+    let broken = running.storage.broken();
     let is_broken = tokio::select! {
         name = signalled => {
             tracing::info!(signal = name, "stopping: what is under way ends, the rest is given back");
@@ -222,7 +223,7 @@ impl Running {
         if let Some(sandbox) = self.sandbox {
             sandbox.stopped().await;
         }
-        self.storage.engine.close().await;
+        self.storage.close().await;
         tracing::info!("stopped");
     }
 }

@@ -118,11 +118,23 @@ pub fn main() -> ExitCode {
         }
     };
     let mut out = Output::of_process();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    if let Command::Keys(args) = &cli.command {
+        let ended = keys::run(args, &mut out);
+        return ended.map_or_else(|error| report(&mut out, &error), ExitCode::from);
+    }
+    let settings = match Settings::load(&Sources::from_process(cli.flags(), cli.global.config.clone())) {
+        Ok(settings) => settings,
+        Err(faults) => return report(&mut out, &faults.into()),
+    };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = settings.threads {
+        runtime.worker_threads(threads);
+    }
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&mut out, &error.into()),
     };
-    let ended = runtime.block_on(run(cli, &mut out));
+    let ended = runtime.block_on(run(cli, settings, &mut out));
     // A read of standard input cannot be cancelled; waiting for it would keep the process.
     runtime.shutdown_background();
     match (ended, out.flush()) {
@@ -134,13 +146,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs one parsed command.
-pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
-    if let Command::Keys(args) = &cli.command {
-        return Ok(keys::run(args, out)?.into());
-    }
-    let sources = Sources::from_process(cli.flags(), cli.global.config.clone());
-    let settings = Settings::load(&sources)?;
+/// Runs one parsed command other than `keys`, which needs no settings.
+async fn run(cli: Cli, settings: Settings, out: &mut Output) -> anyhow::Result<ExitCode> {
     let level = match cli.command {
         Command::Serve(_) | Command::Sandbox(_) => "info",
         // Its table tells the story; the failures in it are on purpose.

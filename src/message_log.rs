@@ -1,6 +1,7 @@
 //! The message-log port: the obligation. A notification is accepted when its row and content are durable here, and
 //! every change of its state is a [`Fact`] joined by compare-and-set.
 
+pub mod dynamodb;
 pub mod sqlite;
 
 use std::collections::BTreeMap;

@@ -34,6 +34,11 @@ pub trait Queue: Send + Sync {
 
     /// How much lies where. May be approximate.
     async fn depth(&self) -> Result<Depth, QueueError>;
+
+    /// Whether a message for an id that has one is merged into it, so that sending it again costs nobody anything.
+    fn merges(&self) -> bool {
+        false
+    }
 }
 
 /// What is put on the queue.
@@ -118,6 +123,13 @@ pub struct Depth {
     pub delayed: u64,
     /// In the dead-letter queue.
     pub dead: u64,
+}
+
+impl Depth {
+    /// Everything that will come to a worker.
+    pub fn live(&self) -> u64 {
+        self.visible + self.in_flight + self.delayed
+    }
 }
 
 /// Why a queue operation failed.

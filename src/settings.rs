@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::auth::ApiKey;
+use crate::aws::Access;
 pub use fault::{Fault, Faults, Origin};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub slack_webhook_url: Option<Secret>,
     /// An unsent notification that waits longer than this is an alert.
     pub alert_delay: Duration,
+    /// Threads that do the work; `None`: one a processor core.
+    pub threads: Option<usize>,
     /// What is logged, if anybody said.
     pub log: Option<String>,
     /// How it is logged, if anybody said.
@@ -63,10 +66,29 @@ pub struct Settings {
 }
 
 /// Where notifications are kept and queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Backend {
     /// SQLite in the data directory.
     Embedded,
+    /// SQS and DynamoDB.
+    Aws(AwsSettings),
+}
+
+/// The AWS backend.
+#[derive(Debug, Clone)]
+pub struct AwsSettings {
+    /// The queue.
+    pub queue_url: String,
+    /// The dead-letter queue.
+    pub dead_letter_url: String,
+    /// The queue of provider events.
+    pub events_url: Option<String>,
+    /// The table.
+    pub table: String,
+    /// How long a record is kept after its end.
+    pub retention: Duration,
+    /// Where AWS is: as the environment says.
+    pub access: Access,
 }
 
 /// A provider that can be configured.
@@ -151,6 +173,8 @@ pub struct WorkerSettings {
 pub struct QueueSettings {
     /// How long a received message is hidden.
     pub visibility: Duration,
+    /// How long one receive waits for a message.
+    pub long_poll: Duration,
     /// Receives before the dead-letter queue.
     pub max_receive_count: u32,
 }
@@ -207,7 +231,7 @@ impl Settings {
 
     fn read(reader: &mut Reader) -> Self {
         Self {
-            backend: Backend::Embedded,
+            backend: Backend::read(reader),
             data_dir: reader.text("data_dir").into(),
             listen: reader.listen("listen"),
             url: reader.url("url"),
@@ -230,6 +254,7 @@ impl Settings {
             },
             slack_webhook_url: reader.secret("slack.webhook_url"),
             alert_delay: reader.span("alert.delay"),
+            threads: reader.maybe_count("threads"),
             log: reader.log_filter("log"),
             log_format: reader
                 .choice("log_format")
@@ -237,6 +262,7 @@ impl Settings {
             worker: WorkerSettings::read(reader),
             queue: QueueSettings {
                 visibility: reader.span("queue.visibility"),
+                long_poll: reader.span("queue.long_poll"),
                 max_receive_count: reader.count("queue.max_receive_count"),
             },
             limits: LimitSettings {
@@ -250,6 +276,22 @@ impl Settings {
             },
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Backend {
+    fn read(reader: &mut Reader) -> Self {
+        if reader.choice("backend").as_deref() != Some("aws") {
+            return Self::Embedded;
+        }
+        Self::Aws(AwsSettings {
+            queue_url: reader.required_url("sqs.queue_url"),
+            dead_letter_url: reader.required_url("sqs.dead_letter_url"),
+            events_url: reader.url("sqs.events_url"),
+            table: reader.table("dynamodb.table"),
+            retention: reader.span("dynamodb.retention"),
+            access: Access::Environment,
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! `check` and `setup`: is everything that the configuration names there, and does it work?
 
-use super::{Locked, Storage, nobody, rooms};
+use super::{Locked, Storage, aws, nobody, rooms};
 use crate::clock::Clock;
-use crate::settings::{ProviderName, Settings};
+use crate::settings::{Backend, ProviderName, Settings};
 use crate::sqlite::DATABASE_FILE;
 
 /// One finding of [`check`].
@@ -42,7 +42,10 @@ impl CheckLine {
 /// Reaches everything that the configuration names.
 pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
     rooms::install_tls();
-    let mut lines = vec![storage(settings).await];
+    let mut lines = match &settings.backend {
+        Backend::Embedded => vec![storage(settings).await],
+        Backend::Aws(from) => aws::check(settings, from).await?,
+    };
     for name in &settings.providers {
         lines.push(provider(settings, *name).await);
     }
@@ -96,7 +99,7 @@ async fn storage(settings: &Settings) -> CheckLine {
     match Storage::open(settings, &Clock::system(), None).await {
         Ok(storage) => {
             let read = storage.log.get(nobody()).await;
-            storage.engine.close().await;
+            storage.close().await;
             match read {
                 Ok(_) => CheckLine::ok(name, format!("{dir} can be opened and read")),
                 Err(error) => CheckLine::bad(name, error.to_string(), "restore it from a backup"),
@@ -113,11 +116,15 @@ async fn storage(settings: &Settings) -> CheckLine {
 
 /// Creates or verifies the storage.
 pub async fn setup(settings: &Settings) -> anyhow::Result<Vec<SetupLine>> {
+    if let Backend::Aws(from) = &settings.backend {
+        rooms::install_tls();
+        return aws::setup(settings, from).await;
+    }
     let file = settings.data_dir.join(DATABASE_FILE);
     let unchanged = file.is_file();
     let line = |unchanged, detail| SetupLine { name: "embedded storage".into(), unchanged, detail };
     match Storage::open(settings, &Clock::system(), None).await {
-        Ok(storage) => storage.engine.close().await,
+        Ok(storage) => storage.close().await,
         // It made or verified the very same when it started.
         Err(error) if error.is::<Locked>() => {
             return Ok(vec![line(true, format!("{} is in use by a running kakitome", file.display()))]);

@@ -52,6 +52,9 @@ fn make(path: &Path) -> anyhow::Result<String> {
 /// Writes a file that only its owner may read.
 pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let write = || {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;

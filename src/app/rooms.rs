@@ -54,6 +54,7 @@ pub(super) fn worker(settings: &Settings) -> worker::Config {
         hold: from.hold,
         attempt_timeout: from.provider_timeout,
         visibility: settings.queue.visibility,
+        long_poll: settings.queue.long_poll,
         drain: from.drain,
         retry: retry::Policy {
             base: from.backoff_base,

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::in_process;
+use super::{aws, in_process};
 use crate::api::auth::ApiKey;
 use crate::clock::Clock;
 use crate::message_log::MessageLog;
+use crate::message_log::dynamodb::DynamoLog;
 use crate::message_log::sqlite::SqliteLog;
 use crate::queue::Queue;
 use crate::queue::sqlite::{self as queue_sqlite, SqliteQueue};
+use crate::queue::sqs::SqsQueue;
 use crate::secret::Secret;
-use crate::settings::Settings;
+use crate::settings::{AwsSettings, Backend, Settings};
 use crate::shutdown::Shutdown;
 use crate::sqlite::{self, Engine, OpenError};
 
@@ -24,15 +26,32 @@ pub struct Locked(pub PathBuf);
 
 /// The ports on their backend.
 pub(super) struct Storage {
-    pub(super) engine: Engine,
     pub(super) log: Arc<dyn MessageLog>,
     pub(super) queue: Arc<dyn Queue>,
+    ground: Ground,
+}
+
+/// What the ports stand on.
+enum Ground {
+    Embedded(Engine),
+    Aws(Arc<DynamoLog>),
 }
 
 impl Storage {
     /// Opens it; nothing waits for a message once `stopped` is pulled. Fails with [`Locked`] while another process
     /// holds it.
     pub(super) async fn open(
+        settings: &Settings,
+        clock: &Clock,
+        stopped: Option<Shutdown>,
+    ) -> anyhow::Result<Self> {
+        match &settings.backend {
+            Backend::Embedded => Self::open_embedded(settings, clock, stopped).await,
+            Backend::Aws(aws) => Self::open_aws(settings, aws, stopped).await,
+        }
+    }
+
+    async fn open_embedded(
         settings: &Settings,
         clock: &Clock,
         stopped: Option<Shutdown>,
@@ -51,7 +70,43 @@ impl Storage {
             queue = queue.waiting_until(stopped);
         }
         let log = SqliteLog::new(engine.clone());
-        Ok(Self { engine, log: Arc::new(log), queue: Arc::new(queue) })
+        Ok(Self { log: Arc::new(log), queue: Arc::new(queue), ground: Ground::Embedded(engine) })
+    }
+
+    async fn open_aws(
+        settings: &Settings,
+        from: &AwsSettings,
+        stopped: Option<Shutdown>,
+    ) -> anyhow::Result<Self> {
+        let connected = aws::connect(from).await?;
+        let mut queue = SqsQueue::open(&connected, aws::queue(settings, from));
+        if let Some(stopped) = stopped {
+            queue = queue.waiting_until(stopped);
+        }
+        let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)));
+        Ok(Self { log: log.clone(), queue: Arc::new(queue), ground: Ground::Aws(log) })
+    }
+
+    /// Waits until the storage can record nothing more, which no try will mend; why.
+    pub(super) fn broken(&self) -> impl Future<Output = String> + use<> {
+        let engine = match &self.ground {
+            Ground::Embedded(engine) => Some(engine.clone()),
+            Ground::Aws(_) => None,
+        };
+        async move {
+            match engine {
+                Some(engine) => engine.broken().await.to_string(),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Writes the last things down and gives the storage free.
+    pub(super) async fn close(&self) {
+        match &self.ground {
+            Ground::Embedded(engine) => engine.close().await,
+            Ground::Aws(log) => log.close().await,
+        }
     }
 }
 
@@ -59,13 +114,13 @@ impl Storage {
 pub struct OperatorSession {
     /// A key with every scope, for this session alone.
     pub key: Secret,
-    engine: Engine,
+    storage: Storage,
 }
 
 impl OperatorSession {
-    /// Gives the data directory free.
+    /// Gives the storage free.
     pub async fn close(self) {
-        self.engine.close().await;
+        self.storage.close().await;
     }
 }
 
@@ -74,5 +129,5 @@ pub async fn operator_router(settings: &Settings) -> anyhow::Result<(Router, Ope
     let storage = Storage::open(settings, &Clock::system(), None).await?;
     let key = Secret::new(ApiKey::generate("operator", "default", &[]).0);
     let router = in_process(&storage, settings, &key);
-    Ok((router, OperatorSession { key, engine: storage.engine }))
+    Ok((router, OperatorSession { key, storage }))
 }

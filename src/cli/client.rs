@@ -20,7 +20,7 @@ pub use error::{ClientError, Pointed, Problem};
 use super::Usage;
 use crate::app;
 use crate::secret::Secret;
-use crate::settings::Settings;
+use crate::settings::{Backend, Settings};
 
 /// Speaks the HTTP API.
 pub struct Client {
@@ -64,7 +64,7 @@ impl Client {
             return Self::http(url, settings.api_key.clone());
         }
         let dir = &settings.data_dir;
-        if !may_create && !dir.is_dir() {
+        if matches!(settings.backend, Backend::Embedded) && !may_create && !dir.is_dir() {
             anyhow::bail!(
                 "there is no data directory {}: nothing was ever recorded here; is --data-dir right, or is --url \
                  missing? `kakitome setup` makes a new one",

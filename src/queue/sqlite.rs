@@ -174,6 +174,10 @@ impl Queue for SqliteQueue {
         let now = self.clock.now();
         Ok(self.engine.read(move |tx| store::depth(tx, now)).await?)
     }
+
+    fn merges(&self) -> bool {
+        true
+    }
 }
 
 /// One result per entry: whether its receipt was known, or the failure that they all share.

@@ -21,6 +21,8 @@ pub struct Config {
     pub first_batch: usize,
     /// When to look again at what was enqueued, in case the queue loses it.
     pub look_again: Duration,
+    /// When to look again at what the queue could not take.
+    pub try_again: Duration,
 }
 
 impl Default for Config {
@@ -30,6 +32,7 @@ impl Default for Config {
             batch: 500,
             first_batch: 10_000,
             look_again: Duration::from_secs(600),
+            try_again: Duration::from_secs(5),
         }
     }
 }
@@ -62,8 +65,10 @@ pub struct Sweeper {
 /// What a row needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// A queue message with this delay.
+    /// A queue message with this delay: until now it waited in the log.
     Message(Duration),
+    /// A queue message with this delay if it has none: it was given one before, which may be lost.
+    Another(Duration),
     /// Its end: the deadline has passed.
     Expiry,
     /// A look at this time.
@@ -77,14 +82,19 @@ pub fn need(life: &Life, now: Timestamp, look_again: Duration) -> Need {
         // While its outcome may still come in, it is not over.
         State::Attempting if is_late && life.hold_until > now => Need::Look(life.hold_until),
         _ if is_late => Need::Expiry,
-        State::Attempting if life.hold_until > now => {
-            life.queue_delay(now).map_or(Need::Look(life.hold_until), Need::Message)
-        }
-        State::Attempting => Need::Message(Duration::ZERO),
-        State::Accepted | State::Scheduled | State::Retrying => {
-            life.queue_delay(now).map_or(Need::Look(life.due_at), Need::Message)
-        }
+        State::Attempting => message_at(life, life.hold_until, now),
+        State::Accepted | State::Scheduled | State::Retrying => message_at(life, life.due_at, now),
         _ => Need::Look(now.plus(look_again)),
+    }
+}
+
+fn message_at(life: &Life, at: Timestamp, now: Timestamp) -> Need {
+    // What has a queue message is looked at some time after it; what waits in the log, on time.
+    let waits_in_log = life.wake_at == Some(at);
+    match life.queue_delay(now) {
+        None => Need::Look(at),
+        Some(delay) if waits_in_log => Need::Message(delay),
+        Some(delay) => Need::Another(delay),
     }
 }
 
@@ -135,17 +145,35 @@ impl Sweeper {
         self.look(now, self.config.batch, now).await
     }
 
+    /// Whether the queue has fewer messages than there are notifications on their way. In a long backlog every one of
+    /// them is due for a look: without this question each would get another copy, and another after that.
+    async fn lost(&self, suspects: usize, now: Timestamp) -> Result<Lost, LogError> {
+        if suspects == 0 || self.queue.merges() {
+            return Ok(Lost::Some);
+        }
+        match self.queue.depth().await {
+            Ok(depth) if depth.live() < self.log.counts(now).await?.on_their_way() => Ok(Lost::Some),
+            Ok(_) => Ok(Lost::None),
+            Err(error) => {
+                tracing::debug!(%error, "cannot tell whether the queue lost messages; looked at again");
+                Ok(Lost::CannotTell)
+            }
+        }
+    }
+
     async fn look(&self, horizon: Timestamp, limit: usize, now: Timestamp) -> Result<Swept, LogError> {
         let due = self.log.due(horizon, limit).await?;
         if due.is_empty() {
             return Ok(Swept::default());
         }
         let mut swept = Swept::default();
-        let mut messages = Vec::new();
+        let (mut messages, mut others) = (Vec::new(), Vec::new());
         let mut facts = Vec::with_capacity(due.len());
+        let soon = now.plus(self.config.try_again);
         for row in &due {
             match need(&row.life, now, self.config.look_again) {
                 Need::Message(delay) => messages.push(message(row, delay)),
+                Need::Another(delay) => others.push(message(row, delay)),
                 Need::Expiry => {
                     facts.push((row.id, Fact::Expired));
                     swept.expired += 1;
@@ -156,7 +184,19 @@ impl Sweeper {
                 }
             }
         }
+        match self.lost(others.len(), now).await? {
+            Lost::Some => messages.append(&mut others),
+            Lost::None => {
+                let wake_at = now.plus(self.config.look_again);
+                facts.extend(others.iter().map(|other| (other.id, Fact::Enqueued { wake_at })));
+                swept.postponed += others.len();
+            }
+            Lost::CannotTell => {
+                facts.extend(others.iter().map(|other| (other.id, Fact::Enqueued { wake_at: soon })));
+            }
+        }
         let results = self.queue.send_batch(&messages).await;
+        let mut failed = None;
         for (message, result) in messages.iter().zip(results) {
             match result {
                 Ok(()) => {
@@ -164,8 +204,15 @@ impl Sweeper {
                     facts.push((message.id, Fact::Enqueued { wake_at }));
                     swept.enqueued += 1;
                 }
-                Err(error) => tracing::warn!(id = %message.id, %error, "could not enqueue; looked at again"),
+                Err(error) => {
+                    facts.push((message.id, Fact::Enqueued { wake_at: soon }));
+                    failed = Some(error);
+                }
             }
+        }
+        if let Some(error) = failed {
+            let of = messages.len();
+            tracing::warn!(%error, of, "the sweeper could not put every message on the queue; tried again");
         }
         for result in self.log.apply(&facts, now).await {
             // A refusal means that something else happened to it meanwhile.
@@ -176,6 +223,13 @@ impl Sweeper {
         }
         Ok(swept)
     }
+}
+
+/// Whether the queue lost messages.
+enum Lost {
+    Some,
+    None,
+    CannotTell,
 }
 
 fn message(row: &Due, delay: Duration) -> Message {

@@ -13,8 +13,10 @@ fn life(deliver_at: Option<i64>, useful_until: Option<i64>) -> Life {
 
 #[test]
 fn what_is_due_gets_a_message_and_what_is_due_soon_gets_a_delayed_one() {
-    assert_eq!(need(&life(None, None), at(60), AGAIN), Need::Message(Duration::ZERO));
-    assert_eq!(need(&life(Some(900), None), at(60), AGAIN), Need::Message(Duration::from_secs(840)));
+    assert_eq!(need(&life(None, None), at(60), AGAIN), Need::Another(Duration::ZERO));
+    assert_eq!(need(&life(Some(900), None), at(60), AGAIN), Need::Another(Duration::from_secs(840)));
+    let waits_in_log = life(Some(5_000), None);
+    assert_eq!(need(&waits_in_log, at(4_990), AGAIN), Need::Message(Duration::from_secs(10)));
 }
 
 #[test]

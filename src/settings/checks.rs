@@ -6,7 +6,7 @@ use super::fault::{Fault, Faults};
 use super::keys::AWS_KEYS;
 use super::reader::Reader;
 use super::value::show_span;
-use super::{ProviderName, Roles, Settings};
+use super::{Backend, ProviderName, Roles, Settings};
 
 /// Clock skew allowed for between machines.
 const SKEW: Duration = Duration::from_secs(2);
@@ -15,7 +15,7 @@ const LATEST_ACCEPTANCE: Duration = Duration::from_secs(60);
 
 /// Checks one configuration; faults go to the reader, warnings to the settings.
 pub fn check(settings: &mut Settings, reader: &mut Reader) {
-    backend(reader);
+    backend(settings, reader);
     let worker = &settings.worker;
     let least = worker.provider_timeout + (worker.provider_timeout / 2).min(SKEW);
     // A claim or a delivery that ends while its request is under way would let a second worker send the same.
@@ -53,15 +53,20 @@ pub fn check(settings: &mut Settings, reader: &mut Reader) {
     }
 }
 
-fn backend(reader: &mut Reader) {
-    if reader.choice("backend").as_deref() == Some("aws") {
-        reader.refuse("backend", "comes with the AWS backend; this build has `embedded`");
-        return;
-    }
-    for path in AWS_KEYS {
-        if reader.is_given(path) {
-            reader.refuse(path, "belongs to backend `aws`; the backend is `embedded`");
+fn backend(settings: &Settings, reader: &mut Reader) {
+    let Backend::Aws(aws) = &settings.backend else {
+        for path in AWS_KEYS {
+            if reader.is_given(path) {
+                reader.refuse(path, "belongs to backend `aws`; the backend is `embedded`");
+            }
         }
+        return;
+    };
+    if settings.queue.visibility.subsec_nanos() != 0 {
+        reader.refuse("queue.visibility", "SQS counts in whole seconds");
+    }
+    if aws.queue_url == aws.dead_letter_url && reader.is_sound("sqs.queue_url") {
+        reader.refuse("sqs.dead_letter_url", "must be another queue than sqs.queue_url");
     }
 }
 

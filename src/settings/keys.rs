@@ -104,11 +104,12 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * 1024;
 
 /// Keys that belong to the `aws` backend alone.
-pub const AWS_KEYS: [&str; 4] = ["sqs.queue_url", "sqs.dead_letter_url", "sqs.events_url", "dynamodb.table"];
+pub const AWS_KEYS: [&str; 5] =
+    ["sqs.queue_url", "sqs.dead_letter_url", "sqs.events_url", "dynamodb.table", "dynamodb.retention"];
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 44] = [
+pub const KEYS: [Key; 47] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -126,9 +127,12 @@ pub const KEYS: [Key; 44] = [
     key("sqs.dead_letter_url", Kind::Url, None, "aws: the dead-letter queue"),
     key("sqs.events_url", Kind::Url, None, "aws: the queue of provider events"),
     key("dynamodb.table", Kind::Text, None, "aws: the table"),
+    key("dynamodb.retention", Kind::Span(s(30 * 24 * HOUR), s(3650 * 24 * HOUR)), Some("90d"),
+        "aws: how long a record is kept after its end; a repeat of its idempotency key is recognised as long"),
     key("slack.webhook_url", Kind::Secret, None, "where alerts are posted"),
     key("alert.delay", Kind::Span(s(1), s(7 * 24 * HOUR)), Some("10m"),
         "an unsent notification older than this is an alert"),
+    key("threads", Kind::Count(1, 1024), None, "threads that do the work; one a processor core"),
     key("log", Kind::LogFilter, None, "what is logged; servers info, client commands warn"),
     key("log_format", Kind::Choice(&["json", "pretty"]), None, "how it is logged; pretty on a terminal, else json"),
     key("worker.lease", Kind::Span(ms(100), s(900)), Some("30s"), "how long a claim is the worker's alone"),
@@ -151,6 +155,7 @@ pub const KEYS: [Key; 44] = [
     key("worker.backoff_cap", Kind::Span(ms(1), s(24 * HOUR)), Some("900s"), "any retry's longest wait"),
     key("worker.drain", Kind::Span(ms(0), s(900)), Some("25s"), "how long a shutdown waits for sends under way"),
     key("queue.visibility", Kind::Span(ms(100), s(12 * HOUR)), Some("60s"), "how long a received message is hidden"),
+    key("queue.long_poll", Kind::Span(ms(100), s(20)), Some("20s"), "how long one receive waits for a message"),
     key("queue.max_receive_count", Kind::Count(1, 1000), Some("100"), "receives before the dead-letter queue"),
     key("limits.notification_size", Kind::Bytes(KIB, 30 * MIB), Some("10MiB"), "one notification"),
     key("limits.batch_size", Kind::Bytes(KIB, 1024 * MIB), Some("64MiB"), "one batch body"),

@@ -87,6 +87,24 @@ impl Reader {
         })
     }
 
+    /// An address without which the backend cannot run.
+    pub fn required_url(&mut self, path: &str) -> String {
+        if self.optional(path).is_none() {
+            self.refuse(path, "backend `aws` needs it; infra/ makes it and prints it");
+        }
+        self.url(path).unwrap_or_default()
+    }
+
+    /// A DynamoDB table's name, without which the backend cannot run.
+    pub fn table(&mut self, path: &str) -> String {
+        let name = self.optional(path).unwrap_or_default();
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if !(3..=255).contains(&name.len()) || !name.chars().all(is_allowed) {
+            self.refuse(path, "backend `aws` needs it: 3 to 255 letters, digits, `_`, `-` and `.`");
+        }
+        name
+    }
+
     pub fn span(&mut self, path: &str) -> Duration {
         self.read(path, |kind, text| {
             let span = parse_span(text)?;
@@ -104,6 +122,11 @@ impl Reader {
             T::try_from(count).ok()
         })
         .unwrap_or_default()
+    }
+
+    /// A number that may be left out.
+    pub fn maybe_count<T: TryFrom<u64> + Default>(&mut self, path: &str) -> Option<T> {
+        self.optional(path).map(|_| self.count(path))
     }
 
     pub fn bytes(&mut self, path: &str) -> usize {

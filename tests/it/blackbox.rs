@@ -4,20 +4,17 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::backend;
 use super::process::{KEY, Kakitome};
 
 fn kakitome(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kakitome"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KAKITOME_")) {
-        command.env_remove(name);
-    }
-    command.args(args).envs(env.iter().copied()).current_dir(dir).stdin(Stdio::null()).output().unwrap()
+    backend::command(dir).args(args).envs(env.iter().copied()).output().unwrap()
 }
 
 /// Exit code, stdout and stderr.

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use super::backend;
+
 /// A running server or sandbox. Killed when dropped.
 pub struct Kakitome {
     child: Child,
@@ -23,21 +25,15 @@ pub const KEY: &str = "kk_test_of_the_whole_house";
 
 #[allow(dead_code, reason = "each of those who share it needs a part of it")]
 impl Kakitome {
-    /// Runs the binary with these arguments and environment (and nothing of the caller's KAKITOME_ variables) and
-    /// waits for the line on stdout that names its address.
+    /// Runs the binary with these arguments and environment and waits for the line on stdout that names its address.
     pub fn start(dir: &Path, args: &[&str], env: &[(&str, String)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kakitome"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KAKITOME_")) {
-            command.env_remove(name);
-        }
+        let mut command = backend::command(dir);
         command
-            .current_dir(dir)
             .args(args)
             .env("KAKITOME_DATA_DIR", dir.join("data"))
             .env("KAKITOME_LISTEN", "127.0.0.1:0")
             .env("KAKITOME_API_KEY", KEY)
             .envs(env.iter().map(|(name, value)| (*name, value)))
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");

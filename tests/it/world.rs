@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use kakitome::app::{self, Running};
 use kakitome::sandbox::Sandbox;
-use kakitome::settings::{FlagValue, Roles, Settings, Sources};
+use kakitome::settings::{Backend, FlagValue, Roles, Settings, Sources};
 use serde_json::{Value, json};
 
-use super::process;
+use super::{backend, process};
 
 /// Nothing that these tests wait for takes longer on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,13 +45,18 @@ impl World {
     async fn open_in(directory: tempfile::TempDir, settings: &[(&'static str, &str)], faults: &str) -> Self {
         let data_dir = directory.path().join("data").to_string_lossy().into_owned();
         let fixed = [("data_dir", data_dir.as_str()), ("listen", "127.0.0.1:0"), ("queue.visibility", "2s")];
-        let mut values: std::collections::BTreeMap<&'static str, String> = std::collections::BTreeMap::new();
+        let mut values: std::collections::BTreeMap<&'static str, String> =
+            backend::settings(directory.path()).into_iter().collect();
         for (path, value) in fixed.into_iter().chain(SHORT).chain(settings.iter().copied()) {
             values.insert(path, value.to_owned());
         }
         let flags =
             values.into_iter().map(|(path, value)| FlagValue { flag: "--test", path, value }).collect();
-        let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
+        let mut settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
+        if let Backend::Aws(aws) = &mut settings.backend {
+            aws.access = backend::access();
+            app::setup(&settings).await.unwrap();
+        }
         let running = app::start(&settings, Roles::ALL, faults.parse().unwrap()).await.unwrap();
         let (url, key) = (running.url.clone(), running.operator_key.reveal().to_owned());
         let http = process::http();

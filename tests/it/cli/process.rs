@@ -7,12 +7,10 @@ use std::process::{Command, Output, Stdio};
 use kakitome::settings::{ConfigFile, Settings, Sources};
 use tempfile::TempDir;
 
+use super::super::backend;
+
 fn kakitome(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kakitome"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KAKITOME_")) {
-        command.env_remove(name);
-    }
-    command.args(args).envs(env.iter().copied()).current_dir(dir).stdin(Stdio::null()).output().unwrap()
+    backend::command(dir).args(args).envs(env.iter().copied()).output().unwrap()
 }
 
 fn said(output: &Output) -> (i32, String) {
@@ -46,7 +44,7 @@ fn a_bad_configuration_is_exit_2_for_every_command() {
         let (code, text) = said(&kakitome(dir.path(), &[command], &[("KAKITOME_BACKEND", "aws")]));
         assert_eq!(code, 2, "{text}");
         assert!(text.contains("worker.lease = \"1s\" (kakitome.toml, line 2)"), "{text}");
-        assert!(text.contains("KAKITOME_BACKEND=\"aws\""), "{text}");
+        assert!(text.contains("KAKITOME_SQS_QUEUE_URL"), "{text}");
     }
 }
 

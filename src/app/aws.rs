@@ -1,0 +1,65 @@
+//! From settings to the AWS adapters, and what `check` and `setup` say of them.
+
+use super::check::{CheckLine, SetupLine};
+use crate::aws::{self, Aws};
+use crate::message_log::dynamodb;
+use crate::notification::content::Limits;
+use crate::queue::sqs;
+use crate::settings::{AwsSettings, Settings};
+
+pub(super) async fn connect(from: &AwsSettings) -> anyhow::Result<Aws> {
+    Ok(Aws::connect(&from.access, aws::Config::default()).await?)
+}
+
+pub(super) fn queue(settings: &Settings, from: &AwsSettings) -> sqs::Config {
+    sqs::Config {
+        visibility_timeout: settings.queue.visibility,
+        limits: Limits { body_bytes: settings.limits.notification_bytes },
+        ..sqs::Config::new(&from.queue_url, &from.dead_letter_url)
+    }
+}
+
+pub(super) fn log(from: &AwsSettings) -> dynamodb::Config {
+    dynamodb::Config { table: from.table.clone(), retention: from.retention, ..dynamodb::Config::default() }
+}
+
+fn queues(settings: &Settings, from: &AwsSettings) -> sqs::setup::Queues {
+    sqs::setup::Queues {
+        queue_url: from.queue_url.clone(),
+        dead_letter_url: from.dead_letter_url.clone(),
+        events_url: from.events_url.clone(),
+        visibility_timeout: settings.queue.visibility,
+        max_receive_count: settings.queue.max_receive_count,
+    }
+}
+
+pub(super) async fn check(settings: &Settings, from: &AwsSettings) -> anyhow::Result<Vec<CheckLine>> {
+    let connected = connect(from).await?;
+    let actions = [
+        sqs::check::Action::Send,
+        sqs::check::Action::Receive,
+        sqs::check::Action::Delete,
+        sqs::check::Action::Hide,
+    ];
+    let found = sqs::check::check(&connected, &queues(settings, from), &actions).await;
+    Ok(found
+        .into_iter()
+        .map(|finding| CheckLine {
+            name: finding.name,
+            ok: finding.ok,
+            detail: finding.detail,
+            remedy: finding.remedy,
+        })
+        .collect())
+}
+
+pub(super) async fn setup(settings: &Settings, from: &AwsSettings) -> anyhow::Result<Vec<SetupLine>> {
+    let connected = connect(from).await?;
+    let steps = sqs::setup::setup(&connected, &queues(settings, from)).await?;
+    let line = |step: sqs::setup::Step| SetupLine {
+        name: step.name,
+        unchanged: step.done == sqs::setup::Done::Unchanged,
+        detail: step.detail,
+    };
+    Ok(steps.into_iter().map(line).collect())
+}

@@ -1,0 +1,158 @@
+//! The message log in one DynamoDB table.
+
+mod accept;
+mod apply;
+mod change;
+mod check;
+mod claim;
+mod count;
+mod due;
+mod entry;
+mod event;
+mod keys;
+mod life;
+mod list;
+mod read;
+mod row;
+mod setup;
+mod table;
+mod tally;
+mod units;
+mod won;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
+    Page, ReasonCount, Record, Recorded,
+};
+use crate::aws::Aws;
+use crate::clock::Timestamp;
+use crate::notification::NotificationId;
+use crate::notification::status::Fact;
+use crate::provider::ProviderEvent;
+use accept::Hours;
+pub use check::{Finding, check};
+use due::Walk;
+pub use setup::{SetupError, Step, setup};
+use table::Table;
+use tally::Tally;
+use won::WonClaims;
+use write::Writer;
+
+/// How often a write is tried that finds its row changed, each time from the row as it is then.
+const ROUNDS: u32 = 8;
+
+/// How the log is kept.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The table's name.
+    pub table: String,
+    /// For how long a record is kept after its end; at least 30 days.
+    pub retention: Duration,
+    /// Ask DynamoDB what each write costs, for `kakitome_dynamodb_units_total`.
+    pub count_units: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let retention = Duration::from_secs(90 * 24 * 3600);
+        Self { table: "kakitome".into(), retention, count_units: false }
+    }
+}
+
+/// [`MessageLog`] on DynamoDB.
+#[derive(Debug)]
+pub struct DynamoLog {
+    table: Table,
+    writer: Writer,
+    tally: Arc<Tally>,
+    won: WonClaims,
+    hours: Hours,
+    walk: Walk,
+    retention: Duration,
+}
+
+impl DynamoLog {
+    /// The log in an existing table. Reaches nothing yet. Must be called inside a runtime.
+    pub fn open(aws: &Aws, config: &Config) -> Self {
+        let table = Table::new(aws.dynamodb.clone(), &config.table, config.count_units);
+        let tally = Arc::new(Tally::default());
+        tokio::spawn(tally::flush_regularly(Arc::downgrade(&tally), table.clone()));
+        Self {
+            writer: Writer::start(table.clone()),
+            table,
+            tally,
+            won: WonClaims::default(),
+            hours: Hours::default(),
+            walk: Walk::default(),
+            retention: config.retention,
+        }
+    }
+
+    /// Writes what is only counted in memory so far.
+    pub async fn close(&self) {
+        self.tally.flush(&self.table).await;
+    }
+}
+
+#[async_trait]
+impl MessageLog for DynamoLog {
+    async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
+        self.accept_all(&new.iter().collect::<Vec<_>>()).await
+    }
+
+    async fn claim(&self, claims: &[ClaimRequest], now: Timestamp) -> Vec<Result<Claim, LogError>> {
+        self.claim_all(claims, now).await
+    }
+
+    async fn apply(
+        &self,
+        facts: &[(NotificationId, Fact)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied, LogError>> {
+        self.apply_all(facts, now).await
+    }
+
+    async fn record_events(
+        &self,
+        events: &[ProviderEvent],
+        now: Timestamp,
+    ) -> Vec<Result<Recorded, LogError>> {
+        event::record(self, events, now).await
+    }
+
+    async fn get(&self, id: NotificationId) -> Result<Option<Record>, LogError> {
+        read::get(self, id).await
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page, LogError> {
+        list::page(self, filter, cursor, limit.clamp(1, 1000), now).await
+    }
+
+    async fn counts(&self, now: Timestamp) -> Result<Counts, LogError> {
+        count::counts(self, now).await
+    }
+
+    async fn count_by_reason(&self, filter: &Filter, now: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
+        count::by_reason(self, filter, now).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError> {
+        self.due_now(now, limit).await
+    }
+
+    async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
+        event::witness(self, provider).await
+    }
+}
