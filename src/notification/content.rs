@@ -10,6 +10,7 @@ mod json;
 mod object;
 mod parts;
 mod people;
+mod schema;
 mod text;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use super::Notification;
 pub use fault::Fault;
 use fault::Faults;
 use json::Json;
+pub use schema::{schema, schema_file};
 pub use text::is_storable;
 
 /// How large a notification may be.

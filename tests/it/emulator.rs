@@ -76,6 +76,8 @@ fn free_port() -> u16 {
 }
 
 /// Runs a program of `home()` under a watch that ends it when this process has ended, or after an hour.
+#[expect(clippy::zombie_processes, reason = "it ends when this process does: nobody is left to wait for it")]
+#[expect(clippy::disallowed_methods, reason = "the server's port gives no signal to wait for")]
 fn start(port: u16, program: &str, args: &[&str], env: &[(&str, &str)]) -> Emulator {
     let path = home().join(program);
     assert!(path.is_file(), "{program} is not installed: run `make aws-install`");

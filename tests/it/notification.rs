@@ -3,6 +3,7 @@
 mod any;
 mod faults;
 mod samples;
+mod schema;
 
 use kakitome::notification::content::batch::{self, Form};
 use kakitome::notification::content::{Fault, Limits, decode, encode, hash, parse};

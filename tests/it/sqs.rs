@@ -69,7 +69,8 @@ impl Bench {
 
     /// What lies visible on a queue, with its attributes.
     async fn look(&self, url: &str) -> Vec<aws_sdk_sqs::types::Message> {
-        let call = self.aws.sqs.receive_message().queue_url(url).max_number_of_messages(10);
+        let call =
+            self.aws.sqs.receive_message().queue_url(url).max_number_of_messages(10).wait_time_seconds(0);
         let call = call.message_attribute_names("All").message_system_attribute_names("All".into());
         call.send().await.unwrap().messages.unwrap_or_default()
     }

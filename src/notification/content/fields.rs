@@ -33,14 +33,14 @@ const NAMES: &[&str] = &[
 ];
 
 /// Printable, so that it can be read out and typed.
-const IDEMPOTENCY_KEY: Rule = Rule::new(Charset::Line, 255);
-const TENANT: Rule = Rule::new(Charset::Label, 64);
-const BATCH: Rule = Rule::new(Charset::Label, 100);
+pub(super) const IDEMPOTENCY_KEY: Rule = Rule::new(Charset::Line, 255);
+pub(super) const TENANT: Rule = Rule::new(Charset::Label, 64);
+pub(super) const BATCH: Rule = Rule::new(Charset::Label, 100);
 /// RFC 5322 section 2.1.1: no line of a mail over 998.
-const SUBJECT: Rule = Rule::new(Charset::Line, 998);
+pub(super) const SUBJECT: Rule = Rule::new(Charset::Line, 998);
 /// Bounded by the size of the whole document.
-const BODY: Rule = Rule::new(Charset::Prose, usize::MAX);
-const TEMPLATE_ID: Rule = Rule::new(Charset::Visible, 100);
+pub(super) const BODY: Rule = Rule::new(Charset::Prose, usize::MAX);
+pub(super) const TEMPLATE_ID: Rule = Rule::new(Charset::Visible, 100);
 
 const PRIORITIES: &[(&str, Priority)] =
     &[("transactional", Priority::Transactional), ("bulk", Priority::Bulk)];

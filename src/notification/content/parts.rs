@@ -11,21 +11,21 @@ use super::object::{Object, list, pairs};
 use super::text::{Charset, Rule, ruled, string};
 use crate::notification::Attachment;
 
-const MOST_ATTACHMENTS: usize = 50;
-const MOST_HEADERS: usize = 100;
+pub(super) const MOST_ATTACHMENTS: usize = 50;
+pub(super) const MOST_HEADERS: usize = 100;
 /// SendGrid's limit.
-const MOST_CATEGORIES: usize = 10;
-const MOST_METADATA: usize = 50;
+pub(super) const MOST_CATEGORIES: usize = 10;
+pub(super) const MOST_METADATA: usize = 50;
 
-const FILENAME: Rule = Rule::new(Charset::Line, 255);
+pub(super) const FILENAME: Rule = Rule::new(Charset::Line, 255);
 /// RFC 6838 section 4.2: 127 on either side of the slash.
-const CONTENT_TYPE: Rule = Rule::new(Charset::Visible, 255);
+pub(super) const CONTENT_TYPE: Rule = Rule::new(Charset::Visible, 255);
 /// RFC 5322 section 2.1.1 allows 998 in a line; the name takes its part of it.
 const HEADER_LINE: usize = 998;
 /// SendGrid's limit, and ASCII only.
-const CATEGORY: Rule = Rule::new(Charset::AsciiLine, 255);
-const METADATA_KEY: Rule = Rule::new(Charset::Line, 64);
-const METADATA_VALUE: Rule = Rule::new(Charset::Prose, 500);
+pub(super) const CATEGORY: Rule = Rule::new(Charset::AsciiLine, 255);
+pub(super) const METADATA_KEY: Rule = Rule::new(Charset::Line, 64);
+pub(super) const METADATA_VALUE: Rule = Rule::new(Charset::Prose, 500);
 
 /// SendGrid's reserved headers, those that a mail has once and the provider writes, and the one that would steer
 /// the provider (`X-SMTPAPI`).

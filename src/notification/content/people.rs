@@ -10,10 +10,10 @@ use crate::notification::address::Address;
 use crate::notification::{DisplayName, Mailbox};
 
 /// SendGrid's limit of `to`, `cc` and `bcc` together, over the whole request.
-const MOST_RECIPIENTS: usize = 1000;
+pub(super) const MOST_RECIPIENTS: usize = 1000;
 
 /// Commas and semicolons are allowed: an adapter whose provider splits at them quotes the name.
-const NAME: Rule = Rule::new(Charset::Line, 256);
+pub(super) const NAME: Rule = Rule::new(Charset::Line, 256);
 
 /// The mailboxes met so far. SendGrid refuses a request that names one twice.
 #[derive(Default)]

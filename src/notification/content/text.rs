@@ -49,6 +49,18 @@ impl Rule {
 }
 
 impl Charset {
+    /// The same as a regular expression, for those that one can say in a line.
+    pub(super) fn pattern(self) -> Option<&'static str> {
+        match self {
+            // What is storable is no shorter to say than the parser's own words.
+            Charset::Prose => None,
+            Charset::Line => Some("^[^\\u0000-\\u001f\\u007f-\\u009f]*$"),
+            Charset::AsciiLine => Some("^[ -~]*$"),
+            Charset::Visible => Some("^[!-~]*$"),
+            Charset::Label => Some("^[A-Za-z0-9._:-]*$"),
+        }
+    }
+
     fn broken_by(self, text: &str) -> Option<&'static str> {
         let bytes = text.as_bytes();
         match self {

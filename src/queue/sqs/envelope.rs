@@ -156,7 +156,9 @@ struct Version<'a> {
 
 /// Whether it is an envelope that somebody wrote anew, with other spaces or another order.
 fn has_version(body: &[u8]) -> bool {
-    serde_json::from_slice::<Version<'_>>(body).is_ok_and(|version| version.kakitome.is_some())
+    // Of a list serde would take the first entry for the version.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    is_object && serde_json::from_slice::<Version<'_>>(body).is_ok_and(|version| version.kakitome.is_some())
 }
 
 fn open_envelope(body: &Bytes) -> Result<Opened, Unreadable> {

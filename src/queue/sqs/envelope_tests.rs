@@ -1,3 +1,5 @@
+#![expect(clippy::expect_used, reason = "a failed expectation is the failed test")]
+
 use std::time::Duration;
 
 use serde_json::json;

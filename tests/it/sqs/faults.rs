@@ -125,6 +125,39 @@ async fn sends_at_the_same_time_share_requests() {
     assert!((20..50).contains(&requests), "{requests} requests for 200 messages");
 }
 
+/// Three requests for ten notifications: the budget of the way through the queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notifications_way_costs_three_tenths_of_a_request() {
+    const COUNT: usize = 400;
+    let (bench, asked) = scripted::start(|action, body, _| match action {
+        "ReceiveMessage" => (200, received(10, &envelope())),
+        _ => all_done(body),
+    })
+    .await;
+    assert!(bench.queue.send_batch(&messages(COUNT)).await.iter().all(Result::is_ok));
+    for _ in 0..COUNT / 40 {
+        let deliveries = bench.queue.receive(40, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(deliveries.len(), 40);
+        // The scripted receipts are the same in each answer.
+        let ends = deliveries.into_iter().enumerate().map(|(at, mut delivery)| {
+            delivery.receipt.0 = at.to_string();
+            (delivery, Settlement::Done)
+        });
+        assert!(bench.queue.settle(ends.collect()).await.iter().all(Result::is_ok));
+    }
+    let of = |action| asked.of(action).len();
+    let requests = [of("SendMessageBatch"), of("ReceiveMessage"), of("DeleteMessageBatch")];
+    assert_eq!(requests, [COUNT / 10; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_of_twenty_seconds_that_brings_nothing_is_no_error() {
+    let bench = Bench::fresh().await;
+    let begun = Instant::now();
+    assert!(bench.queue.receive(10, Duration::from_secs(60)).await.unwrap().is_empty());
+    assert!((19..25).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_in_flight_and_missing_permission_are_told_in_words() {
     let (bench, _) = scripted::start(|_, _, before| {
