@@ -4,17 +4,27 @@ mod accept;
 mod change;
 mod claim;
 mod count;
+mod cursor;
 mod due;
 mod entry;
 mod event;
+mod events_item;
+mod hours;
 mod keys;
 mod life;
 mod list;
+mod matching;
+mod merge;
+mod page;
+mod plan;
 mod read;
 mod row;
+mod source;
 mod table;
 mod tally;
 mod units;
+mod unmatched;
+mod witness;
 mod write;
 
 use std::sync::Arc;
@@ -44,12 +54,14 @@ pub struct Config {
     pub retention: Duration,
     /// Ask DynamoDB what each write costs, for `kakitome_dynamodb_units_total`.
     pub count_units: bool,
+    /// For how long counts are told again at least; longer where counting takes long. Zero: never.
+    pub counts_kept: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let retention = Duration::from_secs(90 * 24 * 3600);
-        Self { table: "kakitome".into(), retention, count_units: false }
+        Self { table: "kakitome".into(), retention, count_units: false, counts_kept: Duration::from_secs(1) }
     }
 }
 
@@ -60,6 +72,9 @@ pub struct DynamoLog {
     writer: Writer,
     tally: Arc<Tally>,
     retention: Duration,
+    witnesses: witness::Witnesses,
+    counts_kept: Duration,
+    counted: count::Counted,
 }
 
 impl DynamoLog {
@@ -67,7 +82,15 @@ impl DynamoLog {
     pub fn open(aws: &Aws, config: &Config) -> Self {
         let table = Table::new(aws.dynamodb.clone(), &config.table, config.count_units);
         let tally = Arc::new(Tally::default());
-        Self { writer: Writer::start(table.clone()), table, tally, retention: config.retention }
+        Self {
+            writer: Writer::start(table.clone()),
+            table,
+            tally,
+            retention: config.retention,
+            witnesses: witness::Witnesses::default(),
+            counts_kept: config.counts_kept,
+            counted: count::Counted::default(),
+        }
     }
 
     /// Writes what is only counted in memory so far.
@@ -129,6 +152,6 @@ impl MessageLog for DynamoLog {
     }
 
     async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
-        event::witness(self, provider).await
+        witness::read(self, provider).await
     }
 }
