@@ -1,7 +1,9 @@
 //! The message log in one DynamoDB table.
 
 mod accept;
+mod apply;
 mod change;
+mod check;
 mod claim;
 mod count;
 mod cursor;
@@ -19,12 +21,14 @@ mod page;
 mod plan;
 mod read;
 mod row;
+mod setup;
 mod source;
 mod table;
 mod tally;
 mod units;
 mod unmatched;
 mod witness;
+mod won;
 mod write;
 
 use std::sync::Arc;
@@ -41,9 +45,17 @@ use crate::clock::Timestamp;
 use crate::notification::NotificationId;
 use crate::notification::status::Fact;
 use crate::provider::ProviderEvent;
+use accept::Hours;
+pub use check::{Finding, check};
+use due::Walk;
+pub use setup::{SetupError, Step, setup};
 use table::Table;
 use tally::Tally;
+use won::WonClaims;
 use write::Writer;
+
+/// How often a write is tried that finds its row changed, each time from the row as it is then.
+const ROUNDS: u32 = 8;
 
 /// How the log is kept.
 #[derive(Clone, Debug)]
@@ -71,6 +83,9 @@ pub struct DynamoLog {
     table: Table,
     writer: Writer,
     tally: Arc<Tally>,
+    won: WonClaims,
+    hours: Hours,
+    walk: Walk,
     retention: Duration,
     witnesses: witness::Witnesses,
     counts_kept: Duration,
@@ -82,10 +97,14 @@ impl DynamoLog {
     pub fn open(aws: &Aws, config: &Config) -> Self {
         let table = Table::new(aws.dynamodb.clone(), &config.table, config.count_units);
         let tally = Arc::new(Tally::default());
+        tokio::spawn(tally::flush_regularly(Arc::downgrade(&tally), table.clone()));
         Self {
             writer: Writer::start(table.clone()),
             table,
             tally,
+            won: WonClaims::default(),
+            hours: Hours::default(),
+            walk: Walk::default(),
             retention: config.retention,
             witnesses: witness::Witnesses::default(),
             counts_kept: config.counts_kept,
@@ -102,19 +121,19 @@ impl DynamoLog {
 #[async_trait]
 impl MessageLog for DynamoLog {
     async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
-        new.iter().map(|_| Err(LogError::Unavailable("not writable yet".into()))).collect()
+        self.accept_all(&new.iter().collect::<Vec<_>>()).await
     }
 
-    async fn claim(&self, claims: &[ClaimRequest], _now: Timestamp) -> Vec<Result<Claim, LogError>> {
-        claims.iter().map(|_| Err(LogError::Unavailable("not writable yet".into()))).collect()
+    async fn claim(&self, claims: &[ClaimRequest], now: Timestamp) -> Vec<Result<Claim, LogError>> {
+        self.claim_all(claims, now).await
     }
 
     async fn apply(
         &self,
         facts: &[(NotificationId, Fact)],
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Vec<Result<Applied, LogError>> {
-        facts.iter().map(|_| Err(LogError::Unavailable("not writable yet".into()))).collect()
+        self.apply_all(facts, now).await
     }
 
     async fn record_events(
@@ -147,8 +166,8 @@ impl MessageLog for DynamoLog {
         count::by_reason(self, filter, now).await
     }
 
-    async fn due(&self, _now: Timestamp, _limit: usize) -> Result<Vec<Due>, LogError> {
-        Err(LogError::Unavailable("not readable yet".into()))
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError> {
+        self.due_now(now, limit).await
     }
 
     async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {

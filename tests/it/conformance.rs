@@ -10,10 +10,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::MessageLog;
+use kakitome::message_log::dynamodb::{self, DynamoLog};
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::queue::Queue;
 use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::sqlite::{Config, Engine};
+
+use crate::emulator::{self, Emulator};
 
 /// A fresh, empty queue and what the suite needs to know of it.
 pub struct QueueBench {
@@ -57,6 +60,14 @@ mod sqlite_log {
     super::log::suite!(super::sqlite_log_bench);
 }
 
+mod ministack_log {
+    super::log::suite!(super::ministack_log_bench);
+}
+
+mod dynoxide_log {
+    super::log::suite!(super::dynoxide_log_bench);
+}
+
 async fn sqlite_queue_bench() -> QueueBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
@@ -80,4 +91,25 @@ async fn sqlite_log_bench() -> LogBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
     LogBench { log: Arc::new(SqliteLog::new(engine)), _home: Box::new(home) }
+}
+
+async fn ministack_log_bench() -> LogBench {
+    dynamodb_log_bench(&Emulator::ministack().url).await
+}
+
+async fn dynoxide_log_bench() -> LogBench {
+    dynamodb_log_bench(&Emulator::dynoxide().url).await
+}
+
+/// A table of its own on the server at `url`.
+pub async fn dynamodb_log_bench(url: &str) -> LogBench {
+    let aws = emulator::connect(url, url).await;
+    // A count that is told again would hide what a case did since.
+    let config = dynamodb::Config {
+        table: emulator::fresh_name("log"),
+        counts_kept: Duration::ZERO,
+        ..dynamodb::Config::default()
+    };
+    dynamodb::setup(&aws, &config).await.unwrap();
+    LogBench { log: Arc::new(DynamoLog::open(&aws, &config)), _home: Box::new(()) }
 }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use kakitome::aws::{Access, Aws, Config};
@@ -62,6 +63,12 @@ pub fn access(sqs: &str, dynamodb: &str) -> Access {
         key_id: "test".into(),
         key_secret: Secret::new("test"),
     }
+}
+
+/// A name that no other test of this run uses for its table or queue.
+pub fn fresh_name(kind: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("kakitome-{kind}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Where `make aws-install` puts the emulators.

@@ -164,27 +164,60 @@ fn packed_card(notification: &Notification) -> Vec<u8> {
     pack(&serde_json::to_vec(&card).unwrap_or_default())
 }
 
+/// What entries are made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    /// Whose.
+    pub(super) id: NotificationId,
+    /// Who and which labels.
+    pub(super) notification: &'a Notification,
+    /// The stored form.
+    pub(super) content: &'a [u8],
+    /// Its hash.
+    pub(super) content_hash: &'a [u8; 32],
+    /// When it was accepted.
+    pub(super) accepted_at: Timestamp,
+    /// See [`crate::notification::status::Life::ready_at`].
+    pub(super) ready_at: Timestamp,
+}
+
+impl<'a> Source<'a> {
+    /// Of a new notification.
+    pub(super) fn of(new: &'a NewNotification) -> Self {
+        Self {
+            id: new.id,
+            notification: &new.notification,
+            content: &new.content,
+            content_hash: &new.content_hash,
+            accepted_at: new.life.accepted_at,
+            ready_at: new.life.ready_at(),
+        }
+    }
+}
+
 /// What is recorded beside the row: an entry for each distinct recipient, the first with the content, or with the card
 /// alone while the content is only with the queue.
-pub(super) fn items_of(new: &NewNotification, with_content: bool, retention: Duration) -> Vec<Item> {
-    let notification = &new.notification;
-    let accepted_at = new.life.accepted_at;
-    let expires = n(new.life.ready_at().plus(retention).plus(KEPT_LONGER).as_ms() / 1000);
+pub(super) fn items_of(source: Source<'_>, with_content: bool, retention: Duration) -> Vec<Item> {
+    let Source { id, notification, content, content_hash, accepted_at, ready_at } = source;
+    let expires = n(ready_at.plus(retention).plus(KEPT_LONGER).as_ms() / 1000);
     let mut seen = HashSet::new();
-    let mut items = Vec::new();
+    let mut items: Vec<Item> = Vec::new();
+    let mut first_key = None;
     for (_, mailbox) in notification.recipients() {
         let recipient_key = keys::recipient_key(&mailbox.email);
-        if !seen.insert(recipient_key.clone()) {
+        if seen.contains(&recipient_key) {
             continue;
         }
-        let mut item = keys::entry_key(&recipient_key, accepted_at, new.id).attributes();
+        let mut item = keys::entry_key(&recipient_key, accepted_at, id, content_hash).attributes();
         item.insert("exp".into(), expires.clone());
-        if let Some(first) = items.first().and_then(|first: &Item| text(first, "sk")) {
-            item.insert("f".into(), s(first.split('#').next().unwrap_or_default()));
+        match &first_key {
+            None => first_key = Some(recipient_key.clone()),
+            Some(first) => drop(item.insert("f".into(), s(first.as_str()))),
         }
+        seen.insert(recipient_key);
         items.push(item);
     }
-    let packed = if with_content { pack(&new.content) } else { Vec::new() };
+    let packed = if with_content { pack(content) } else { Vec::new() };
     let parts: Vec<_> = packed.chunks(PART_BYTES).collect();
     if let Some(first) = items.first_mut() {
         if parts.len() == 1 {
@@ -197,7 +230,7 @@ pub(super) fn items_of(new: &NewNotification, with_content: bool, retention: Dur
         }
     }
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-    for (key, part) in part_keys(new.id, count).zip(parts) {
+    for (key, part) in part_keys(id, count).zip(parts) {
         let mut item = key.attributes();
         item.insert("c".into(), b(part.to_vec()));
         item.insert("exp".into(), expires.clone());

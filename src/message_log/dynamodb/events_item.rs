@@ -142,7 +142,7 @@ pub(super) fn write(table: &Table, item: EventsItem<'_>) -> Write {
             vec![n(version + 1), write_id, list, expires, pk, sk, n(version)],
         ),
     };
-    Write { key: key.clone(), statement: statement.into(), parameters }
+    Write { key: key.clone(), statement, parameters }
 }
 
 /// The item's version.

@@ -136,8 +136,10 @@ async fn all_entries(table: &Table, hour: &str) -> Result<Vec<Candidate>, LogErr
 }
 
 fn candidate(entry: &keys::Item) -> Option<Candidate> {
-    let (_, at, id) = keys::entry_parts(text(entry, "sk")?)?;
-    Some(Candidate { at, id, accepted_at: Some(at) })
+    let sk = text(entry, "sk")?;
+    let (_, at, id) = keys::entry_parts(sk)?;
+    let content = sk.split('#').nth(3).map(str::to_owned);
+    Some(Candidate { at, id, accepted_at: Some(at), content })
 }
 
 /// The hours in which something was accepted.

@@ -114,22 +114,36 @@ pub(super) fn hour_partition(hour: &str, shard: u8) -> String {
     format!("h#{hour}#{shard:02}")
 }
 
-/// An entry's sort key: `<recipient key>#<accepted_at ms, 13 digits>#<uuid>`.
-pub(super) fn entry_sort(recipient_key: &str, accepted_at: Timestamp, id: NotificationId) -> String {
-    format!("{recipient_key}#{:013}#{id}", accepted_at.as_ms())
+/// An entry's sort key: `<recipient key>#<accepted_at ms, 13 digits>#<uuid>#<16 hex of the content's hash>`.
+///
+/// With the hash in it, two producers who use one idempotency key for different contents within the same millisecond
+/// never write over each other: the loser leaves an entry that belongs to no row, and that readers leave out.
+pub(super) fn entry_sort(
+    recipient_key: &str,
+    accepted_at: Timestamp,
+    id: NotificationId,
+    content_hash: &[u8; 32],
+) -> String {
+    format!("{recipient_key}#{:013}#{id}#{}", accepted_at.as_ms(), hex(&content_hash[..8]))
 }
 
 /// Recipient key, acceptance and id of such a sort key.
 pub(super) fn entry_parts(sk: &str) -> Option<(&str, Timestamp, NotificationId)> {
-    let (recipient_key, rest) = sk.split_once('#')?;
-    let (at, id) = rest.split_once('#')?;
-    Some((recipient_key, Timestamp::from_ms(at.parse().ok()?), id.parse().ok()?))
+    let mut parts = sk.split('#');
+    let recipient_key = parts.next()?;
+    let accepted_at = Timestamp::from_ms(parts.next()?.parse().ok()?);
+    Some((recipient_key, accepted_at, parts.next()?.parse().ok()?))
 }
 
 /// Where the entry of this recipient and notification lies.
-pub(super) fn entry_key(recipient_key: &str, accepted_at: Timestamp, id: NotificationId) -> Key {
+pub(super) fn entry_key(
+    recipient_key: &str,
+    accepted_at: Timestamp,
+    id: NotificationId,
+    content_hash: &[u8; 32],
+) -> Key {
     let partition = hour_partition(&hour(accepted_at), entry_shard(recipient_key));
-    Key::new(partition, entry_sort(recipient_key, accepted_at, id))
+    Key::new(partition, entry_sort(recipient_key, accepted_at, id, content_hash))
 }
 
 /// Which part of the index `open` a row stands in.

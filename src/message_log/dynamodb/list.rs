@@ -80,8 +80,8 @@ pub(super) async fn fitting(
     let fitting = |candidate: &Candidate| {
         let item = rows.get(&keys::row_key(candidate.id))?;
         let row = read::stored_row(item)?;
-        let is_meant = candidate.accepted_at.is_none_or(|at| at == row.value.life.accepted_at);
-        (is_meant && fits(filter, item, &row.value, now)).then(|| (Cursor::of(candidate), row))
+        (candidate.means(&row.value) && fits(filter, item, &row.value, now))
+            .then(|| (Cursor::of(candidate), row))
     };
     Ok(candidates.iter().filter_map(fitting).collect())
 }

@@ -142,7 +142,7 @@ async fn rows(table: &Table, candidates: &[Candidate], now: Timestamp) -> Result
     let row = |candidate: &Candidate| {
         let item = items.get(&keys::row_key(candidate.id)).filter(|item| !row::is_expired(item, now))?;
         let row = Row::read(item).ok()?;
-        (Some(row.life.accepted_at) == candidate.accepted_at).then_some(row)
+        candidate.means(&row).then_some(row)
     };
     Ok(candidates.iter().filter_map(row).collect())
 }

@@ -7,6 +7,8 @@ use std::collections::{HashMap, VecDeque};
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::{BoxFuture, try_join_all};
 
+use super::keys;
+use super::row::Row;
 use crate::clock::Timestamp;
 use crate::message_log::LogError;
 use crate::notification::NotificationId;
@@ -19,9 +21,19 @@ pub(super) struct Candidate {
     pub(super) id: NotificationId,
     /// When it was accepted, where the source tells: a row with another time is not what was meant.
     pub(super) accepted_at: Option<Timestamp>,
+    /// The beginning of its content's hash, where the source tells: likewise.
+    pub(super) content: Option<String>,
 }
 
 impl Candidate {
+    /// Whether this is the row that was meant: who loses a race for an id leaves entries behind that belong to none.
+    pub(super) fn means(&self, row: &Row) -> bool {
+        let hash = || keys::hex(&row.content_hash[..8]);
+        self.id == row.id
+            && self.accepted_at.is_none_or(|at| at == row.life.accepted_at)
+            && self.content.as_ref().is_none_or(|content| *content == hash())
+    }
+
     /// Where it stands in its listing.
     pub(super) fn place(&self) -> (Timestamp, NotificationId) {
         (self.at, self.id)
@@ -181,6 +193,7 @@ mod tests {
             at: Timestamp::from_ms(at.into()),
             id: NotificationId::from_bytes([id; 16]),
             accepted_at: None,
+            content: None,
         }
     }
 

@@ -101,7 +101,7 @@ async fn events(table: &Table, id: NotificationId) -> Result<Vec<Item>, LogError
 
 fn record(row: Stored<Row>, entries: &HashMap<Key, Item>, events: Vec<Item>) -> Stored<Record> {
     let Stored { value: row, mut fault } = row;
-    let mut blame = |what: &str| drop(fault.get_or_insert_with(|| what.to_owned()));
+    let mut blame = |what: &str| fault = fault.take().or_else(|| Some(what.to_owned()));
     let card = entries.get(&row.entry_key()).map(|item| Entry::read(item).and_then(|entry| entry.card()));
     let card = match card {
         Some(Ok(Some(card))) => card,

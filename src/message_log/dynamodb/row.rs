@@ -64,23 +64,25 @@ impl Row {
 
     /// Where its first entry lies, which has its recipients and content.
     pub(super) fn entry_key(&self) -> keys::Key {
-        keys::entry_key(&self.recipient_key, self.life.accepted_at, self.id)
+        keys::entry_key(&self.recipient_key, self.life.accepted_at, self.id, &self.content_hash)
     }
 }
 
-/// The attributes of a new row, keys included. `life` is the new notification's, or the one after its first claim.
+/// The attributes of a new row, keys first. `life` is the new notification's, or the one after its first claim.
 pub(super) fn new_row(
     new: &NewNotification,
     life: &Life,
     version: u64,
     write_id: WriteId,
     content_is_with_queue: bool,
-) -> Item {
+) -> Vec<(&'static str, AttributeValue)> {
     let notification = &new.notification;
     let key = keys::row_key(new.id);
     let accepted_at = life.accepted_at;
-    let mut item = key.attributes();
-    let mut set = |name: &str, value| drop(item.insert(name.to_owned(), value));
+    let mut attributes = Vec::with_capacity(17);
+    let mut set = |name, value| attributes.push((name, value));
+    set("pk", s(key.pk));
+    set("sk", s(key.sk));
     set("v", n(version));
     set("w", b(write_id.to_vec()));
     set("l", s(life::write(life)));
@@ -107,7 +109,7 @@ pub(super) fn new_row(
         set("oa", n(life.ready_at().as_ms()));
         set("sv", n(life::state_code(new.life.state)));
     }
-    item
+    attributes
 }
 
 /// A text attribute.

@@ -134,6 +134,7 @@ impl Listing {
                         at: Timestamp::from_ms(number(item, at)?),
                         id: text(item, "pk").and_then(keys::notification_id)?,
                         accepted_at: number(item, "aa").map(Timestamp::from_ms),
+                        content: None,
                     };
                     (fits(&listing.filter, item) && listing.is_listed(&candidate)).then_some(candidate)
                 };

@@ -1,6 +1,7 @@
 //! How many were sent since the start: kept in memory, added to the table now and then, as no item takes a write for
 //! each of a thousand a second.
 
+use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::message_log::LogError;
 const SHARDS: u8 = 8;
 
 /// How often it is written.
-pub(super) const FLUSH_EVERY: Duration = Duration::from_secs(10);
+const FLUSH_EVERY: Duration = Duration::from_secs(10);
 
 /// The count that is not written yet.
 #[derive(Debug, Default)]
@@ -61,5 +62,14 @@ impl Tally {
                 let _logged_by_the_watch = table.failed(&error);
             }
         }
+    }
+}
+
+/// Ends when the log is gone.
+pub(super) async fn flush_regularly(tally: Weak<Tally>, table: Table) {
+    loop {
+        tokio::time::sleep(FLUSH_EVERY).await;
+        let Some(tally) = tally.upgrade() else { return };
+        tally.flush(&table).await;
     }
 }

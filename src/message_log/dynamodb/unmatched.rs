@@ -82,7 +82,7 @@ fn insert(log: &DynamoLog, heard: &Heard, key: &Key, now: Timestamp) -> Write {
         b(pack(text.to_string().as_bytes())),
         n(now.plus(KEPT).as_ms() / 1000),
     ];
-    Write { key: key.clone(), statement: statement.into(), parameters }
+    Write { key: key.clone(), statement, parameters }
 }
 
 /// What makes an unmatched event the same event: the provider's number, else what it says.

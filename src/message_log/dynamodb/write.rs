@@ -1,7 +1,6 @@
 //! Conditional writes: one PartiQL statement each, 25 in a request, shared by concurrent callers.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
@@ -33,7 +32,7 @@ pub(super) struct Write {
     /// Of the item: two writes of the same item never share a request, which DynamoDB would refuse as a whole.
     pub(super) key: Key,
     /// `INSERT INTO "table" VALUE {…}` or `UPDATE "table" … WHERE pk = ? AND sk = ? AND …`.
-    pub(super) statement: Arc<str>,
+    pub(super) statement: String,
     /// What stands for its question marks.
     pub(super) parameters: Vec<AttributeValue>,
 }
@@ -186,7 +185,7 @@ async fn request(table: &Table, writes: Vec<Write>) -> Vec<Answer> {
 
 fn statement(write: Write) -> Result<BatchStatementRequest, aws_sdk_dynamodb::error::BuildError> {
     BatchStatementRequest::builder()
-        .statement(write.statement.as_ref())
+        .statement(write.statement)
         .set_parameters(Some(write.parameters))
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         .build()

@@ -1,0 +1,309 @@
+//! Facts: those of one id are folded into one write, from what is known of it or else from its row.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::change::{Known, changed, write_id};
+use super::entry::Source;
+use super::keys::{self, Item};
+use super::row::{Row, WriteId};
+use super::won::Won;
+use super::write::{Write, Written};
+use super::{DynamoLog, ROUNDS};
+use crate::clock::Timestamp;
+use crate::message_log::{Applied, LogError};
+use crate::notification::NotificationId;
+use crate::notification::content;
+use crate::notification::status::{Fact, Life, State};
+
+type Result<T> = std::result::Result<T, LogError>;
+
+/// The facts of one id.
+struct Group<'a> {
+    id: NotificationId,
+    facts: Vec<(usize, &'a Fact)>,
+    known: Option<Known>,
+    /// What is known was not read just now.
+    is_guess: bool,
+    content: Option<bytes::Bytes>,
+    content_written: bool,
+    tried: Option<Tried>,
+    done: bool,
+}
+
+/// A write whose answer is not known yet.
+struct Tried {
+    w: WriteId,
+    folded: Folded,
+}
+
+/// Facts told to a life, one after the other.
+struct Folded {
+    results: Vec<Applied>,
+    before: Arc<Life>,
+    /// The last life that a fact led to; `None` where none applied.
+    last: Option<usize>,
+}
+
+impl Folded {
+    fn of(known: &Known, facts: &[(usize, &Fact)], now: Timestamp) -> Self {
+        let mut results: Vec<Applied> = Vec::with_capacity(facts.len());
+        let mut last = None;
+        for (_, fact) in facts {
+            let current = last.and_then(|ix: usize| after_of(&results[ix])).unwrap_or(&known.life);
+            let before = current.status(now);
+            let result = match current.after(fact, now) {
+                Ok(life) => Applied::Done { before, life: Box::new(life) },
+                Err(refusal) => Applied::Refused(refusal),
+            };
+            if matches!(result, Applied::Done { .. }) {
+                last = Some(results.len());
+            }
+            results.push(result);
+        }
+        Self { results, before: known.life.clone(), last }
+    }
+
+    fn after(&self) -> &Life {
+        self.last.and_then(|ix| after_of(&self.results[ix])).unwrap_or(&self.before)
+    }
+
+    fn is_refused(&self) -> bool {
+        self.results.iter().any(|result| matches!(result, Applied::Refused(_)))
+    }
+}
+
+fn after_of(applied: &Applied) -> Option<&Life> {
+    match applied {
+        Applied::Done { life, .. } => Some(life),
+        _ => None,
+    }
+}
+
+type Results = Vec<Option<Result<Applied>>>;
+
+impl DynamoLog {
+    pub(super) async fn apply_all(
+        &self,
+        facts: &[(NotificationId, Fact)],
+        now: Timestamp,
+    ) -> Vec<Result<Applied>> {
+        let mut groups = self.group(facts);
+        let mut results: Results = facts.iter().map(|_| None).collect();
+        for _round in 0..ROUNDS {
+            self.read_unknown(&mut groups, &mut results, now).await;
+            let waiting = self.fold(&mut groups, &mut results, now).await;
+            if waiting.is_empty() {
+                if groups.iter().all(|group| group.done) {
+                    break;
+                }
+                continue;
+            }
+            let (places, writes): (Vec<usize>, Vec<Write>) = waiting.into_iter().unzip();
+            let written = self.writer.write(writes).await;
+            for (place, written) in places.into_iter().zip(written) {
+                let group = &mut groups[place];
+                match written {
+                    Ok(Written::Done) => self.finish(group, &mut results, now),
+                    Ok(Written::Refused(Some(item))) => self.learn(group, Some(&item), &mut results, now),
+                    Ok(Written::Refused(None)) => group.known = None,
+                    Err(error) => fail(group, &mut results, &error),
+                }
+            }
+        }
+        let told = facts.iter().zip(&results).filter(|(_, result)| matches!(result, Some(Ok(_))));
+        self.walk
+            .confirm(told.filter_map(|((id, fact), _)| matches!(fact, Fact::Enqueued { .. }).then_some(*id)));
+        let contended = || Err(LogError::Unavailable("too many write one record at once".into()));
+        results.into_iter().map(|result| result.unwrap_or_else(contended)).collect()
+    }
+
+    fn group<'a>(&self, facts: &'a [(NotificationId, Fact)]) -> Vec<Group<'a>> {
+        let mut places: HashMap<NotificationId, usize> = HashMap::with_capacity(facts.len());
+        let mut groups: Vec<Group<'a>> = Vec::with_capacity(facts.len());
+        for (ix, (id, fact)) in facts.iter().enumerate() {
+            let place = *places.entry(*id).or_insert(groups.len());
+            if let Some(group) = groups.get_mut(place) {
+                group.facts.push((ix, fact));
+                continue;
+            }
+            let (known, content) = match self.won.get(*id) {
+                Some(Won { known, content }) => (Some(known), content),
+                None => (None, None),
+            };
+            let (facts, is_guess) = (vec![(ix, fact)], known.is_some());
+            groups.push(Group {
+                id: *id,
+                facts,
+                known,
+                is_guess,
+                content,
+                content_written: false,
+                tried: None,
+                done: false,
+            });
+        }
+        groups
+    }
+
+    async fn read_unknown(&self, groups: &mut [Group<'_>], results: &mut Results, now: Timestamp) {
+        let wanted: Vec<_> = groups
+            .iter()
+            .filter(|group| !group.done && group.known.is_none())
+            .map(|group| keys::row_key(group.id))
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let read = self.table.get(wanted).await;
+        for group in groups.iter_mut().filter(|group| !group.done && group.known.is_none()) {
+            match &read {
+                Ok(rows) => self.learn(group, rows.get(&keys::row_key(group.id)), results, now),
+                Err(error) => fail(group, results, error),
+            }
+        }
+    }
+
+    /// Takes the row as it is for true. If its latest write is ours, only the answer was lost.
+    fn learn(&self, group: &mut Group<'_>, item: Option<&Item>, results: &mut Results, now: Timestamp) {
+        let Some(item) = item else {
+            for (ix, _) in &group.facts {
+                results[*ix] = Some(Ok(Applied::Absent));
+            }
+            group.done = true;
+            return;
+        };
+        match Row::read(item) {
+            Ok(row) if group.tried.as_ref().is_some_and(|tried| tried.w == row.write_id) => {
+                group.known = Some(Known { version: row.version - 1, ..Known::of(row) });
+                self.finish(group, results, now);
+            }
+            Ok(row) => {
+                group.known = Some(Known::of(row));
+                group.is_guess = false;
+                group.tried = None;
+            }
+            Err(error) => fail(group, results, &error),
+        }
+    }
+
+    /// Tells the facts to what is known; the writes that this needs, with their groups' places.
+    async fn fold(
+        &self,
+        groups: &mut [Group<'_>],
+        results: &mut Results,
+        now: Timestamp,
+    ) -> Vec<(usize, Write)> {
+        let mut waiting = Vec::new();
+        for (place, group) in groups.iter_mut().enumerate().filter(|(_, group)| !group.done) {
+            let Some(known) = &group.known else { continue };
+            let folded = Folded::of(known, &group.facts, now);
+            if group.is_guess && folded.is_refused() {
+                group.known = None;
+                continue;
+            }
+            let only_looks = group.facts.iter().all(|(_, fact)| matches!(fact, Fact::Enqueued { .. }));
+            let is_same = *folded.after() == *known.life;
+            if is_same || only_looks && known.needs_no_index(folded.after(), now) {
+                settle(group, folded, results);
+                continue;
+            }
+            group.tried = Some(Tried { w: write_id(), folded });
+            waiting.push(place);
+        }
+        self.save_contents(groups, &waiting, results).await;
+        let write = |place: usize| {
+            let group = &groups[place];
+            let (known, tried) = (group.known.as_ref()?, group.tried.as_ref()?);
+            let after = tried.folded.after();
+            let write = self.change_write(group.id, known, after, tried.w, group.content_written, now);
+            (!group.done).then_some((place, write))
+        };
+        waiting.into_iter().filter_map(write).collect()
+    }
+
+    /// Whatever goes anywhere but to sent must have its content in the log: its queue message may be its last.
+    async fn save_contents(&self, groups: &mut [Group<'_>], waiting: &[usize], results: &mut Results) {
+        let mut places = Vec::new();
+        let mut contents = Vec::new();
+        for place in waiting {
+            let group = &groups[*place];
+            let (Some(known), Some(tried)) = (&group.known, &group.tried) else { continue };
+            let needs = known.content_is_with_queue && !group.content_written;
+            if let (true, Some(content)) =
+                (needs && tried.folded.after().state != State::Sent, &group.content)
+            {
+                places.push(*place);
+                contents.push((group.id, content.clone(), known.life.clone()));
+            }
+        }
+        if places.is_empty() {
+            return;
+        }
+        for (place, saved) in places.into_iter().zip(self.save(&contents).await) {
+            match saved {
+                Ok(()) => groups[place].content_written = true,
+                Err(error) => fail(&mut groups[place], results, &error),
+            }
+        }
+    }
+
+    /// Writes contents that came with a queue message into the log. A result per content.
+    pub(super) async fn save(
+        &self,
+        contents: &[(NotificationId, bytes::Bytes, Arc<Life>)],
+    ) -> Vec<Result<()>> {
+        let decoded: Vec<_> = contents.iter().map(|(_, bytes, _)| content::decode(bytes).ok()).collect();
+        let hashes: Vec<_> = contents.iter().map(|(_, bytes, _)| content::hash(bytes)).collect();
+        let sources =
+            contents.iter().zip(&decoded).zip(&hashes).filter_map(|(((id, bytes, life), decoded), hash)| {
+                Some(Source {
+                    id: *id,
+                    notification: decoded.as_ref()?,
+                    content: bytes,
+                    content_hash: hash,
+                    accepted_at: life.accepted_at,
+                    ready_at: life.ready_at(),
+                })
+            });
+        let mut written = self.write_content(sources).await.into_iter();
+        let unreadable = || Err(LogError::Corrupt("its content".into()));
+        let result = |decoded: &Option<_>| match decoded {
+            Some(_) => written.next().unwrap_or_else(unreadable),
+            None => unreadable(),
+        };
+        decoded.iter().map(result).collect()
+    }
+
+    /// Its write is done.
+    fn finish(&self, group: &mut Group<'_>, results: &mut Results, now: Timestamp) {
+        let (Some(Tried { folded, .. }), Some(known)) = (group.tried.take(), &group.known) else { return };
+        let after = folded.after();
+        if after.state == State::Sent && folded.before.state != State::Sent {
+            self.tally.sent(1);
+        }
+        if after.state == State::Attempting {
+            let known = changed(known, Arc::new(after.clone()), group.content_written, now);
+            let content = group.content.take().filter(|_| known.content_is_with_queue);
+            self.won.keep(group.id, Won { known, content });
+        } else {
+            self.won.forget(group.id);
+        }
+        settle(group, folded, results);
+    }
+}
+
+/// Its facts have their answers.
+fn settle(group: &mut Group<'_>, folded: Folded, results: &mut Results) {
+    for ((ix, _), applied) in group.facts.iter().zip(folded.results) {
+        results[*ix] = Some(Ok(applied));
+    }
+    group.done = true;
+}
+
+fn fail(group: &mut Group<'_>, results: &mut Results, error: &LogError) {
+    for (ix, _) in &group.facts {
+        results[*ix] = Some(Err(error.clone()));
+    }
+    group.done = true;
+}
