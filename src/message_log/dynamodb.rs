@@ -6,18 +6,28 @@ mod change;
 mod check;
 mod claim;
 mod count;
+mod cursor;
 mod due;
 mod entry;
 mod event;
+mod events_item;
+mod hours;
 mod keys;
 mod life;
 mod list;
+mod matching;
+mod merge;
+mod page;
+mod plan;
 mod read;
 mod row;
 mod setup;
+mod source;
 mod table;
 mod tally;
 mod units;
+mod unmatched;
+mod witness;
 mod won;
 mod write;
 
@@ -56,12 +66,14 @@ pub struct Config {
     pub retention: Duration,
     /// Ask DynamoDB what each write costs, for `kakitome_dynamodb_units_total`.
     pub count_units: bool,
+    /// For how long counts are told again at least; longer where counting takes long. Zero: never.
+    pub counts_kept: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let retention = Duration::from_secs(90 * 24 * 3600);
-        Self { table: "kakitome".into(), retention, count_units: false }
+        Self { table: "kakitome".into(), retention, count_units: false, counts_kept: Duration::from_secs(1) }
     }
 }
 
@@ -75,6 +87,9 @@ pub struct DynamoLog {
     hours: Hours,
     walk: Walk,
     retention: Duration,
+    witnesses: witness::Witnesses,
+    counts_kept: Duration,
+    counted: count::Counted,
 }
 
 impl DynamoLog {
@@ -91,6 +106,9 @@ impl DynamoLog {
             hours: Hours::default(),
             walk: Walk::default(),
             retention: config.retention,
+            witnesses: witness::Witnesses::default(),
+            counts_kept: config.counts_kept,
+            counted: count::Counted::default(),
         }
     }
 
@@ -153,6 +171,6 @@ impl MessageLog for DynamoLog {
     }
 
     async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
-        event::witness(self, provider).await
+        witness::read(self, provider).await
     }
 }

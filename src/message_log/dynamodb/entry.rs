@@ -26,7 +26,7 @@ use crate::notification::{Mailbox, Notification, NotificationId, RecipientKind};
 const PART_BYTES: usize = 380_000;
 
 /// Entries outlive their rows by this, so that no row is without its content.
-const KEPT_LONGER: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const KEPT_LONGER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// zstd's own default: a better ratio costs more time than it saves in write units.
 const ZSTD_LEVEL: i32 = 3;
