@@ -34,32 +34,36 @@ fn queues(settings: &Settings, from: &AwsSettings) -> sqs::setup::Queues {
 }
 
 pub(super) async fn check(settings: &Settings, from: &AwsSettings) -> anyhow::Result<Vec<CheckLine>> {
+    use sqs::check::Action;
     let connected = connect(from).await?;
-    let actions = [
-        sqs::check::Action::Send,
-        sqs::check::Action::Receive,
-        sqs::check::Action::Delete,
-        sqs::check::Action::Hide,
-    ];
-    let found = sqs::check::check(&connected, &queues(settings, from), &actions).await;
-    Ok(found
-        .into_iter()
-        .map(|finding| CheckLine {
-            name: finding.name,
-            ok: finding.ok,
-            detail: finding.detail,
-            remedy: finding.remedy,
-        })
-        .collect())
+    let actions = [Action::Send, Action::Receive, Action::Delete, Action::Hide];
+    let queues = queues(settings, from);
+    let (of_queues, config) = (sqs::check::check(&connected, &queues, &actions), log(from));
+    let (of_queues, of_table) = tokio::join!(of_queues, dynamodb::check(&connected, &config));
+    let of_queues = of_queues.into_iter().map(|f| CheckLine {
+        name: f.name,
+        ok: f.ok,
+        detail: f.detail,
+        remedy: f.remedy,
+    });
+    let of_table = of_table.into_iter().map(|f| CheckLine {
+        name: f.name,
+        ok: f.ok,
+        detail: f.detail,
+        remedy: f.remedy,
+    });
+    Ok(of_queues.chain(of_table).collect())
 }
 
 pub(super) async fn setup(settings: &Settings, from: &AwsSettings) -> anyhow::Result<Vec<SetupLine>> {
     let connected = connect(from).await?;
-    let steps = sqs::setup::setup(&connected, &queues(settings, from)).await?;
-    let line = |step: sqs::setup::Step| SetupLine {
-        name: step.name,
-        unchanged: step.done == sqs::setup::Done::Unchanged,
-        detail: step.detail,
+    let queues = sqs::setup::setup(&connected, &queues(settings, from)).await?;
+    let table = dynamodb::setup(&connected, &log(from)).await?;
+    let queue = |step: sqs::setup::Step| {
+        let unchanged = step.done == sqs::setup::Done::Unchanged;
+        SetupLine { name: step.name, unchanged, detail: step.detail }
     };
-    Ok(steps.into_iter().map(line).collect())
+    let table =
+        table.into_iter().map(|s| SetupLine { name: s.name, unchanged: s.unchanged, detail: s.detail });
+    Ok(queues.into_iter().map(queue).chain(table).collect())
 }

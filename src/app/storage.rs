@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context;
 use axum::Router;
 
 use super::{aws, in_process};
@@ -78,6 +79,8 @@ impl Storage {
         from: &AwsSettings,
         stopped: Option<Shutdown>,
     ) -> anyhow::Result<Self> {
+        let directory = &settings.data_dir;
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let connected = aws::connect(from).await?;
         let mut queue = SqsQueue::open(&connected, aws::queue(settings, from));
         if let Some(stopped) = stopped {
