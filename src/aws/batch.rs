@@ -106,6 +106,7 @@ async fn fill<E>(
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "a failed expectation is the failed test")]
 mod tests {
     use std::sync::Mutex;
 
