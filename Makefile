@@ -6,8 +6,7 @@ CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 TOOLS := target/tools
 EMULATORS := localstack/emulators.sh
-# Not exported: the program refuses variables of its own prefix that it does not know.
-EMULATORS_HOME := $(or $(KAKITOME_EMULATORS),target/emulators)
+EMULATORS_HOME := $(or $(TEST_EMULATORS),target/emulators)
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -20,6 +19,7 @@ test: export RUST_TEST_THREADS ?= 6
 test: aws-install ## Everything: unit, property, conformance and flow tests, the kill test included
 	$(CARGO) test --locked --all-targets
 	$(CARGO) test --locked --doc
+	$(MAKE) aws-house
 
 check: $(TOOLS)/bin/cargo-deny ## Format, lints, docs, dependency audit
 	$(CARGO) fmt --check
@@ -43,9 +43,17 @@ aws-up: ## ministack on 127.0.0.1:4566 with infra/storage.yaml deployed; prints 
 aws-down: ## End what aws-up started
 	@$(EMULATORS) down
 
-aws-test: aws-install ## The AWS backend on the emulators, and infra/ deployed into one
+aws-test: export RUST_TEST_THREADS ?= 6
+aws-test: aws-install ## The AWS backend on emulators: conformance, faults, the whole house, infra/ deployed
+	$(CARGO) test --locked --test it -- conformance:: sqs:: dynamodb:: dynamodb_read::
+	$(MAKE) aws-house
+
+# What is tested of the whole house, once more with SQS and DynamoDB under it.
+.PHONY: aws-house
+aws-house: export RUST_TEST_THREADS ?= 6
+aws-house:
 	$(EMULATORS_HOME)/ministack/bin/python infra/test_deploy.py
-	$(CARGO) test --locked --all-targets
+	TEST_BACKEND=aws $(CARGO) test --locked --test it -- --skip embedded:: flow:: outage:: kill:: webhook:: cli:: blackbox::
 
 aws-second: ## Install second implementations: LocalStack and DynamoDB Local (Python 3.13, Java)
 	@$(EMULATORS) install-second

@@ -168,7 +168,7 @@ class Bench:
             servers = [(self.sqs, [self.built / "floor/release/aws-stub", "--port", self.sqs], {}),
                        (self.provider, [self.built / "floor/release/mock-provider", "--port", self.provider], {})]
         else:
-            emulators = pathlib.Path(os.environ.get("KAKITOME_EMULATORS", ROOT / "target/emulators"))
+            emulators = pathlib.Path(os.environ.get("TEST_EMULATORS", ROOT / "target/emulators"))
             self.sqs, self.dynamodb = free_port(), free_port()
             sandbox = ["sandbox", "--listen", f"127.0.0.1:{self.provider}", "--latency", f"{self.options.latency_ms}ms"]
             dynoxide = ["serve", "--host", "127.0.0.1", "--port", self.dynamodb, "--log", "quiet"]

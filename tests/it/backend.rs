@@ -1,4 +1,4 @@
-//! On which backend the whole house is tested: the embedded one, or with `KAKITOME_TEST_BACKEND=aws` SQS and DynamoDB
+//! On which backend the whole house is tested: the embedded one, or with `TEST_BACKEND=aws` SQS and DynamoDB
 //! as an emulator plays them. `make aws-test` runs the flow tests that way.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
@@ -14,7 +14,7 @@ use super::emulator::{self, Emulator};
 
 /// Whether these tests run on SQS and DynamoDB.
 pub fn is_aws() -> bool {
-    std::env::var("KAKITOME_TEST_BACKEND").is_ok_and(|backend| backend == "aws")
+    std::env::var("TEST_BACKEND").is_ok_and(|backend| backend == "aws")
 }
 
 /// The emulator as an in-process house reaches it.

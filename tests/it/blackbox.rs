@@ -93,20 +93,6 @@ fn the_path_of_the_made_key_is_printed_and_the_key_is_not() {
 }
 
 #[test]
-fn the_storage_is_its_owners_alone_also_in_a_directory_open_to_all() {
-    let dir = TempDir::new().unwrap();
-    let data = dir.path().join("data");
-    std::fs::create_dir(&data).unwrap();
-    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let server = Kakitome::start(dir.path(), &["serve"], &[]);
-    for name in ["kakitome.db", "kakitome.db-wal", "server.json"] {
-        let mode = std::fs::metadata(data.join(name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
-    }
-    drop(server);
-}
-
-#[test]
 fn the_events_door_stands_at_its_path_with_the_sandbox_inside_as_well() {
     let dir = TempDir::new().unwrap();
     let server = Kakitome::start(dir.path(), &["serve"], &[]);
@@ -147,24 +133,6 @@ fn every_promised_metric_is_there_before_anything_happened() {
 }
 
 #[test]
-fn setup_and_check_beside_a_running_server_find_nothing_wrong() {
-    let dir = TempDir::new().unwrap();
-    let (code, fresh, _) = ran(&kakitome(dir.path(), &["check"], &[]));
-    assert_eq!(code, 0, "{fresh}");
-    assert!(fresh.contains("is not there yet"), "{fresh}");
-    let server = Kakitome::start(dir.path(), &["serve"], &[]);
-    for command in ["setup", "check"] {
-        let (code, out, err) = ran(&kakitome(dir.path(), &[command], &[]));
-        assert_eq!(code, 0, "{command}: {out}{err}");
-        assert!(out.contains("in use by a running kakitome"), "{out}");
-    }
-    let (code, _, err) = ran(&kakitome(dir.path(), &["serve", "--listen", "127.0.0.1:0"], &[]));
-    assert_eq!(code, 1);
-    assert!(err.contains("a running server holds the data directory ./data"), "{err}");
-    drop(server);
-}
-
-#[test]
 fn what_cannot_be_used_is_named_once_and_with_its_remedy() {
     let dir = TempDir::new().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -194,4 +162,41 @@ fn the_proof_says_converged_to_programs_too() {
     std::fs::write(dir.path().join("one.ndjson"), mail("1").to_string()).unwrap();
     assert_eq!(ran(&kakitome(dir.path(), &["enqueue", "one.ndjson"], &[])).0, 0);
     assert_eq!(prove(), (1, json!(false)));
+}
+
+/// What only the embedded backend has: storage in the data directory.
+mod embedded {
+    use super::*;
+
+    #[test]
+    fn setup_and_check_beside_a_running_server_find_nothing_wrong() {
+        let dir = TempDir::new().unwrap();
+        let (code, fresh, _) = ran(&kakitome(dir.path(), &["check"], &[]));
+        assert_eq!(code, 0, "{fresh}");
+        assert!(fresh.contains("is not there yet"), "{fresh}");
+        let server = Kakitome::start(dir.path(), &["serve"], &[]);
+        for command in ["setup", "check"] {
+            let (code, out, err) = ran(&kakitome(dir.path(), &[command], &[]));
+            assert_eq!(code, 0, "{command}: {out}{err}");
+            assert!(out.contains("in use by a running kakitome"), "{out}");
+        }
+        let (code, _, err) = ran(&kakitome(dir.path(), &["serve", "--listen", "127.0.0.1:0"], &[]));
+        assert_eq!(code, 1);
+        assert!(err.contains("a running server holds the data directory ./data"), "{err}");
+        drop(server);
+    }
+
+    #[test]
+    fn the_storage_is_its_owners_alone_also_in_a_directory_open_to_all() {
+        let dir = TempDir::new().unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let server = Kakitome::start(dir.path(), &["serve"], &[]);
+        for name in ["kakitome.db", "kakitome.db-wal", "server.json"] {
+            let mode = std::fs::metadata(data.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
+        }
+        drop(server);
+    }
 }

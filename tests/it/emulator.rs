@@ -73,7 +73,7 @@ pub fn fresh_name(kind: &str) -> String {
 
 /// Where `make aws-install` puts the emulators.
 fn home() -> PathBuf {
-    std::env::var_os("KAKITOME_EMULATORS")
+    std::env::var_os("TEST_EMULATORS")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/emulators"), PathBuf::from)
 }
 

@@ -36,20 +36,6 @@ async fn no_address_and_no_secret_reaches_the_log() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_directory_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let _first = Kakitome::start(dir.path(), &["serve"], &[]);
-    let second = std::process::Command::new(env!("CARGO_BIN_EXE_kakitome"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(dir.path().join("data"))
-        .output()
-        .unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&second.stderr);
-    assert!(said.contains("running server holds the data directory"), "{said}");
-}
-
-#[tokio::test]
 async fn metrics_that_must_be_there_are_there_from_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let server = Kakitome::start(dir.path(), &["serve"], &[]);
@@ -70,5 +56,24 @@ async fn metrics_that_must_be_there_are_there_from_the_start() {
         "kakitome_last_receive_age_seconds",
     ] {
         assert!(text.contains(name), "{name} is missing in\n{text}");
+    }
+}
+
+/// What only the embedded backend has: storage in the data directory.
+mod embedded {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_server_on_the_same_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = Kakitome::start(dir.path(), &["serve"], &[]);
+        let second = std::process::Command::new(env!("CARGO_BIN_EXE_kakitome"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(dir.path().join("data"))
+            .output()
+            .unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert!(said.contains("running server holds the data directory"), "{said}");
     }
 }

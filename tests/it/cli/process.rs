@@ -37,29 +37,6 @@ fn wrong_usage_is_exit_2() {
 }
 
 #[test]
-fn a_bad_configuration_is_exit_2_for_every_command() {
-    let dir = TempDir::new().unwrap();
-    std::fs::write(dir.path().join("kakitome.toml"), "[worker]\nlease = '1s'\n").unwrap();
-    for command in ["serve", "list", "status", "check", "setup"] {
-        let (code, text) = said(&kakitome(dir.path(), &[command], &[("KAKITOME_BACKEND", "aws")]));
-        assert_eq!(code, 2, "{text}");
-        assert!(text.contains("worker.lease = \"1s\" (kakitome.toml, line 2)"), "{text}");
-        assert!(text.contains("KAKITOME_SQS_QUEUE_URL"), "{text}");
-    }
-}
-
-#[test]
-fn looking_at_a_data_directory_that_is_not_there_says_so_and_makes_none() {
-    let dir = TempDir::new().unwrap();
-    for command in ["list", "unsent", "status", "redrive"] {
-        let (code, text) = said(&kakitome(dir.path(), &[command, "--data-dir", "nowhere"], &[]));
-        assert_eq!(code, 1);
-        assert!(text.contains("there is no data directory nowhere"), "{text}");
-    }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-}
-
-#[test]
 fn a_server_that_is_not_there_is_named() {
     let dir = TempDir::new().unwrap();
     let url = "http://127.0.0.1:1";
@@ -102,34 +79,12 @@ fn a_reader_that_goes_away_is_no_fault_but_lines_that_were_not_told_are() {
     let gone = |args: &[&str]| {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kakitome"));
-        let ended = command.args(args).current_dir(dir.path()).stdout(writer).output().unwrap();
+        let mut command = backend::command(dir.path());
+        let ended = command.args(args).stdout(writer).output().unwrap();
         said(&ended)
     };
     assert_eq!(gone(&["enqueue", "two.ndjson"]), (1, String::new()));
     assert_eq!(gone(&["list"]), (0, String::new()));
-}
-
-#[test]
-fn while_a_server_holds_the_storage_the_commands_find_it() {
-    let dir = TempDir::new().unwrap();
-    std::fs::write(dir.path().join("two.ndjson"), TWO).unwrap();
-    let mut server = Command::new(env!("CARGO_BIN_EXE_kakitome"))
-        .args(["serve", "--role", "api", "--listen", "127.0.0.1:0"])
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let enqueued = kakitome(dir.path(), &["enqueue", "two.ndjson"], &[]);
-    let listed = kakitome(dir.path(), &["unsent", "--json"], &[]);
-    server.kill().unwrap();
-    server.wait().unwrap();
-    assert_eq!(said(&enqueued), (0, String::new()));
-    assert_eq!(said(&listed), (0, String::new()));
-    assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 2);
 }
 
 #[test]
@@ -149,4 +104,54 @@ fn a_new_key_is_one_that_the_configuration_takes() {
         sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), secret))
             .into();
     assert_eq!((settings.api_keys[0].tenant.as_str(), settings.api_keys[0].sha256), ("hotel \"桜\"", hash));
+}
+
+/// What only the embedded backend has: storage in the data directory, and no need of a configuration.
+mod embedded {
+    use super::*;
+
+    #[test]
+    fn a_bad_configuration_is_exit_2_for_every_command() {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("kakitome.toml"), "[worker]\nlease = '1s'\n").unwrap();
+        for command in ["serve", "list", "status", "check", "setup"] {
+            let (code, text) = said(&kakitome(dir.path(), &[command], &[("KAKITOME_BACKEND", "aws")]));
+            assert_eq!(code, 2, "{text}");
+            assert!(text.contains("worker.lease = \"1s\" (kakitome.toml, line 2)"), "{text}");
+            assert!(text.contains("KAKITOME_SQS_QUEUE_URL"), "{text}");
+        }
+    }
+
+    #[test]
+    fn looking_at_a_data_directory_that_is_not_there_says_so_and_makes_none() {
+        let dir = TempDir::new().unwrap();
+        for command in ["list", "unsent", "status", "redrive"] {
+            let (code, text) = said(&kakitome(dir.path(), &[command, "--data-dir", "nowhere"], &[]));
+            assert_eq!(code, 1);
+            assert!(text.contains("there is no data directory nowhere"), "{text}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn while_a_server_holds_the_storage_the_commands_find_it() {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("two.ndjson"), TWO).unwrap();
+        let mut server = Command::new(env!("CARGO_BIN_EXE_kakitome"))
+            .args(["serve", "--role", "api", "--listen", "127.0.0.1:0"])
+            .current_dir(dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let enqueued = kakitome(dir.path(), &["enqueue", "two.ndjson"], &[]);
+        let listed = kakitome(dir.path(), &["unsent", "--json"], &[]);
+        server.kill().unwrap();
+        server.wait().unwrap();
+        assert_eq!(said(&enqueued), (0, String::new()));
+        assert_eq!(said(&listed), (0, String::new()));
+        assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 2);
+    }
 }
