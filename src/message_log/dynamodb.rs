@@ -5,6 +5,7 @@ mod apply;
 mod change;
 mod check;
 mod claim;
+mod content;
 mod count;
 mod due;
 mod entry;
