@@ -53,7 +53,7 @@ impl DynamoLog {
                 let found = self.table.get(keys.iter().cloned()).await?;
                 entry::join_parts(keys.iter().map(|key| found.get(key)))
             }
-            Body::Card { .. } | Body::Pointer(_) => Ok(None),
+            Body::Card { .. } | Body::Nothing => Ok(None),
         }
     }
 
