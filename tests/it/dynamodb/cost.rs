@@ -1,0 +1,58 @@
+//! What a notification costs in write units, as the service itself counts them.
+
+use super::*;
+
+/// A notification whose stored form has about 2 KB, as a booking's confirmation has.
+fn two_kilobytes() -> NewNotification {
+    let words: Vec<String> = (0..110_u64).map(|i| format!("語{:x}", i.wrapping_mul(0x9E37_79B9))).collect();
+    let new = new(notification(|n| n.text = Some(words.join(" "))), start());
+    assert!((1700..2300).contains(&new.content.len()), "{}", new.content.len());
+    new
+}
+
+async fn units(bench: &Bench) -> f64 {
+    let seen = bench.proxy.seen();
+    bench.proxy.reset();
+    let written =
+        seen.iter().filter(|seen| !seen.operation.ends_with("GetItem") && seen.operation != "Query");
+    for one in written.clone() {
+        assert!(one.body["ReturnConsumedCapacity"].is_string(), "{}", one.operation);
+    }
+    written.map(crate::proxy::Seen::units).sum()
+}
+
+#[tokio::test]
+async fn two_kilobytes_up_to_sent_cost_seven_write_units_at_most() {
+    for upstream in [&Emulator::ministack().url, &Emulator::dynoxide().url] {
+        let (bench, now) = (bench_on(upstream).await, start());
+        // Registers the hour, once for all that is accepted in it.
+        bench.accept(&[plain()]).await;
+        bench.proxy.reset();
+        let new = two_kilobytes();
+        bench.accept(std::slice::from_ref(&new)).await;
+        let accept = units(&bench).await;
+        bench.win(fresh(&new, now), now).await;
+        let claim = units(&bench).await;
+        bench.log.apply(&[(new.id, accepted())], now).await.remove(0).unwrap();
+        let outcome = units(&bench).await;
+        let total = accept + claim + outcome;
+        println!("{upstream}: accept {accept} + claim {claim} + outcome {outcome} = {total}");
+        assert!(claim >= 1.0 && total <= 7.0, "{accept} + {claim} + {outcome} = {total}");
+    }
+}
+
+#[tokio::test]
+async fn a_direct_message_up_to_sent_costs_five_write_units_at_most() {
+    for upstream in [&Emulator::ministack().url, &Emulator::dynoxide().url] {
+        let (bench, now) = (bench_on(upstream).await, start());
+        bench.accept(&[plain()]).await;
+        bench.proxy.reset();
+        let new = two_kilobytes();
+        bench.win(direct(&new, now), now).await;
+        let claim = units(&bench).await;
+        bench.log.apply(&[(new.id, accepted())], now).await.remove(0).unwrap();
+        let outcome = units(&bench).await;
+        println!("{upstream}: direct claim {claim} + outcome {outcome} = {}", claim + outcome);
+        assert!(claim >= 1.0 && claim + outcome <= 5.0, "{claim} + {outcome}");
+    }
+}
