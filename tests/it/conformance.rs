@@ -38,6 +38,9 @@ pub struct QueueBench {
 /// A fresh, empty log.
 pub struct LogBench {
     pub log: Arc<dyn MessageLog>,
+    /// Lists what was not sent by when its wait began, where the latest accepted first are asked for: its index of
+    /// those has no other order.
+    pub newest_by_wait: bool,
     /// What must outlive the log.
     pub _home: Box<dyn Any + Send + Sync>,
 }
@@ -119,7 +122,7 @@ async fn sqs_queue_bench() -> QueueBench {
 async fn sqlite_log_bench() -> LogBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
-    LogBench { log: Arc::new(SqliteLog::new(engine)), _home: Box::new(home) }
+    LogBench { log: Arc::new(SqliteLog::new(engine)), newest_by_wait: false, _home: Box::new(home) }
 }
 
 async fn ministack_log_bench() -> LogBench {
@@ -140,5 +143,5 @@ pub async fn dynamodb_log_bench(url: &str) -> LogBench {
         ..dynamodb::Config::default()
     };
     dynamodb::setup(&aws, &config).await.unwrap();
-    LogBench { log: Arc::new(DynamoLog::open(&aws, &config)), _home: Box::new(()) }
+    LogBench { log: Arc::new(DynamoLog::open(&aws, &config)), newest_by_wait: true, _home: Box::new(()) }
 }
