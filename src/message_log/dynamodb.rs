@@ -97,6 +97,9 @@ impl Default for Config {
     }
 }
 
+/// No record goes while the last events about it may still come.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// [`MessageLog`] on DynamoDB.
 #[derive(Debug)]
 pub struct DynamoLog {
@@ -122,7 +125,7 @@ impl DynamoLog {
             won: WonClaims::default(),
             hours: Hours::default(),
             walk: Walk::default(),
-            retention: config.retention,
+            retention: config.retention.max(SHORTEST_RETENTION),
         }
     }
 
