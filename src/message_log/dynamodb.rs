@@ -115,6 +115,7 @@ pub struct DynamoLog {
 impl DynamoLog {
     /// The log in an existing table. Reaches nothing yet. Must be called inside a runtime.
     pub fn open(aws: &Aws, config: &Config) -> Self {
+        let config = &Config { retention: config.retention.max(SHORTEST_RETENTION), ..config.clone() };
         let table = Table::new(aws.dynamodb.clone(), &config.table, config.count_units);
         let tally = Arc::new(Tally::default());
         tokio::spawn(tally::flush_regularly(Arc::downgrade(&tally), table.clone()));
@@ -125,7 +126,7 @@ impl DynamoLog {
             won: WonClaims::default(),
             hours: Hours::default(),
             walk: Walk::default(),
-            retention: config.retention.max(SHORTEST_RETENTION),
+            retention: config.retention,
         }
     }
 
