@@ -109,6 +109,9 @@ impl Default for Config {
     }
 }
 
+/// No record goes while the last events about it may still come.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// [`MessageLog`] on DynamoDB.
 #[derive(Debug)]
 pub struct DynamoLog {
@@ -127,6 +130,7 @@ pub struct DynamoLog {
 impl DynamoLog {
     /// The log in an existing table. Reaches nothing yet. Must be called inside a runtime.
     pub fn open(aws: &Aws, config: &Config) -> Self {
+        let config = &Config { retention: config.retention.max(SHORTEST_RETENTION), ..config.clone() };
         let table = Table::new(aws.dynamodb.clone(), &config.table, config.count_units);
         let tally = Arc::new(Tally::default());
         tokio::spawn(tally::flush_regularly(Arc::downgrade(&tally), table.clone()));
