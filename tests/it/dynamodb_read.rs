@@ -245,7 +245,7 @@ fn any_events(id: NotificationId) -> Vec<ProviderEvent> {
             provider: "sendgrid".into(),
             id: Some(id),
             provider_message_id: Some("m1".into()),
-            event_id: (i % 4 != 0).then(|| format!("{id}-{i}")),
+            event_id: (!i.is_multiple_of(4)).then(|| format!("{id}-{i}")),
             kind,
             at,
             recipient: Some(address(GUESTS[guest])),
