@@ -103,7 +103,7 @@ async fn flush(hands: &Held, batch: Vec<Outcome>, tries: u32) {
             Err(QueueError::StaleReceipt) => {
                 tracing::debug!(%id, "settled a delivery that was made again since")
             }
-            Err(error) => tracing::warn!(%id, %error, "could not settle; the queue brings it again"),
+            Err(error) => tracing::debug!(%id, %error, "could not settle; the queue brings it again"),
         }
     }
 }

@@ -88,6 +88,12 @@ impl Table {
         LogError::Unavailable(words)
     }
 
+    /// What was throttled to the end means to the log's callers.
+    pub(super) fn throttled(&self, words: &str) -> LogError {
+        self.watch.failed(words);
+        LogError::Unavailable(words.to_owned())
+    }
+
     /// The items with these keys, read consistently, as many as there are. Keys may repeat.
     pub(super) async fn get(
         &self,
@@ -120,7 +126,7 @@ impl Table {
         }
         match wanted {
             None => Ok(found),
-            Some(_) => Err(LogError::Unavailable("reads are throttled".into())),
+            Some(_) => Err(self.throttled("reads are throttled")),
         }
     }
 
@@ -185,7 +191,7 @@ impl Table {
                 }
             }
         }
-        lost(&left, &LogError::Unavailable("writes are throttled".into()))
+        lost(&left, &self.throttled("writes are throttled"))
     }
 
     /// One page.

@@ -91,7 +91,11 @@ impl Writer {
                     Answer::Failed(error) => Err(error),
                     Answer::Throttled(words) => {
                         again.push((ix, write));
-                        Err(LogError::Unavailable(words))
+                        Err(if round < TRIES {
+                            LogError::Unavailable(words)
+                        } else {
+                            self.table.throttled(&words)
+                        })
                     }
                 });
             }
