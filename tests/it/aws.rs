@@ -42,7 +42,10 @@ const SQS: [&str; 5] = [
     "GetQueueAttributes",
 ];
 
-/// The API without a worker, and the other way round.
+/// From when the sweeper looks at what should have been sent by now: a minute after the hold of an unknown is over.
+const AHEAD: Duration = Duration::from_secs(90);
+
+/// Nobody who sends.
 const API_ONLY: Roles = Roles { api: true, worker: false, webhook: false, console: false };
 
 /// A house behind a proxy.
@@ -57,8 +60,12 @@ struct Bench {
 /// A proxy, and a place behind it that is nobody else's.
 async fn place() -> (Proxy, Place) {
     let proxy = Proxy::before(&Emulator::ministack().url).await;
-    let (name, url) = (emulator::fresh_name("house"), proxy.url.clone());
-    (proxy, Place { name, url, calls: Config::default(), roles: Roles::ALL, is_process: false })
+    let name = emulator::fresh_name("house");
+    let (sqs_url, dynamodb_url) = (proxy.url.clone(), proxy.url.clone());
+    (
+        proxy,
+        Place { name, sqs_url, dynamodb_url, calls: Config::default(), roles: Roles::ALL, is_process: false },
+    )
 }
 
 impl Bench {
@@ -126,9 +133,22 @@ impl Bench {
         self.world.close().await
     }
 
+    /// What the sweeper does a minute and more later, until so many are sent. Each look is ten minutes after the last.
+    async fn sweep_until_sent(&self, count: u64) {
+        let clock = Clock::manual(Clock::system().now().plus(AHEAD));
+        let sweeper = self.sweeper(&clock, &Emulator::ministack().url).await;
+        let begun = Instant::now();
+        while self.world.count("sent").await != count {
+            assert!(begun.elapsed() < PATIENCE, "{:#}", self.world.get("/v1/status").await);
+            sweeper.step().await.unwrap();
+            clock.advance(Duration::from_secs(601));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Another sweeper of the same queue and table, whose time is the test's.
-    async fn sweeper(&self, clock: &Clock) -> Sweeper {
-        let aws = emulator::connect(&self.proxy.url, &self.proxy.url).await;
+    async fn sweeper(&self, clock: &Clock, url: &str) -> Sweeper {
+        let aws = emulator::connect(url, url).await;
         let table = self.setting("dynamodb.table");
         let config = dynamodb::Config { table, counts_kept: Duration::ZERO, ..dynamodb::Config::default() };
         let log = Arc::new(DynamoLog::open(&aws, &config));

@@ -61,8 +61,10 @@ struct Home {
 pub struct Place {
     /// Of the queues and the table.
     pub name: String,
-    /// Where AWS is.
-    pub url: String,
+    /// Where SQS is.
+    pub sqs_url: String,
+    /// Where DynamoDB is.
+    pub dynamodb_url: String,
     /// How long its calls may take.
     pub calls: aws::Config,
     /// What runs.
@@ -80,7 +82,7 @@ impl Place {
     }
 
     pub fn access(&self) -> Access {
-        super::emulator::access(&self.url, &self.url)
+        super::emulator::access(&self.sqs_url, &self.dynamodb_url)
     }
 }
 
@@ -285,7 +287,7 @@ fn serve(place: &Place, home: &Home, mut values: BTreeMap<&'static str, String>,
     values.insert("sandbox.url", sandbox.url());
     let values: Vec<_> = values.into_iter().collect();
     let directory = home.directory.path();
-    let command = backend::command_with(directory, &values, Some(&place.url));
+    let command = backend::command_with(directory, &values, Some((&place.sqs_url, &place.dynamodb_url)));
     House::Process { server: Kakitome::run(command, directory, &["serve"], &[]), sandbox, stop }
 }
 

@@ -3,6 +3,9 @@
 use super::*;
 use crate::proxy::{ANY, Action};
 
+/// A process' sandbox posts no events: an unknown is resent when its time is over. Nothing is sent while the log is away.
+const NO_EVENTS: [(&str, &str); 1] = [("worker.witness_cap", "3s")];
+
 /// Time-outs short enough that a test outlives many.
 fn short(place: &mut Place) {
     place.calls = Config {
@@ -34,7 +37,7 @@ async fn a_silence_many_times_the_time_outs_costs_time_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silence_is_one_line_in_the_log_for_each_service_and_one_when_it_is_over() {
-    let bench = Bench::open_as(process, &[], "outage:for=1h:mode=refuse").await;
+    let bench = Bench::open_as(process, &NO_EVENTS, "outage:for=1h:mode=refuse").await;
     bench.accept("silent", 20).await;
     bench.proxy.reset();
     bench.proxy.always(ANY, Action::Stall);
@@ -49,7 +52,7 @@ async fn a_silence_is_one_line_in_the_log_for_each_service_and_one_when_it_is_ov
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_vanishes_is_one_line_in_the_log_and_is_recorded_anew_from_the_queue() {
-    let bench = Bench::open_as(process, &[], "outage:for=1h:mode=refuse").await;
+    let bench = Bench::open_as(process, &NO_EVENTS, "outage:for=1h:mode=refuse").await;
     bench.accept("homeless", 20).await;
     let table = bench.setting("dynamodb.table");
     bench
@@ -64,7 +67,7 @@ async fn a_table_that_vanishes_is_one_line_in_the_log_and_is_recorded_anew_from_
     bench.direct.dynamodb.delete_table().table_name(&table).send().await.unwrap();
     bench.world.play("");
     bench.proxy.reset();
-    bench.sees("BatchExecuteStatement", 8).await;
+    bench.sees("BatchGetItem", 8).await;
     assert_eq!(bench.world.sandbox().stats().accepted, 0);
     let config = dynamodb::Config { table, ..dynamodb::Config::default() };
     dynamodb::setup(&bench.direct, &config).await.unwrap();
@@ -79,7 +82,7 @@ async fn a_table_that_vanishes_is_one_line_in_the_log_and_is_recorded_anew_from_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_vanishes_is_one_line_in_the_log_and_is_filled_again_from_the_table() {
-    let bench = Bench::open_as(process, &[], "outage:for=1h:mode=refuse").await;
+    let bench = Bench::open_as(process, &NO_EVENTS, "outage:for=1h:mode=refuse").await;
     bench.accept("stranded", 10).await;
     bench.direct.sqs.delete_queue().queue_url(bench.queue_url()).send().await.unwrap();
     // Accepted all the same: the log is the obligation.
@@ -95,9 +98,7 @@ async fn a_queue_that_vanishes_is_one_line_in_the_log_and_is_filled_again_from_t
     };
     sqs::setup::setup(&bench.direct, &queues).await.unwrap();
     bench.world.play("");
-    let clock = Clock::manual(Clock::system().now().plus(Duration::from_secs(61)));
-    bench.sweeper(&clock).await.step().await.unwrap();
-    bench.world.wait_for_count("sent", 20).await;
+    bench.sweep_until_sent(20).await;
     let log = until_well(bench, 20).await;
     told_once(&log, &["SQS"]);
     assert_eq!(said(&log, "DynamoDB fails"), 0, "{log}");

@@ -11,7 +11,12 @@ impl Bench {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_denied_write_is_told_once_although_reads_answer_and_ends_when_it_is_allowed() {
-    let bench = Bench::open_as(|place| place.is_process = true, &[], "outage:for=1h:mode=refuse").await;
+    let bench = Bench::open_as(
+        |place| place.is_process = true,
+        &[("worker.witness_cap", "3s")],
+        "outage:for=1h:mode=refuse",
+    )
+    .await;
     bench.accept("denied", 20).await;
     bench.proxy.reset();
     bench.proxy.always("BatchExecuteStatement", Action::Fail(400, "AccessDeniedException"));

@@ -10,7 +10,7 @@ async fn a_queue_purged_by_mistake_is_filled_again_and_each_is_sent_once() {
     bench.direct.sqs.purge_queue().queue_url(bench.queue_url()).send().await.unwrap();
     bench.proxy.reset();
     let clock = Clock::manual(Clock::system().now());
-    let sweeper = bench.sweeper(&clock).await;
+    let sweeper = bench.sweeper(&clock, &bench.proxy.url).await;
     assert_eq!(sweeper.step().await.unwrap(), Swept::default(), "they may still have their messages");
     clock.advance(Duration::from_secs(61));
     assert_eq!(sweeper.step().await.unwrap(), Swept { enqueued: 40, ..Swept::default() });
@@ -30,8 +30,7 @@ async fn a_queue_purged_under_a_running_worker_is_filled_again_and_each_is_sent_
     bench.sees("ChangeMessageVisibilityBatch", 3).await;
     bench.direct.sqs.purge_queue().queue_url(bench.queue_url()).send().await.unwrap();
     bench.world.play("");
-    let clock = Clock::manual(Clock::system().now().plus(Duration::from_secs(61)));
-    bench.sweeper(&clock).await.step().await.unwrap();
+    bench.sweep_until_sent(60).await;
     bench.all_sent_once(60).await;
 }
 
@@ -41,7 +40,7 @@ async fn a_backlog_that_lost_nothing_gets_no_second_copies_however_often_the_swe
     bench.accept("backlog", 200).await;
     assert_eq!(bench.enqueued(), 200);
     let clock = Clock::manual(Clock::system().now().plus(Duration::from_secs(61)));
-    let sweeper = bench.sweeper(&clock).await;
+    let sweeper = bench.sweeper(&clock, &bench.proxy.url).await;
     for _look in 0..5 {
         assert_eq!(sweeper.step().await.unwrap().enqueued, 0);
         clock.advance(Duration::from_secs(601));

@@ -21,7 +21,8 @@ fn doubling(own: &Arc<Mutex<Vec<Value>>>, other: &Arc<Mutex<Vec<Value>>>) -> Act
 async fn the_same_message_at_two_workers_at_once_is_one_mail() {
     let first = Bench::open(&[], "outage:for=1h:mode=refuse").await;
     let other_way = Proxy::before(&Emulator::ministack().url).await;
-    let place = Place { url: other_way.url.clone(), ..first.place.clone() };
+    let place =
+        Place { sqs_url: other_way.url.clone(), dynamodb_url: other_way.url.clone(), ..first.place.clone() };
     let sandbox = first.world.sandbox().url();
     let settings: Vec<_> = PATIENT.into_iter().chain([("sandbox.url", sandbox.as_str())]).collect();
     let second = World::open_on_aws(place, &settings, "").await;
