@@ -6,8 +6,8 @@
 pub mod batch;
 mod error;
 mod report;
+mod watch;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -18,6 +18,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use crate::secret::Secret;
 pub use error::{Kind, kind, words};
 pub use report::{Done, Finding, Step};
+pub use watch::Watch;
 
 /// How long AWS calls may take, and how often the SDK tries them. What fails for longer is for the callers' own, slower
 /// retries.
@@ -127,32 +128,4 @@ fn dynamodb(shared: &SdkConfig, access: &Access, config: Config) -> aws_sdk_dyna
         own = own.endpoint_url(dynamodb_url);
     }
     aws_sdk_dynamodb::Client::from_conf(own.build())
-}
-
-/// Says once that a service began to fail, and once that it answers again.
-#[derive(Debug)]
-pub struct Watch {
-    what: &'static str,
-    is_ill: AtomicBool,
-}
-
-impl Watch {
-    /// `what` as it stands in the log, such as `SQS`.
-    pub const fn new(what: &'static str) -> Self {
-        Self { what, is_ill: AtomicBool::new(false) }
-    }
-
-    /// It failed.
-    pub fn failed(&self, error: &str) {
-        if !self.is_ill.swap(true, Ordering::Relaxed) {
-            tracing::error!(error, "{} fails: nothing is lost, everything is tried again", self.what);
-        }
-    }
-
-    /// It answered.
-    pub fn answered(&self) {
-        if self.is_ill.load(Ordering::Relaxed) && self.is_ill.swap(false, Ordering::Relaxed) {
-            tracing::info!("{} answers again", self.what);
-        }
-    }
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::auth::ApiKey;
-use crate::aws::Access;
+use crate::aws::{self, Access};
 pub use fault::{Fault, Faults, Origin};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
@@ -89,6 +89,8 @@ pub struct AwsSettings {
     pub retention: Duration,
     /// Where AWS is: as the environment says.
     pub access: Access,
+    /// How long its calls may take: as the rest of the program expects it.
+    pub calls: aws::Config,
 }
 
 /// A provider that can be configured.
@@ -291,6 +293,7 @@ impl Backend {
             table: reader.table("dynamodb.table"),
             retention: reader.span("dynamodb.retention"),
             access: Access::Environment,
+            calls: aws::Config::default(),
         })
     }
 }

@@ -1,14 +1,14 @@
 //! From settings to the AWS adapters, and what `check` and `setup` say of them.
 
 use super::check::{CheckLine, SetupLine};
-use crate::aws::{self, Aws, Done, Finding, Step};
+use crate::aws::{Aws, Done, Finding, Step};
 use crate::message_log::dynamodb;
 use crate::notification::content::Limits;
 use crate::queue::sqs;
 use crate::settings::{AwsSettings, Settings};
 
 pub(super) async fn connect(from: &AwsSettings) -> anyhow::Result<Aws> {
-    Ok(Aws::connect(&from.access, aws::Config::default()).await?)
+    Ok(Aws::connect(&from.access, from.calls).await?)
 }
 
 pub(super) fn queue(settings: &Settings, from: &AwsSettings) -> sqs::Config {

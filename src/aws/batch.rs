@@ -12,8 +12,10 @@ pub struct Config {
     /// Entries in one request.
     pub max: usize,
     /// How long a batch that is not full waits for company while other requests are under way. A lone entry never
-    /// waits.
+    /// waits, unless it `waits_alone`.
     pub linger: Duration,
+    /// It waits for company also while no other request is under way: for what nobody is in a hurry about.
+    pub waits_alone: bool,
     /// Requests at once.
     pub at_once: usize,
 }
@@ -65,7 +67,8 @@ async fn collect<T: Send + 'static, R: Send + 'static>(
     let calls = Arc::new(Semaphore::new(config.at_once));
     while let Some(first) = waiting.recv().await {
         let mut batch = vec![first];
-        fill(&mut batch, &mut waiting, config, calls.available_permits() < config.at_once).await;
+        let is_busy = calls.available_permits() < config.at_once;
+        fill(&mut batch, &mut waiting, config, is_busy || config.waits_alone).await;
         let Ok(permit) = calls.clone().acquire_owned().await else { return };
         // While it waited for its turn, more may have come.
         while batch.len() < config.max
@@ -89,9 +92,9 @@ async fn fill<E>(
     batch: &mut Vec<E>,
     waiting: &mut mpsc::UnboundedReceiver<E>,
     config: Config,
-    is_busy: bool,
+    lingers: bool,
 ) {
-    let full = tokio::time::sleep(if is_busy { config.linger } else { Duration::ZERO });
+    let full = tokio::time::sleep(if lingers { config.linger } else { Duration::ZERO });
     tokio::pin!(full);
     while batch.len() < config.max {
         tokio::select! {
@@ -122,7 +125,8 @@ mod tests {
         (batcher, seen)
     }
 
-    const CONFIG: Config = Config { max: 10, linger: Duration::from_millis(5), at_once: 2 };
+    const CONFIG: Config =
+        Config { max: 10, linger: Duration::from_millis(5), waits_alone: false, at_once: 2 };
 
     #[tokio::test]
     async fn every_entry_gets_its_own_answer_and_no_batch_is_too_large() {
@@ -132,6 +136,18 @@ mod tests {
         let seen = seen.lock().expect("not poisoned");
         assert!(seen.iter().all(|size| *size <= 10), "{seen:?}");
         assert_eq!(seen.len(), 10, "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_in_no_hurry_shares_requests_with_what_comes_soon_after() {
+        let patient = Config { waits_alone: true, linger: Duration::from_secs(3600), ..CONFIG };
+        let (batcher, seen) = sizes(patient);
+        let later = async {
+            tokio::task::yield_now().await;
+            batcher.submit(0..7).await
+        };
+        tokio::join!(batcher.submit(0..3), later);
+        assert_eq!(*seen.lock().expect("not poisoned"), [10]);
     }
 
     #[tokio::test]

@@ -32,9 +32,9 @@ use crate::notification::Priority;
 use crate::notification::content::Limits;
 use crate::shutdown::Shutdown;
 use attributes::Attributes;
-use calls::{Failure, MOST_ENTRIES, Wire};
+use calls::{Entry, Failure, MOST_ENTRIES, Wire};
 use dead::Unreadable;
-use entries::{Sent, group, seconds};
+use entries::{Deleted, Sent, group, seconds};
 
 /// The longest that SQS lets a receive wait.
 const LONGEST_POLL: Duration = Duration::from_secs(20);
@@ -44,7 +44,11 @@ const POLL_MARGIN: Duration = Duration::from_secs(5);
 const FURTHER_RECEIVES: usize = 3;
 /// Requests of sends at once. The linger is well below a send's own time, and only under load is it waited.
 const SENDS: batch::Config =
-    batch::Config { max: MOST_ENTRIES, linger: Duration::from_millis(2), at_once: 16 };
+    batch::Config { max: MOST_ENTRIES, linger: Duration::from_millis(2), waits_alone: false, at_once: 16 };
+/// Requests of deletes at once. Nobody waits for them, and outcomes trickle in: without the linger most of a delete's
+/// requests would carry one entry, at the price of ten.
+const DELETES: batch::Config =
+    batch::Config { max: MOST_ENTRIES, linger: Duration::from_millis(100), waits_alone: true, at_once: 16 };
 
 /// Which queues, and how what lies on them is read.
 #[derive(Clone, Debug)]
@@ -89,6 +93,7 @@ pub struct SqsQueue {
     /// For receives, which wait on purpose and are not tried again: a lost answer's messages are invisible by then.
     polls: Client,
     sends: Batcher<Sent, Result<(), QueueError>>,
+    deletes: Batcher<Deleted, Result<(), QueueError>>,
     config: Config,
     clock: Clock,
     shutdown: Option<Shutdown>,
@@ -103,12 +108,10 @@ impl SqsQueue {
         let retries = RetryConfig::standard().with_max_attempts(1);
         let polls = aws.sqs.config().to_builder().timeout_config(timeouts).retry_config(retries).build();
         let wire = Arc::new(Wire::new(aws.sqs.clone()));
-        let (sender, url) = (wire.clone(), config.queue_url.clone());
-        let sends = Batcher::start(SENDS, move |entries: Vec<Sent>| {
-            let (sender, url) = (sender.clone(), url.clone());
-            Box::pin(async move { sender.all(&url, &entries).await })
-        });
-        Self { wire, polls: Client::from_conf(polls), sends, config, clock: Clock::system(), shutdown: None }
+        let sends = shared(SENDS, &wire, &config.queue_url);
+        let deletes = shared(DELETES, &wire, &config.queue_url);
+        let polls = Client::from_conf(polls);
+        Self { wire, polls, sends, deletes, config, clock: Clock::system(), shutdown: None }
     }
 
     /// The same queue, which receives nothing more once the shutdown is pulled. A receive that is waiting then goes on
@@ -183,6 +186,24 @@ impl SqsQueue {
     }
 }
 
+/// Requests to this queue that callers share.
+fn shared<E: Entry + 'static>(
+    batches: batch::Config,
+    wire: &Arc<Wire>,
+    url: &str,
+) -> Batcher<E, Result<(), QueueError>> {
+    let (wire, url) = (wire.clone(), url.to_owned());
+    Batcher::start(batches, move |entries: Vec<E>| {
+        let (wire, url) = (wire.clone(), url.clone());
+        Box::pin(async move { wire.all(&url, &entries).await })
+    })
+}
+
+/// A request that came to no end.
+fn unanswered() -> Result<(), QueueError> {
+    Err(QueueError::Unavailable("the request came to no end".into()))
+}
+
 /// A message that cannot be read.
 struct Foul {
     body: Bytes,
@@ -200,8 +221,7 @@ impl Queue for SqsQueue {
             Sent::new(envelope::of_message(message, most), group).delayed(message.delay)
         };
         let sent = self.sends.submit(messages.iter().map(entry)).await;
-        let lost = || Err(QueueError::Unavailable("the request came to no end".into()));
-        sent.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
+        sent.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, QueueError> {

@@ -2,6 +2,7 @@
 //! come: long waits, crashes between record and queue, a queue that lost messages. Deadlines are kept here too.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
@@ -60,6 +61,8 @@ pub struct Sweeper {
     queue: Arc<dyn Queue>,
     clock: Clock,
     config: Config,
+    /// The queue did not take everything at the last try, which is said.
+    is_queue_ill: AtomicBool,
 }
 
 /// What a row needs.
@@ -101,7 +104,7 @@ fn message_at(life: &Life, at: Timestamp, now: Timestamp) -> Need {
 impl Sweeper {
     /// A sweeper over these ports.
     pub fn new(log: Arc<dyn MessageLog>, queue: Arc<dyn Queue>, clock: Clock, config: Config) -> Self {
-        Self { log, queue, clock, config }
+        Self { log, queue, clock, config, is_queue_ill: AtomicBool::new(false) }
     }
 
     /// Looks until the shutdown is pulled.
@@ -209,6 +212,10 @@ impl Sweeper {
                     failed = Some(error);
                 }
             }
+        }
+        if !messages.is_empty() {
+            let was_ill = self.is_queue_ill.swap(failed.is_some(), Ordering::Relaxed);
+            failed = failed.filter(|_| !was_ill);
         }
         if let Some(error) = failed {
             let of = messages.len();

@@ -54,7 +54,8 @@ pub async fn step(hands: Arc<Hands>, deliveries: Vec<Delivery>, permits: Vec<Per
                 hands.conclude(Finished { delivery, facts: vec![fact], sent_by: None }).await;
             }
             Err(error) => {
-                tracing::warn!(id = %delivery.id, %error, "could not claim; the queue brings it again");
+                // Whoever reaches the log says so once; this comes for every message, again and again.
+                tracing::debug!(id = %delivery.id, %error, "could not claim; the queue brings it again");
                 hands.finish(delivery, Settlement::Again { after: hands.config.trouble_wait }).await;
             }
         }

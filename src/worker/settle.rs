@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use super::retry::settlement;
 use super::{Hands, Held};
@@ -52,9 +53,14 @@ impl Default for Config {
     }
 }
 
+/// Batches whose deliveries the queue is told of at once.
+const ENDED_AT_ONCE: usize = 64;
+
 /// Collects outcomes until the channel closes, then flushes what is left. Ends when everything is written.
 pub async fn run(hands: Arc<Held>, mut outcomes: mpsc::Receiver<Outcome>, config: Config) {
     let writers = Arc::new(Semaphore::new(config.batches_at_once));
+    let enders = Arc::new(Semaphore::new(ENDED_AT_ONCE));
+    let mut flushes = JoinSet::new();
     while let Some(first) = outcomes.recv().await {
         let mut batch = vec![first];
         let full = tokio::time::sleep(config.linger);
@@ -69,21 +75,25 @@ pub async fn run(hands: Arc<Held>, mut outcomes: mpsc::Receiver<Outcome>, config
                 () = &mut full => break,
             }
         }
-        let Ok(permit) = writers.clone().acquire_owned().await else {
+        let Ok(writing) = writers.clone().acquire_owned().await else {
             return;
         };
-        let hands = hands.clone();
-        tokio::spawn(async move {
-            flush(&hands, batch, config.tries).await;
-            drop(permit);
+        while flushes.try_join_next().is_some() {}
+        let (hands, enders) = (hands.clone(), enders.clone());
+        flushes.spawn(async move {
+            let settled = record(&hands, batch, config.tries).await;
+            // The queue may take its time: it shares requests. The next outcomes need not wait for that.
+            let ending = enders.acquire_owned().await;
+            drop(writing);
+            end(&hands, settled).await;
+            drop(ending);
         });
     }
-    // All permits back means that all writers are done.
-    let all = u32::try_from(config.batches_at_once).unwrap_or(u32::MAX);
-    let _done = writers.acquire_many(all).await;
+    while flushes.join_next().await.is_some() {}
 }
 
-async fn flush(hands: &Held, batch: Vec<Outcome>, tries: u32) {
+/// What is written down, with how it is settled.
+async fn record(hands: &Held, batch: Vec<Outcome>, tries: u32) -> Vec<(Delivery, Settlement)> {
     let mut settled = Vec::with_capacity(batch.len());
     let mut finished = Vec::new();
     for outcome in batch {
@@ -93,6 +103,10 @@ async fn flush(hands: &Held, batch: Vec<Outcome>, tries: u32) {
         }
     }
     settled.extend(write_down(hands, finished, tries).await);
+    settled
+}
+
+async fn end(hands: &Held, settled: Vec<(Delivery, Settlement)>) {
     let receipts: Vec<_> =
         settled.iter().map(|(delivery, _)| (delivery.id, delivery.receipt.clone())).collect();
     let results = hands.queue.settle(settled).await;
@@ -103,7 +117,7 @@ async fn flush(hands: &Held, batch: Vec<Outcome>, tries: u32) {
             Err(QueueError::StaleReceipt) => {
                 tracing::debug!(%id, "settled a delivery that was made again since")
             }
-            Err(error) => tracing::warn!(%id, %error, "could not settle; the queue brings it again"),
+            Err(error) => tracing::debug!(%id, %error, "could not settle; the queue brings it again"),
         }
     }
 }

@@ -30,6 +30,11 @@ pub fn settings(dir: &Path) -> Vec<(&'static str, String)> {
     }
     let digest = Sha256::digest(dir.to_string_lossy().as_bytes());
     let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    aws_settings(&name)
+}
+
+/// The settings for queues and a table of this name.
+pub fn aws_settings(name: &str) -> Vec<(&'static str, String)> {
     let queue = |name: &str| format!("{}/000000000000/{name}", Emulator::ministack().url);
     vec![
         ("backend", "aws".into()),
@@ -53,16 +58,25 @@ pub fn command(dir: &Path) -> Command {
 }
 
 fn bare_command(dir: &Path) -> Command {
+    let url = is_aws().then(|| Emulator::ministack().url.as_str());
+    command_with(dir, &settings(dir), url.map(|url| (url, url)))
+}
+
+/// The program with these settings, which finds SQS and DynamoDB at these URLs.
+pub fn command_with(
+    dir: &Path,
+    settings: &[(&'static str, String)],
+    aws_urls: Option<(&str, &str)>,
+) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kakitome"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KAKITOME_")) {
         command.env_remove(name);
     }
-    for (path, value) in settings(dir) {
+    for (path, value) in settings {
         command.env(format!("KAKITOME_{}", path.replace('.', "_").to_uppercase()), value);
     }
-    if is_aws() {
-        let url = &Emulator::ministack().url;
-        command.envs([("AWS_ENDPOINT_URL_SQS", url), ("AWS_ENDPOINT_URL_DYNAMODB", url)]);
+    if let Some((sqs, dynamodb)) = aws_urls {
+        command.envs([("AWS_ENDPOINT_URL_SQS", sqs), ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)]);
         command.envs([("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "test")]);
         command.envs([("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]);
     }

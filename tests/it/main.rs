@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
 mod api;
+mod aws;
 mod backend;
 mod blackbox;
 mod cli;

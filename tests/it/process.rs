@@ -27,7 +27,11 @@ pub const KEY: &str = "kk_test_of_the_whole_house";
 impl Kakitome {
     /// Runs the binary with these arguments and environment and waits for the line on stdout that names its address.
     pub fn start(dir: &Path, args: &[&str], env: &[(&str, String)]) -> Self {
-        let mut command = backend::command(dir);
+        Self::run(backend::command(dir), dir, args, env)
+    }
+
+    /// The same with a command of the caller's making.
+    pub fn run(mut command: Command, dir: &Path, args: &[&str], env: &[(&str, String)]) -> Self {
         command
             .args(args)
             .env("KAKITOME_DATA_DIR", dir.join("data"))

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::{BodyExt, Full};
@@ -15,6 +16,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::process;
+use withheld::Withheld;
+
+mod withheld;
 
 /// Changes the answer to a request.
 type Change = Arc<dyn Fn(&Seen, &mut Value) + Send + Sync>;
@@ -32,12 +36,36 @@ pub enum Action {
     Stall,
     /// The server's answer is changed.
     Rewrite(Change),
+    /// The request is changed before the server gets it.
+    Amend(Arc<dyn Fn(&mut Value) + Send + Sync>),
+    /// Of a batch, the server does not get those entries for which this says so, and the answer says of them that they
+    /// failed with this code.
+    Withhold(Arc<dyn Fn() -> bool + Send + Sync>, &'static str),
+    /// What this says.
+    Choose(Arc<dyn Fn(&Seen) -> Action + Send + Sync>),
 }
+
+/// Stands for every operation in a rule.
+pub const ANY: &str = "*";
 
 impl Action {
     /// Changes the server's answer.
     pub fn rewrite(change: impl Fn(&Seen, &mut Value) + Send + Sync + 'static) -> Self {
         Action::Rewrite(Arc::new(change))
+    }
+
+    /// Withholds three of ten entries.
+    pub fn withhold(code: &'static str) -> Self {
+        let count = AtomicUsize::new(0);
+        let is_third = move || matches!(count.fetch_add(1, Ordering::Relaxed) % 10, 1 | 4 | 7);
+        Action::Withhold(Arc::new(is_third), code)
+    }
+
+    /// This happens to one in `every`, the other to the rest.
+    pub fn one_in(every: usize, this: Action, other: Action) -> Self {
+        let count = AtomicUsize::new(0);
+        let is_this = move || count.fetch_add(1, Ordering::Relaxed) % every == 1;
+        Action::Choose(Arc::new(move |_| if is_this() { this.clone() } else { other.clone() }))
     }
 }
 
@@ -122,6 +150,11 @@ impl Proxy {
         self.lock().rules.push_back(Rule { operation, times: Some(times), action });
     }
 
+    /// Forgets all rules.
+    pub fn pass_all(&self) {
+        self.lock().rules.clear();
+    }
+
     /// Forgets all rules and requests.
     pub fn reset(&self) {
         *self.lock() = State::default();
@@ -166,7 +199,10 @@ async fn pass(
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let asked = serde_json::from_slice(&body).unwrap_or_default();
     let mut seen = Seen { operation, body: asked, answer: Value::Null };
-    let action = action_for(&seen.operation, state);
+    let mut action = action_for(&seen.operation, state);
+    while let Action::Choose(choose) = action {
+        action = choose(&seen);
+    }
     if let Action::Fail(status, code) = action {
         keep(state, seen);
         let body = json!({ "__type": format!("com.amazonaws#{code}"), "message": "as told" }).to_string();
@@ -182,6 +218,24 @@ async fn pass(
     for name in ["host", "content-length", "connection"] {
         headers.remove(name);
     }
+    let (body, withheld) = match &action {
+        Action::Amend(change) => {
+            let mut changed = seen.body.clone();
+            change(&mut changed);
+            (changed.to_string().into(), None)
+        }
+        Action::Withhold(is_withheld, code) => {
+            let (left, withheld) = Withheld::from(&seen, is_withheld.as_ref(), code);
+            let Some(left) = left else {
+                seen.answer = withheld.answer();
+                let body = seen.answer.to_string().into();
+                keep(state, seen);
+                return Ok(response(200, HeaderMap::new(), body));
+            };
+            (left.to_string().into(), Some(withheld))
+        }
+        _ => (body, None),
+    };
     let forwarded = client.request(head.method, format!("{upstream}{path}")).headers(headers).body(body);
     let answer = forwarded.send().await.map_err(|_| Cut)?;
     let (status, mut headers) = (answer.status().as_u16(), answer.headers().clone());
@@ -191,6 +245,11 @@ async fn pass(
         let mut changed = seen.answer.clone();
         change(&seen, &mut changed);
         body = changed.to_string().into();
+        headers.remove("x-amz-crc32");
+    }
+    if let Some(withheld) = withheld {
+        withheld.tell(&mut seen.answer);
+        body = seen.answer.to_string().into();
         headers.remove("x-amz-crc32");
     }
     keep(state, seen);
@@ -206,7 +265,9 @@ async fn pass(
 fn action_for(operation: &str, state: &Mutex<State>) -> Action {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let mut rules = state.rules.iter_mut();
-    let Some(rule) = rules.find(|rule| rule.operation == operation && rule.times != Some(0)) else {
+    let Some(rule) =
+        rules.find(|rule| (rule.operation == operation || rule.operation == ANY) && rule.times != Some(0))
+    else {
         return Action::Pass;
     };
     rule.times = rule.times.map(|times| times - 1);

@@ -1,24 +1,89 @@
 //! The whole house in one process: every role on a free port, storage in a directory of its own, the sandbox provider
 //! inside. [`World::close`] checks that nothing is left over.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kakitome::app::{self, Running};
-use kakitome::sandbox::Sandbox;
+use kakitome::aws::{self, Access};
+use kakitome::sandbox::{self, Sandbox};
 use kakitome::settings::{Backend, FlagValue, Roles, Settings, Sources};
+use kakitome::shutdown::{self, ShutdownTrigger};
 use serde_json::{Value, json};
 
+use super::process::{KEY, Kakitome};
 use super::{backend, process};
 
 /// Nothing that these tests wait for takes longer on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct World {
-    running: Option<Running>,
+    house: Option<House>,
     http: reqwest::Client,
     url: String,
     key: String,
-    directory: Option<tempfile::TempDir>,
+    home: Option<Home>,
+}
+
+/// Where the house runs.
+enum House {
+    Inside(Running),
+    Process { server: Kakitome, sandbox: Sandbox, stop: ShutdownTrigger },
+}
+
+impl House {
+    /// What it had logged, where it was a process.
+    async fn stop(self) -> String {
+        match self {
+            Self::Inside(running) => {
+                running.stop().await;
+                String::new()
+            }
+            Self::Process { server, sandbox, stop } => {
+                let (ended_well, log) = server.terminate();
+                assert!(ended_well, "it did not drain: {log}");
+                stop.pull();
+                sandbox.stopped().await;
+                log
+            }
+        }
+    }
+}
+
+/// Where its storage is.
+struct Home {
+    directory: tempfile::TempDir,
+    place: Option<Place>,
+}
+
+/// Queues and a table on AWS, and the way to them.
+#[derive(Clone)]
+pub struct Place {
+    /// Of the queues and the table.
+    pub name: String,
+    /// Where SQS is.
+    pub sqs_url: String,
+    /// Where DynamoDB is.
+    pub dynamodb_url: String,
+    /// How long its calls may take.
+    pub calls: aws::Config,
+    /// What runs.
+    pub roles: Roles,
+    /// As a process of its own, whose log is told at its end; the sandbox then posts no events.
+    pub is_process: bool,
+}
+
+impl Place {
+    /// As `app` sees it.
+    fn apply(&self, settings: &mut Settings) {
+        if let Backend::Aws(aws) = &mut settings.backend {
+            (aws.access, aws.calls) = (self.access(), self.calls);
+        }
+    }
+
+    pub fn access(&self) -> Access {
+        super::emulator::access(&self.sqs_url, &self.dynamodb_url)
+    }
 }
 
 /// Waits short enough for tests; the relations between them are those of the defaults.
@@ -39,32 +104,61 @@ const SHORT: [(&str, &str); 11] = [
 impl World {
     /// Opens the house with these settings over the short ones, and these faults.
     pub async fn open(settings: &[(&'static str, &str)], faults: &str) -> Self {
-        Self::open_in(tempfile::tempdir().unwrap(), settings, faults).await
+        let home = Home { directory: tempfile::tempdir().unwrap(), place: None };
+        Self::open_in(home, settings, faults).await
     }
 
-    async fn open_in(directory: tempfile::TempDir, settings: &[(&'static str, &str)], faults: &str) -> Self {
-        let data_dir = directory.path().join("data").to_string_lossy().into_owned();
+    /// The same on SQS and DynamoDB, whatever the backend of these tests is.
+    pub async fn open_on_aws(place: Place, settings: &[(&'static str, &str)], faults: &str) -> Self {
+        let home = Home { directory: tempfile::tempdir().unwrap(), place: Some(place) };
+        Self::open_in(home, settings, faults).await
+    }
+
+    async fn open_in(home: Home, settings: &[(&'static str, &str)], faults: &str) -> Self {
+        let data_dir = home.directory.path().join("data").to_string_lossy().into_owned();
         let fixed = [("data_dir", data_dir.as_str()), ("listen", "127.0.0.1:0"), ("queue.visibility", "2s")];
-        let mut values: std::collections::BTreeMap<&'static str, String> =
-            backend::settings(directory.path()).into_iter().collect();
+        let place = home.place.clone();
+        let of_backend = place.as_ref().map_or_else(
+            || backend::settings(home.directory.path()),
+            |place| backend::aws_settings(&place.name),
+        );
+        let mut values: BTreeMap<&'static str, String> = of_backend.into_iter().collect();
         for (path, value) in fixed.into_iter().chain(SHORT).chain(settings.iter().copied()) {
             values.insert(path, value.to_owned());
         }
-        let flags =
-            values.into_iter().map(|(path, value)| FlagValue { flag: "--test", path, value }).collect();
+        let flag = |(path, value): (&&'static str, &String)| FlagValue {
+            flag: "--test",
+            path,
+            value: value.clone(),
+        };
+        let flags = values.iter().map(flag).collect();
         let mut settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
-        if let Backend::Aws(aws) = &mut settings.backend {
-            aws.access = backend::access();
+        match (&place, &mut settings.backend) {
+            (Some(place), _) => place.apply(&mut settings),
+            (None, Backend::Aws(aws)) => aws.access = backend::access(),
+            (None, Backend::Embedded) => {}
+        }
+        if matches!(settings.backend, Backend::Aws(_)) {
             app::setup(&settings).await.unwrap();
         }
-        let running = app::start(&settings, Roles::ALL, faults.parse().unwrap()).await.unwrap();
-        let (url, key) = (running.url.clone(), running.operator_key.reveal().to_owned());
         let http = process::http();
-        Self { running: Some(running), http, url, key, directory: Some(directory) }
+        if let Some(place) = place.as_ref().filter(|place| place.is_process) {
+            let house = serve(place, &home, values, faults);
+            let House::Process { server, .. } = &house else { unreachable!("as it was asked for") };
+            let (url, key) = (server.url.clone(), KEY.to_owned());
+            return Self { house: Some(house), http, url, key, home: Some(home) };
+        }
+        let roles = place.map_or(Roles::ALL, |place| place.roles);
+        let running = app::start(&settings, roles, faults.parse().unwrap()).await.unwrap();
+        let (url, key) = (running.url.clone(), running.operator_key.reveal().to_owned());
+        Self { house: Some(House::Inside(running)), http, url, key, home: Some(home) }
     }
 
     pub fn sandbox(&self) -> &Sandbox {
-        self.running.as_ref().unwrap().sandbox.as_ref().unwrap()
+        match self.house.as_ref().unwrap() {
+            House::Inside(running) => running.sandbox.as_ref().unwrap(),
+            House::Process { sandbox, .. } => sandbox,
+        }
     }
 
     /// `http://…`, where every role answers.
@@ -144,17 +238,24 @@ impl World {
 
     /// Ends the house and opens it again on the same storage.
     pub async fn reopen(mut self, settings: &[(&'static str, &str)], faults: &str) -> Self {
-        self.running.take().unwrap().stop().await;
-        Self::open_in(self.directory.take().unwrap(), settings, faults).await
+        self.house.take().unwrap().stop().await;
+        Self::open_in(self.home.take().unwrap(), settings, faults).await
     }
 
-    /// Ends the house without a look at what is left over.
-    pub async fn leave(mut self) {
-        self.running.take().unwrap().stop().await;
+    /// The same with other roles, on AWS.
+    pub async fn reopen_as(mut self, roles: Roles, settings: &[(&'static str, &str)], faults: &str) -> Self {
+        let home = self.home.as_mut().unwrap();
+        home.place = home.place.take().map(|place| Place { roles, ..place });
+        self.reopen(settings, faults).await
+    }
+
+    /// Ends the house without a look at what is left over; what it had logged, where it was a process.
+    pub async fn leave(mut self) -> String {
+        self.house.take().unwrap().stop().await
     }
 
     /// Ends the house. Conservation: whatever was accepted is at an end or held, and the queue holds nothing for it.
-    pub async fn close(self) {
+    pub async fn close(self) -> String {
         let begun = Instant::now();
         loop {
             let stand = self.get("/v1/status").await;
@@ -170,8 +271,24 @@ impl World {
             assert!(begun.elapsed() < PATIENCE, "something is left over: {stand:#}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.leave().await;
+        self.leave().await
     }
+}
+
+/// As a process of its own, with the sandbox in this one.
+fn serve(place: &Place, home: &Home, mut values: BTreeMap<&'static str, String>, faults: &str) -> House {
+    let (stop, stopped) = shutdown::channel();
+    let config = sandbox::Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        faults: faults.parse().unwrap(),
+        ..sandbox::Config::default()
+    };
+    let sandbox = Sandbox::start(config, stopped).unwrap();
+    values.insert("sandbox.url", sandbox.url());
+    let values: Vec<_> = values.into_iter().collect();
+    let directory = home.directory.path();
+    let command = backend::command_with(directory, &values, Some((&place.sqs_url, &place.dynamodb_url)));
+    House::Process { server: Kakitome::run(command, directory, &["serve"], &[]), sandbox, stop }
 }
 
 pub fn booking(key: &str) -> Value {

@@ -20,7 +20,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// The hours under which entries lie, as far as this process has registered them.
 #[derive(Debug, Default)]
-pub(super) struct Hours(Mutex<HashSet<String>>);
+pub(super) struct Hours(Mutex<Registered>);
+
+#[derive(Debug, Default)]
+struct Registered {
+    hours: HashSet<String>,
+    /// See [`Table::losses`]: in a table that was made anew nothing is registered.
+    losses: u64,
+}
 
 impl Hours {
     /// Sees to it that these hours are found by listings. Costs a write an hour.
@@ -31,9 +38,13 @@ impl Hours {
         retention: Duration,
     ) -> Result<(), LogError> {
         let hours: HashMap<String, Timestamp> = accepted.map(|at| (keys::hour(at), at)).collect();
+        let losses = table.losses();
         let fresh: Vec<(String, Timestamp)> = {
-            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            hours.into_iter().filter(|(hour, _)| !known.contains(hour)).collect()
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.losses != losses {
+                *known = Registered { losses, ..Registered::default() };
+            }
+            hours.into_iter().filter(|(hour, _)| !known.hours.contains(hour)).collect()
         };
         if fresh.is_empty() {
             return Ok(());
@@ -48,10 +59,10 @@ impl Hours {
             result?;
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() > 1000 {
-            known.clear();
+        if known.hours.len() > 1000 {
+            known.hours.clear();
         }
-        known.extend(fresh.into_iter().map(|(hour, _)| hour));
+        known.hours.extend(fresh.into_iter().map(|(hour, _)| hour));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -31,6 +32,8 @@ pub(super) struct Table {
     pub(super) client: Client,
     pub(super) name: Arc<str>,
     watch: Arc<Watch>,
+    /// How often it was found missing. What is remembered of its contents from before counts no more.
+    losses: Arc<AtomicU64>,
     counts_units: bool,
 }
 
@@ -65,12 +68,17 @@ pub(super) struct QueryPage {
 impl Table {
     pub(super) fn new(client: Client, name: &str, counts_units: bool) -> Self {
         let watch = Arc::new(Watch::new("DynamoDB"));
-        Self { client, name: Arc::from(name), watch, counts_units }
+        Self { client, name: Arc::from(name), watch, losses: Arc::default(), counts_units }
     }
 
     /// What a request asks to be told of its cost.
     pub(super) fn asks_units(&self) -> Option<ReturnConsumedCapacity> {
         self.counts_units.then_some(ReturnConsumedCapacity::Indexes)
+    }
+
+    /// How often the table was found missing so far.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
     }
 
     /// The service answered.
@@ -82,10 +90,17 @@ impl Table {
     pub(super) fn failed<E: ProvideErrorMetadata, R>(&self, error: &SdkError<E, R>) -> LogError {
         let mut words = aws::words(error);
         if aws::kind(error) == Kind::Absent {
+            self.losses.fetch_add(1, Ordering::Relaxed);
             words = format!("{words} (table `{}`; `kakitome setup` creates it)", self.name);
         }
         self.watch.failed(&words);
         LogError::Unavailable(words)
+    }
+
+    /// What was throttled to the end means to the log's callers.
+    pub(super) fn throttled(&self, words: &str) -> LogError {
+        self.watch.failed(words);
+        LogError::Unavailable(words.to_owned())
     }
 
     /// The items with these keys, read consistently, as many as there are. Keys may repeat.
@@ -120,7 +135,7 @@ impl Table {
         }
         match wanted {
             None => Ok(found),
-            Some(_) => Err(LogError::Unavailable("reads are throttled".into())),
+            Some(_) => Err(self.throttled("reads are throttled")),
         }
     }
 
@@ -185,7 +200,7 @@ impl Table {
                 }
             }
         }
-        lost(&left, &LogError::Unavailable("writes are throttled".into()))
+        lost(&left, &self.throttled("writes are throttled"))
     }
 
     /// One page.

@@ -67,7 +67,8 @@ impl Writer {
     /// Must be called inside a runtime.
     pub(super) fn start(table: Table) -> Self {
         let own = table.clone();
-        let config = batch::Config { max: STATEMENTS, linger: LINGER, at_once: SHARED_AT_ONCE };
+        let config =
+            batch::Config { max: STATEMENTS, linger: LINGER, waits_alone: false, at_once: SHARED_AT_ONCE };
         let shared = Batcher::start(config, move |writes| {
             let table = own.clone();
             Box::pin(async move { execute(&table, writes).await })
@@ -107,7 +108,11 @@ impl Writer {
                     Answer::Failed(error) => Err(error),
                     Answer::Throttled(words) => {
                         again.push((ix, write));
-                        Err(LogError::Unavailable(words))
+                        Err(if round < TRIES {
+                            LogError::Unavailable(words)
+                        } else {
+                            self.table.throttled(&words)
+                        })
                     }
                 });
             }

@@ -186,6 +186,11 @@ impl Wire {
                 });
             }
             open = left;
+            if let Some(Err(error)) = open.first().map(|at| &results[*at])
+                && attempt == TRIES
+            {
+                self.watch.failed(&error.to_string());
+            }
             if open.is_empty() || attempt == TRIES {
                 break;
             }

@@ -8,7 +8,7 @@ use super::calls::Entry;
 use super::dead::{REASON, SOURCE, attribute};
 use super::entries::{Deleted, Hidden, Sent, group};
 use super::envelope::{self, MOST_BYTES};
-use super::{Foul, SqsQueue};
+use super::{Foul, SqsQueue, unanswered};
 
 /// Longer waits get a delayed copy. A message that is hidden counts among those in flight, of which a queue has at
 /// most 120,000, and its receives go on counting.
@@ -95,7 +95,8 @@ impl SqsQueue {
         }
         let url = &self.config.queue_url;
         let (deleted, hidden, replaced) =
-            tokio::join!(self.wire.all(url, &deletes), self.wire.all(url, &hides), self.replace(replaces));
+            tokio::join!(self.deletes.submit(deletes), self.wire.all(url, &hides), self.replace(replaces));
+        let deleted = deleted.into_iter().map(|result| result.unwrap_or_else(unanswered));
         let each = delete.into_iter().zip(deleted).chain(hide.into_iter().zip(hidden));
         for (at, result) in each.chain(replace.into_iter().zip(replaced)) {
             results[at] = result;
