@@ -26,7 +26,7 @@ use crate::console;
 use crate::metrics;
 use crate::notification::NotificationId;
 use crate::provider::health::HealthBoard;
-use crate::recovery::sweep::{self, Sweeper};
+use crate::recovery::sweep::Sweeper;
 use crate::sandbox::faults::Plan;
 use crate::sandbox::{self, Sandbox};
 use crate::secret::Secret;
@@ -180,10 +180,10 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
             worker.run(stopped_worker).await;
         };
         loops.push(("worker", tokio::spawn(worker)));
-        let sweeper = Sweeper::new(log, queue, clock.clone(), sweep::Config::default());
+        let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
         loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
     }
-    let gauges = gauges::Gauges::new(&storage, clock, health);
+    let gauges = gauges::Gauges::new(&storage, rooms::gauges(settings), clock, health);
     gauges.read().await;
     loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
     let doors = tokio::spawn(server::serve(listener, router, rooms::server(settings), stopped));

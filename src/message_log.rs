@@ -261,7 +261,7 @@ pub struct Filter {
 /// In which order a listing comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Latest accepted first. Where only unsent ones are asked for, a backend may go by the moment from which their
+    /// Latest accepted first. Where nothing that was sent is asked for, a backend may go by the moment from which the
     /// wait counts.
     #[default]
     NewestFirst,

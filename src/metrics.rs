@@ -33,6 +33,9 @@ pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
 /// Commits of the embedded storage, each one `fsync`. Counter.
 pub const STORAGE_COMMITS_TOTAL: &str = "kakitome_storage_commits_total";
 
+/// Write units that DynamoDB charged, by `operation`: `put`, `write`. Counter.
+pub const DYNAMODB_UNITS_TOTAL: &str = "kakitome_dynamodb_units_total";
+
 /// Buckets for waits, in seconds: from a quiet machine's milliseconds to a day's outage.
 const WAIT_BUCKETS: [f64; 16] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0];
@@ -70,6 +73,7 @@ fn begin() {
 
 fn describe() {
     describe_counter!(STORAGE_COMMITS_TOTAL, "Commits of the embedded storage, each one fsync");
+    describe_counter!(DYNAMODB_UNITS_TOTAL, "Write units that DynamoDB charged, by operation");
     describe_counter!(ACCEPTED_TOTAL, "Notifications recorded");
     describe_counter!(ATTEMPTS_TOTAL, "Attempts that ended, by provider and outcome");
     describe_histogram!(

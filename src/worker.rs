@@ -90,6 +90,9 @@ impl Config {
 /// The loop shows that it is alive at least this often, also while every circuit is open.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
+/// How long after its wait a poll that was open at shutdown may still answer.
+const POLL_MARGIN: Duration = Duration::from_secs(5);
+
 /// What a drain left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainReport {
@@ -229,8 +232,10 @@ impl Window {
             }
         }
         if poll.is_some() {
-            // A poll that is dropped may have taken messages: wait for it, briefly, and give them back.
-            match tokio::time::timeout(self.hands.config.drain / 2, joined(&mut poll)).await {
+            // A poll that is dropped may have taken messages: wait for it, and give them back. No backend lets it wait
+            // for longer than it was asked to.
+            let longest = self.hands.config.long_poll + POLL_MARGIN;
+            match tokio::time::timeout(longest, joined(&mut poll)).await {
                 Ok(received) => self.take_in(received).await,
                 Err(_) => {
                     tracing::info!("the open poll did not end in time; its messages come back by themselves")

@@ -12,28 +12,26 @@ use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::shutdown::Shutdown;
 
-/// Between two readings: a count over a million open rows takes some 50 ms.
-const INTERVAL: Duration = Duration::from_secs(5);
-
 pub(super) struct Gauges {
     log: Arc<dyn MessageLog>,
     queue: Arc<dyn Queue>,
     clock: Clock,
     health: HealthBoard,
     started: Timestamp,
+    interval: Duration,
 }
 
 impl Gauges {
-    pub(super) fn new(storage: &Storage, clock: Clock, health: HealthBoard) -> Self {
+    pub(super) fn new(storage: &Storage, interval: Duration, clock: Clock, health: HealthBoard) -> Self {
         let started = clock.now();
         let (log, queue) = (storage.log.clone(), storage.queue.clone());
-        Self { log, queue, clock, health, started }
+        Self { log, queue, clock, health, started, interval }
     }
 
     pub(super) async fn run(self, stopped: Shutdown) {
         while !stopped.is_pulled() {
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => self.read().await,
+                () = tokio::time::sleep(self.interval) => self.read().await,
                 () = stopped.pulled() => {}
             }
         }

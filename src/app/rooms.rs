@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api;
 use crate::console;
@@ -9,10 +10,11 @@ use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
 use crate::provider::{EventSource, Provider};
+use crate::recovery::sweep;
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use crate::server;
-use crate::settings::{ProviderName, Settings};
+use crate::settings::{Backend, ProviderName, Settings};
 use crate::worker::{self, breaker, concurrency, retry};
 
 /// Where SendGrid posts its events.
@@ -72,6 +74,23 @@ pub(super) fn worker(settings: &Settings) -> worker::Config {
         },
         concurrency: concurrency::Config { min: from.concurrency_min, max: from.concurrency_max },
         ..worker::Config::default()
+    }
+}
+
+/// A look at an idle table is 48 queries: a second apart they would cost more than the mails of a small house.
+pub(super) fn sweeper(settings: &Settings) -> sweep::Config {
+    let interval = match settings.backend {
+        Backend::Embedded => sweep::Config::default().interval,
+        Backend::Aws(_) => Duration::from_secs(5),
+    };
+    sweep::Config { interval, ..sweep::Config::default() }
+}
+
+/// Between two readings of the gauges. A count over a million open rows takes SQLite some 50 ms; on AWS it is paid for.
+pub(super) fn gauges(settings: &Settings) -> Duration {
+    match settings.backend {
+        Backend::Embedded => Duration::from_secs(5),
+        Backend::Aws(_) => Duration::from_secs(15),
     }
 }
 

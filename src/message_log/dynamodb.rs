@@ -1,10 +1,42 @@
-//! The message log in one DynamoDB table.
+//! The message log in one DynamoDB table: on demand, keys `pk` and `sk`, items deleted some days after their `exp`.
+//!
+//! | item | `pk` | `sk` | what it is |
+//! | --- | --- | --- | --- |
+//! | row | `n#<id>` | `n` | the life, and its places in the indexes; see [`row`] and [`change`] |
+//! | entry | `h#<hour>#<shard>` | `<recipient>#<accepted_at>#<id>#<hash>` | one per recipient, the first with the content; see [`entry`] |
+//! | parts | `n#<id>` | `c#<nn>` | a content too large for one item |
+//! | events | `n#<id>` | `e#<bucket>` | what providers told, by recipient |
+//! | hours | `hours` | `<hour>` | under which hours entries lie |
+//! | witness | `w#<provider>` | `w` | the newest event time |
+//! | unmatched | `u#<day>` | `<digest>` | events of nobody |
+//! | tally | `tally` | `<shard>` | how many were sent |
+//!
+//! Three sparse indexes: `open` holds whatever is not sent, by class and shard; `wake` what the sweeper looks at, by
+//! its time; `batch` what belongs to a broadcast. A sent notification is in none but `batch`.
+//!
+//! Every change of a row is a compare-and-set on its version `v`, as one PartiQL statement, 25 to a request. Each
+//! write has a random name `w`, by which it is recognised when its answer was lost. What the queue message or an
+//! earlier write of this process says about a row is tried first and never taken for true: a condition that does not
+//! hold brings the row as it is.
+//!
+//! Write units of a notification of 2 KB up to sent, as measured by a service that counts index units
+//! (`tests/it/dynamodb/cost.rs`):
+//!
+//! | step | content with the API | content left to the queue |
+//! | --- | --- | --- |
+//! | accept | entry with content 1 … 2, row 1, `open` 1 | |
+//! | claim | row 1 | row 1, `open` 1, entry without content 1 |
+//! | outcome | row 1, `open` 1 | row 1, `open` 1 |
+//! | sum | 6 … 7 | 5 |
+//!
+//! One more with a batch, one more per further recipient, one per event that changes something.
 
 mod accept;
 mod apply;
 mod change;
 mod check;
 mod claim;
+mod content;
 mod count;
 mod cursor;
 mod due;

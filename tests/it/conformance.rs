@@ -44,6 +44,9 @@ pub struct LogBench {
     /// Whose it is: `sqlite`, or an emulator's name.
     pub server: &'static str,
     pub log: Arc<dyn MessageLog>,
+    /// Lists what was not sent by when its wait began, where the latest accepted first are asked for: its index of
+    /// those has no other order.
+    pub newest_by_wait: bool,
     /// What must outlive the log.
     pub _home: Box<dyn Any + Send + Sync>,
 }
@@ -180,7 +183,12 @@ async fn sqs_queue_bench(
 async fn sqlite_log_bench() -> LogBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
-    LogBench { server: "sqlite", log: Arc::new(SqliteLog::new(engine)), _home: Box::new(home) }
+    LogBench {
+        server: "sqlite",
+        log: Arc::new(SqliteLog::new(engine)),
+        newest_by_wait: false,
+        _home: Box::new(home),
+    }
 }
 
 async fn ministack_log_bench() -> LogBench {
@@ -205,5 +213,10 @@ async fn dynamodb_log_bench(emulator: &'static Emulator) -> LogBench {
         ..dynamodb::Config::default()
     };
     dynamodb::setup(&aws, &config).await.unwrap();
-    LogBench { server: emulator.name, log: Arc::new(DynamoLog::open(&aws, &config)), _home: Box::new(()) }
+    LogBench {
+        server: emulator.name,
+        log: Arc::new(DynamoLog::open(&aws, &config)),
+        newest_by_wait: true,
+        _home: Box::new(()),
+    }
 }

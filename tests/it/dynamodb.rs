@@ -2,6 +2,7 @@
 
 mod claim;
 mod cost;
+mod due;
 mod setup;
 mod trouble;
 

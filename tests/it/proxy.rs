@@ -2,7 +2,6 @@
 //! told: with an error, without an answer, with the answer lost, or with another one.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -172,7 +171,8 @@ async fn pass(
     }
     if let Action::Stall = action {
         keep(state, seen);
-        return match std::future::pending::<Infallible>().await {};
+        std::future::pending::<()>().await;
+        return Err(Cut);
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = head.headers;

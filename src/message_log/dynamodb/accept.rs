@@ -140,7 +140,7 @@ impl DynamoLog {
             counts.push(own.len());
             items.extend(own);
         }
-        let mut written = self.table.put(items).await.into_iter();
+        let mut written = self.writer.put(items).await.into_iter();
         // All of a source's results are taken, also after its first error.
         counts.into_iter().map(|count| written.by_ref().take(count).fold(Ok(()), Result::and)).collect()
     }

@@ -1,12 +1,11 @@
 //! Claims: one write each where what the queue message said is true, and whatever reads it takes where it is not.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::change::{Known, claim_write, claimed, content_saved_write, insert, write_id};
-use super::entry::{self, Body, Entry, Source, items_of};
+use super::change::{Known, claim_write, claimed, insert, write_id};
+use super::entry::{Source, items_of};
 use super::keys::{self, Item, Key};
 use super::row::{Row, WriteId, new_row};
 use super::won::Won;
@@ -14,22 +13,21 @@ use super::write::{Write, Written};
 use super::{DynamoLog, ROUNDS};
 use crate::clock::Timestamp;
 use crate::message_log::{Claim, ClaimRequest, Claimed, Hint, LogError, NewNotification};
-use crate::notification::content;
-use crate::notification::status::{Life, Refusal, State};
+use crate::notification::status::{Life, Refusal};
 
 type Result<T> = std::result::Result<T, LogError>;
 
 /// One claim on its way.
-struct Asking<'a> {
-    request: &'a ClaimRequest,
-    stage: Stage,
-    content: Option<Bytes>,
-    tried: Option<Tried>,
-    result: Option<Result<Claim>>,
+pub(super) struct Asking<'a> {
+    pub(super) request: &'a ClaimRequest,
+    pub(super) stage: Stage,
+    pub(super) content: Option<Bytes>,
+    pub(super) tried: Option<Tried>,
+    pub(super) result: Option<Result<Claim>>,
 }
 
 /// What is known of the record.
-enum Stage {
+pub(super) enum Stage {
     /// Nothing: it must be read.
     Unread,
     /// It may not exist yet: it is created.
@@ -39,11 +37,11 @@ enum Stage {
 }
 
 /// A write whose answer is not known yet, and what it leads to.
-struct Tried {
+pub(super) struct Tried {
     w: WriteId,
     life: Life,
     /// It creates the record; the claim is refused all the same for this reason.
-    created: Option<Option<Refusal>>,
+    pub(super) created: Option<Option<Refusal>>,
 }
 
 impl<'a> Asking<'a> {
@@ -63,18 +61,18 @@ impl<'a> Asking<'a> {
         Self { request, stage, content, tried: None, result: None }
     }
 
-    fn new(&self) -> Option<&'a NewNotification> {
+    pub(super) fn unrecorded(&self) -> Option<&'a NewNotification> {
         match &self.request.hint {
             Hint::New(new) => Some(new),
             _ => None,
         }
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.result.is_none()
     }
 
-    fn fail(&mut self, error: &LogError) {
+    pub(super) fn fail(&mut self, error: &LogError) {
         self.result = Some(Err(error.clone()));
     }
 }
@@ -99,12 +97,12 @@ impl DynamoLog {
 
     async fn register_new(&self, asking: &mut [Asking<'_>]) {
         let times: Vec<_> =
-            asking.iter().filter_map(|one| one.new().map(|new| new.life.accepted_at)).collect();
+            asking.iter().filter_map(|one| one.unrecorded().map(|new| new.life.accepted_at)).collect();
         if times.is_empty() {
             return;
         }
         if let Err(error) = self.hours.register(&self.table, times.into_iter(), self.retention).await {
-            asking.iter_mut().filter(|one| one.new().is_some()).for_each(|one| one.fail(&error));
+            asking.iter_mut().filter(|one| one.unrecorded().is_some()).for_each(|one| one.fail(&error));
         }
     }
 
@@ -127,7 +125,7 @@ impl DynamoLog {
     /// Takes the row as it is for true. If its latest write is ours, only the answer was lost.
     fn take_in(&self, one: &mut Asking<'_>, item: Option<&Item>) {
         let Some(item) = item else {
-            match one.new() {
+            match one.unrecorded() {
                 Some(_) => one.stage = Stage::New,
                 None => one.result = Some(Ok(Claim::Absent)),
             }
@@ -141,7 +139,7 @@ impl DynamoLog {
             one.stage = Stage::Known { known: Known::of(row), is_guess: false, entry: None };
             return self.win(one);
         }
-        if one.new().is_some_and(|new| new.content_hash != row.content_hash) {
+        if one.unrecorded().is_some_and(|new| new.content_hash != row.content_hash) {
             one.result = Some(Ok(Claim::Conflict));
             return;
         }
@@ -157,7 +155,7 @@ impl DynamoLog {
             match &one.stage {
                 Stage::Unread => {}
                 Stage::New => {
-                    let Some(new) = one.new() else { continue };
+                    let Some(new) = one.unrecorded() else { continue };
                     let (life, refusal) = match new.life.after(fact, now) {
                         Ok(life) => (life, None),
                         Err(refusal) => (new.life.clone(), Some(refusal)),
@@ -176,47 +174,6 @@ impl DynamoLog {
         }
     }
 
-    /// The content is read first: what cannot be sent is not claimed.
-    async fn read_contents(&self, asking: &mut [Asking<'_>]) {
-        let lacking = |one: &Asking<'_>| match &one.stage {
-            Stage::Known { entry: Some(entry), .. } if one.is_open() && one.content.is_none() => {
-                Some(entry.clone())
-            }
-            _ => None,
-        };
-        let wanted: Vec<Key> = asking.iter().filter_map(lacking).map(|(key, _)| key).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        let read = self.table.get(wanted).await;
-        for one in asking.iter_mut() {
-            let Some((key, hash)) = lacking(one) else { continue };
-            let found = match &read {
-                Ok(items) => self.content(items, &key).await,
-                Err(error) => Err(error.clone()),
-            };
-            match found {
-                Ok(Some(content)) if content::hash(&content) == hash => one.content = Some(content),
-                Ok(_) => one.fail(&LogError::Corrupt("its content".into())),
-                Err(error) => one.fail(&error),
-            }
-        }
-    }
-
-    async fn content(&self, items: &HashMap<Key, Item>, key: &Key) -> Result<Option<Bytes>> {
-        let Some(item) = items.get(key) else { return Ok(None) };
-        let entry = Entry::read(item)?;
-        match entry.body {
-            Body::Content(content) => Ok(Some(content)),
-            Body::Card { parts, .. } if parts > 0 => {
-                let keys: Vec<Key> = entry::part_keys(entry.id, parts).collect();
-                let found = self.table.get(keys.iter().cloned()).await?;
-                entry::join_parts(keys.iter().map(|key| found.get(key)))
-            }
-            Body::Card { .. } | Body::Pointer(_) => Ok(None),
-        }
-    }
-
     async fn send(&self, asking: &mut [Asking<'_>]) {
         self.write_new_contents(asking).await;
         let mut places = Vec::new();
@@ -227,7 +184,7 @@ impl DynamoLog {
             match &one.stage {
                 Stage::Unread => {}
                 Stage::New => {
-                    let Some(new) = one.new() else { continue };
+                    let Some(new) = one.unrecorded() else { continue };
                     let is_won = matches!(tried.created, Some(None));
                     let version = if is_won { 2 } else { 1 };
                     writes.push(insert(&self.table, new_row(new, &tried.life, version, tried.w, is_won)));
@@ -262,28 +219,6 @@ impl DynamoLog {
         }
     }
 
-    /// What is recorded without being claimed needs its content: its queue message may go.
-    async fn write_new_contents(&self, asking: &mut [Asking<'_>]) {
-        let places: Vec<usize> = (0..asking.len())
-            .filter(|place| {
-                let one = &asking[*place];
-                let is_refused =
-                    one.tried.as_ref().is_some_and(|tried| matches!(tried.created, Some(Some(_))));
-                one.is_open() && is_refused && matches!(one.stage, Stage::New)
-            })
-            .collect();
-        if places.is_empty() {
-            return;
-        }
-        let sources = places.iter().filter_map(|place| asking[*place].new().map(Source::of));
-        let saved = self.write_content(sources).await;
-        for (place, saved) in places.into_iter().zip(saved) {
-            if let Err(error) = saved {
-                asking[place].fail(&error);
-            }
-        }
-    }
-
     /// Its write is done, or was done before.
     fn win(&self, one: &mut Asking<'_>) {
         let Some(Tried { life, created, .. }) = one.tried.take() else { return };
@@ -295,7 +230,7 @@ impl DynamoLog {
             return one.fail(&LogError::Corrupt("its content".into()));
         };
         let after = Arc::new(life.clone());
-        let known = match (&one.stage, one.new()) {
+        let known = match (&one.stage, one.unrecorded()) {
             (Stage::Known { known, .. }, _) if known.life.token == life.token => {
                 // Nothing was written: it is the same claim.
                 Known { life: after, ..known.clone() }
@@ -311,42 +246,6 @@ impl DynamoLog {
         self.won.keep(one.request.id, Won { known, content: kept });
         let claimed = Claimed { life, content, created: created.is_some() };
         one.result = Some(Ok(Claim::Won(Box::new(claimed))));
-    }
-
-    /// A refused claim may end its queue message: where only that has the content, the log gets it first.
-    async fn save_refused(&self, asking: &mut [Asking<'_>]) {
-        let mut places = Vec::new();
-        let mut contents = Vec::new();
-        for (place, one) in asking.iter().enumerate() {
-            let (Some(Ok(Claim::Refused { life, created: false, .. })), Some(content)) =
-                (&one.result, &one.content)
-            else {
-                continue;
-            };
-            if let Stage::Known { known, .. } = &one.stage
-                && known.content_is_with_queue
-                && life.state != State::Sent
-            {
-                places.push(place);
-                contents.push((one.request.id, content.clone(), known.life.clone()));
-            }
-        }
-        if places.is_empty() {
-            return;
-        }
-        let mut marks = Vec::new();
-        for (place, saved) in places.into_iter().zip(self.save(&contents).await) {
-            let one = &mut asking[place];
-            match (saved, &one.stage) {
-                (Err(error), _) => one.fail(&error),
-                (Ok(()), Stage::Known { known, .. }) => {
-                    marks.push(content_saved_write(&self.table, one.request.id, known.version));
-                }
-                (Ok(()), _) => {}
-            }
-        }
-        // Only spares the next refused claim the same work: if it fails, that does it again.
-        self.writer.write(marks).await;
     }
 }
 

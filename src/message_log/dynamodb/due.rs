@@ -24,6 +24,9 @@ use crate::notification::status::{Life, State};
 /// The walk starts anew after this.
 const WALK_ANEW: Duration = Duration::from_secs(600);
 
+/// The walk goes on no more often than this, as it reads sixteen partitions.
+const WALK_EVERY: Duration = Duration::from_secs(5);
+
 /// A scheduled one that was claimed when its time came is moved in the index only after this: mostly it is gone by
 /// then.
 const MOVED_AFTER: Duration = Duration::from_secs(60);
@@ -35,6 +38,8 @@ pub(super) struct Walk(Mutex<Stand>);
 #[derive(Debug, Default)]
 struct Stand {
     began: Option<Timestamp>,
+    /// When it found no more, last.
+    rests_since: Option<Timestamp>,
     /// The last item of each shard that was looked at.
     after: Vec<Option<Item>>,
     /// Handed to the sweeper, which has not yet said that it saw to them: handed to it again.
@@ -54,7 +59,7 @@ impl Walk {
         }
     }
 
-    /// Where each shard goes on, and what is still in hand.
+    /// Where each shard goes on (nowhere while it rests), and what is still in hand.
     fn continue_at(&self, now: Timestamp) -> (Vec<Option<Item>>, Vec<NotificationId>) {
         let mut stand = self.lock();
         let is_over = stand.began.is_none_or(|began| {
@@ -64,11 +69,17 @@ impl Walk {
         if is_over {
             *stand = Stand {
                 began: Some(now),
+                rests_since: None,
                 after: vec![None; usize::from(OPEN_SHARDS)],
                 handed: HashSet::new(),
             };
         }
-        (stand.after.clone(), stand.handed.iter().copied().collect())
+        let rests = stand.rests_since.is_some_and(|since| {
+            let span = now.since(since).max(since.since(now));
+            span < WALK_EVERY
+        });
+        let after = if rests { Vec::new() } else { stand.after.clone() };
+        (after, stand.handed.iter().copied().collect())
     }
 }
 
@@ -77,6 +88,8 @@ struct Candidate {
     id: NotificationId,
     source: Source,
     at: i64,
+    /// It stands in the index `wake` as well.
+    has_wake: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,24 +106,30 @@ impl DynamoLog {
             let query = up_to(WAKE_INDEX, ("ws", keys::wake_partition(shard)), "wk", now, limit);
             self.candidates(query, None, Source::Wake)
         });
-        let scheduled = (0..OPEN_SHARDS).map(|shard| {
+        let scheduled = (0..Class::Scheduled.shards()).map(|shard| {
             let partition = ("os", keys::open_partition(Class::Scheduled, shard));
             self.candidates(up_to(OPEN_INDEX, partition, "oa", now, limit), None, Source::Scheduled)
         });
-        let walked = (0..OPEN_SHARDS).zip(after).map(|(shard, after)| {
+        let rests = after.is_empty();
+        let walked = (0..Class::OnItsWay.shards()).zip(after).map(|(shard, after)| {
             let partition = ("os", keys::open_partition(Class::OnItsWay, shard));
             let query = up_to(OPEN_INDEX, partition, "oa", now.minus(Life::FIRST_LOOK), limit);
             self.candidates(query, after, Source::Walk)
         });
         let found = try_join_all(wake.chain(scheduled)).await?;
         let mut candidates: Vec<Candidate> = found.into_iter().flatten().map(|(_, one)| one).collect();
-        candidates.extend(handed.into_iter().map(|id| Candidate { id, source: Source::Walk, at: 0 }));
+        candidates.extend(handed.into_iter().map(|id| Candidate {
+            id,
+            source: Source::Walk,
+            at: 0,
+            has_wake: false,
+        }));
         let mut seen = HashSet::new();
         candidates.retain(|one| seen.insert(one.id));
         let mut due = self.look_at(candidates, now).await?;
-        if due.len() < limit {
+        if due.len() < limit && !rests {
             let walked = try_join_all(walked).await?;
-            let walked = self.step(walked, limit - due.len());
+            let walked = self.step(walked, limit - due.len(), now);
             let more =
                 self.look_at(walked.into_iter().filter(|one| seen.insert(one.id)).collect(), now).await?;
             self.walk.lock().handed.extend(more.iter().map(|due| due.id));
@@ -131,17 +150,17 @@ impl DynamoLog {
         let (sort, partition) = (query.range.as_ref().map_or("", |(name, ..)| *name), query.partition.0);
         let candidate = |item: Item| {
             let id = text(&item, "pk").and_then(keys::notification_id)?;
-            let at = number(&item, sort)?;
+            let (at, has_wake) = (number(&item, sort)?, item.contains_key("wk"));
             // What a query starts after: the keys of the index and of the table.
             let names = ["pk", "sk", partition, sort];
             let start = names.into_iter().filter_map(|name| Some((name.to_owned(), item.get(name)?.clone())));
-            Some((start.collect(), Candidate { id, source, at }))
+            Some((start.collect(), Candidate { id, source, at, has_wake }))
         };
         Ok(page.items.into_iter().filter_map(candidate).collect())
     }
 
     /// Takes the oldest of what the walk found, and moves its stand behind them.
-    fn step(&self, found: Vec<Vec<(Item, Candidate)>>, room: usize) -> Vec<Candidate> {
+    fn step(&self, found: Vec<Vec<(Item, Candidate)>>, room: usize, now: Timestamp) -> Vec<Candidate> {
         let mut all: Vec<(usize, Item, Candidate)> = Vec::new();
         for (shard, found) in found.into_iter().enumerate() {
             all.extend(found.into_iter().map(|(start, one)| (shard, start, one)));
@@ -150,12 +169,15 @@ impl DynamoLog {
         all.sort_by_key(|(_, _, one)| one.at);
         all.truncate(room);
         let mut stand = self.walk.lock();
+        stand.rests_since = (all.len() < room).then_some(now);
         let mut taken = Vec::with_capacity(all.len());
         for (shard, start, one) in all {
             if let Some(after) = stand.after.get_mut(shard) {
                 *after = Some(start);
             }
-            taken.push(one);
+            if !one.has_wake {
+                taken.push(one);
+            }
         }
         taken
     }

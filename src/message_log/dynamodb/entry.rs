@@ -36,10 +36,6 @@ const ZSTD_LEVEL: i32 = 3;
 pub(super) struct Entry {
     /// Whose.
     pub(super) id: NotificationId,
-    /// When that was accepted.
-    pub(super) accepted_at: Timestamp,
-    /// The recipient that it is the entry of.
-    pub(super) recipient_key: String,
     /// What it has.
     pub(super) body: Body,
 }
@@ -56,8 +52,8 @@ pub(super) enum Body {
         /// How many parts; 0: none, the queue message has it.
         parts: u32,
     },
-    /// Not the first recipient's: the key of the first one.
-    Pointer(String),
+    /// Nothing: it is not the first recipient's.
+    Nothing,
 }
 
 /// What a record shows of the content.
@@ -95,16 +91,16 @@ impl Card {
 impl Entry {
     /// Reads an item of an hour.
     pub(super) fn read(item: &Item) -> Result<Self, LogError> {
-        let (recipient_key, accepted_at, id) =
-            text(item, "sk").and_then(keys::entry_parts).ok_or_else(|| corrupt("an entry's key"))?;
+        let parts = text(item, "sk").and_then(keys::entry_parts);
+        let (_, _, id) = parts.ok_or_else(|| corrupt("an entry's key"))?;
         let body = if let Some(packed) = blob(item, "c") {
             Body::Content(unpack(packed)?)
         } else if let Some(packed) = blob(item, "k") {
             Body::Card { card: Card::read(&unpack(packed)?)?, parts: number(item, "cn").unwrap_or(0) }
         } else {
-            Body::Pointer(text(item, "f").ok_or_else(|| corrupt("an entry"))?.to_owned())
+            Body::Nothing
         };
-        Ok(Self { id, accepted_at, recipient_key: recipient_key.to_owned(), body })
+        Ok(Self { id, body })
     }
 
     /// Who and which labels; nothing in an entry that is not the first recipient's.
@@ -112,7 +108,7 @@ impl Entry {
         match &self.body {
             Body::Content(content) => Card::read(content).map(Some),
             Body::Card { card, .. } => Ok(Some(card.clone())),
-            Body::Pointer(_) => Ok(None),
+            Body::Nothing => Ok(None),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 /// Partitions of an hour's entries.
 pub(super) const ENTRY_SHARDS: u8 = 16;
 
-/// Partitions of a class in the index `open`: each takes 1,000 writes a second.
+/// Partitions at the most of a class in the index `open`, see [`Class::shards`]: each takes 1,000 writes a second.
 pub(super) const OPEN_SHARDS: u8 = 16;
 
 /// Partitions of the index `wake`: only what failed or waits is written there, and every look reads all of them.
@@ -181,6 +181,15 @@ impl Class {
         }
     }
 
+    /// Over how many partitions it is spread: everything passes through the first class, and every look of the
+    /// sweeper reads all partitions of the second.
+    pub(super) fn shards(self) -> u8 {
+        match self {
+            Class::OnItsWay => OPEN_SHARDS,
+            Class::Scheduled | Class::Held | Class::Failed | Class::Expired | Class::Stopped => 4,
+        }
+    }
+
     /// Of a life when it is written at `now`; `None` once it is sent.
     pub(super) fn of(life: &Life, now: Timestamp) -> Option<Self> {
         Some(match life.state {
@@ -206,7 +215,7 @@ pub(super) fn open_partition(class: Class, shard: u8) -> String {
 
 /// The partition of the index `open` that this row stands in.
 pub(super) fn open_partition_of(class: Class, id: NotificationId) -> String {
-    open_partition(class, id_shard(id, OPEN_SHARDS))
+    open_partition(class, id_shard(id, class.shards()))
 }
 
 /// A partition of the index `wake`, such as `3`.

@@ -60,6 +60,7 @@ enum Answer {
 pub(super) struct Writer {
     table: Table,
     shared: Batcher<Write, Answer>,
+    shared_puts: Batcher<Item, Result<(), LogError>>,
 }
 
 impl Writer {
@@ -71,7 +72,22 @@ impl Writer {
             let table = own.clone();
             Box::pin(async move { execute(&table, writes).await })
         });
-        Self { table, shared }
+        let own = table.clone();
+        let shared_puts = Batcher::start(config, move |items| {
+            let table = own.clone();
+            Box::pin(async move { table.put(items).await })
+        });
+        Self { table, shared, shared_puts }
+    }
+
+    /// Writes each item, over what is there, see [`Table::put`]. A result per item.
+    pub(super) async fn put(&self, items: Vec<Item>) -> Vec<Result<(), LogError>> {
+        if items.len() >= ENOUGH {
+            return self.table.put(items).await;
+        }
+        let answers = self.shared_puts.submit(items).await;
+        let lost = || Err(LogError::Unavailable("a write came to no answer".into()));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
     }
 
     /// A result per write, in order. Writes of the same item are executed in their order. What is throttled is tried

@@ -1,5 +1,8 @@
 //! Lost answers, throttling, and errors of single entries.
 
+use std::time::Duration;
+
+use kakitome::aws;
 use kakitome::message_log::{Acceptance, Applied, Claim, LogError};
 use kakitome::notification::status::Status;
 use serde_json::json;
@@ -72,7 +75,9 @@ async fn a_throttled_entry_is_tried_again_alone() {
     for claim in bench.log.claim(&claims, now).await {
         assert!(matches!(claim.unwrap(), Claim::Won(_)));
     }
-    let sizes: Vec<_> = bench.proxy.seen().iter().map(|seen| seen.statements().len()).collect();
+    let seen = bench.proxy.seen();
+    let sizes: Vec<_> =
+        seen.iter().filter(|seen| seen.operation == WRITE).map(|seen| seen.statements().len()).collect();
     assert_eq!(sizes, [10, 1]);
 }
 
@@ -145,6 +150,25 @@ async fn nothing_is_won_while_the_service_is_away() {
     assert!(matches!(accepted, Err(LogError::Unavailable(_))));
     bench.proxy.reset();
     bench.win(fresh(&new, now), now).await;
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_given_up_and_what_it_did_is_recognised() {
+    let (bench, now) = (bench().await, start());
+    let new = plain();
+    bench.accept(std::slice::from_ref(&new)).await;
+    let short = Duration::from_millis(150);
+    let config =
+        aws::Config { attempt_timeout: short, operation_timeout: 2 * short, ..aws::Config::default() };
+    let aws = Aws::connect(&emulator::access(&bench.proxy.url, &bench.proxy.url), config).await.unwrap();
+    let log = DynamoLog::open(&aws, &bench.config);
+    bench.proxy.always(WRITE, Action::Stall);
+    let claim = fresh(&new, now);
+    let claimed = log.claim(std::slice::from_ref(&claim), now).await.remove(0);
+    assert!(matches!(claimed, Err(LogError::Unavailable(_))), "{claimed:?}");
+    bench.proxy.reset();
+    let claimed = bench.claim(claim, now).await;
+    assert!(matches!(claimed, Claim::Won(_)), "{claimed:?}");
 }
 
 #[tokio::test]
