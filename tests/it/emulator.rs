@@ -25,7 +25,26 @@ pub struct Fault {
 
 /// Every known fault that a case of the conformance suite meets. Such a case must fail with these words: a server that
 /// was mended, or is wrong in another way, turns its test red, and no case is weakened for the others' sake.
-pub const FAULTS: &[Fault] = &[];
+pub const FAULTS: &[Fault] = &[
+    Fault {
+        emulator: "fauxqs",
+        case: "each_entry_has_its_own_result",
+        says: "matches!(bench.queue.settle(settled).await[..], [Ok(()), Err(_), Ok(())])",
+        why: "it says of any text that it was deleted as a receipt; AWS answers ReceiptHandleIsInvalid for that entry",
+    },
+    Fault {
+        emulator: "fauxqs",
+        case: "depth_says_how_much_lies_where",
+        says: "left: Depth { visible: 2, in_flight: 1, delayed: 1, dead: 0 }",
+        why: "it counts what has become visible among the hidden ones until somebody receives; AWS follows by itself",
+    },
+    Fault {
+        emulator: "localstack",
+        case: "a_stale_receipt_neither_settles_nor_extends",
+        says: "matches!(extended[..], [Err(QueueError::StaleReceipt)])",
+        why: "an old receipt extends, gives back and deletes another's delivery; AWS refuses it",
+    },
+];
 
 /// A running emulator.
 pub struct Emulator {
