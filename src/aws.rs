@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod error;
+mod report;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use crate::secret::Secret;
 pub use error::{Kind, kind, words};
+pub use report::{Done, Finding, Step};
 
 /// How long AWS calls may take, and how often the SDK tries them. What fails for longer is for the callers' own, slower
 /// retries.

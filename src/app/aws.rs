@@ -1,7 +1,7 @@
 //! From settings to the AWS adapters, and what `check` and `setup` say of them.
 
 use super::check::{CheckLine, SetupLine};
-use crate::aws::{self, Aws};
+use crate::aws::{self, Aws, Done, Finding, Step};
 use crate::message_log::dynamodb;
 use crate::notification::content::Limits;
 use crate::queue::sqs;
@@ -34,36 +34,27 @@ fn queues(settings: &Settings, from: &AwsSettings) -> sqs::setup::Queues {
 }
 
 pub(super) async fn check(settings: &Settings, from: &AwsSettings) -> anyhow::Result<Vec<CheckLine>> {
-    use sqs::check::Action;
     let connected = connect(from).await?;
-    let actions = [Action::Send, Action::Receive, Action::Delete, Action::Hide];
-    let queues = queues(settings, from);
-    let (of_queues, config) = (sqs::check::check(&connected, &queues, &actions), log(from));
-    let (of_queues, of_table) = tokio::join!(of_queues, dynamodb::check(&connected, &config));
-    let of_queues = of_queues.into_iter().map(|f| CheckLine {
-        name: f.name,
-        ok: f.ok,
-        detail: f.detail,
-        remedy: f.remedy,
-    });
-    let of_table = of_table.into_iter().map(|f| CheckLine {
-        name: f.name,
-        ok: f.ok,
-        detail: f.detail,
-        remedy: f.remedy,
-    });
-    Ok(of_queues.chain(of_table).collect())
+    let (queues, table) = (queues(settings, from), log(from));
+    let of_queues = sqs::check::check(&connected, &queues, sqs::check::Action::WORKER);
+    let (of_queues, of_table) = tokio::join!(of_queues, dynamodb::check(&connected, &table));
+    let line = |found: Finding| CheckLine {
+        name: found.name,
+        ok: found.ok,
+        detail: found.detail,
+        remedy: found.remedy,
+    };
+    Ok(of_queues.into_iter().chain(of_table).map(line).collect())
 }
 
 pub(super) async fn setup(settings: &Settings, from: &AwsSettings) -> anyhow::Result<Vec<SetupLine>> {
     let connected = connect(from).await?;
-    let queues = sqs::setup::setup(&connected, &queues(settings, from)).await?;
-    let table = dynamodb::setup(&connected, &log(from)).await?;
-    let queue = |step: sqs::setup::Step| {
-        let unchanged = step.done == sqs::setup::Done::Unchanged;
-        SetupLine { name: step.name, unchanged, detail: step.detail }
+    let mut steps = sqs::setup::setup(&connected, &queues(settings, from)).await?;
+    steps.extend(dynamodb::setup(&connected, &log(from)).await?);
+    let line = |step: Step| SetupLine {
+        name: step.name,
+        unchanged: step.done == Done::Unchanged,
+        detail: step.detail,
     };
-    let table =
-        table.into_iter().map(|s| SetupLine { name: s.name, unchanged: s.unchanged, detail: s.detail });
-    Ok(queues.into_iter().map(queue).chain(table).collect())
+    Ok(steps.into_iter().map(line).collect())
 }

@@ -30,6 +30,20 @@
 //! | sum | 6 … 7 | 5 |
 //!
 //! One more with a batch, one more per further recipient, one per event that changes something.
+//!
+//! Read units (R: records shown or told of; a row, an entry or an events item of up to 4 KB is one):
+//!
+//! | question | read units |
+//! | --- | --- |
+//! | one record | row 1, entry 1, events 1 |
+//! | a page of what was not sent | 8 a class (16 shards, half a unit each), then 3 R |
+//! | a page of a broadcast | 4 (8 shards), then 3 R |
+//! | a page of a recipient | half a unit an hour that is looked at, 3 per 500 hours to know them, then 3 R |
+//! | a page of everything, or of what was sent | an hour whole, contents included: half a unit for each 4 KB; then 3 R |
+//! | counts | 64, or half a unit for each 4 KB of index entries (some 30 of them); up to 2,000 rows on their way, 1 each |
+//! | counts by reason | as counts for what is at rest; 1 for every other row that may match |
+//! | an event with our id | row 1, events item 1; a repeat no more than that |
+//! | an event without | half a unit an hour for 7 days, 84 at most; then 1 a row, 500 at most |
 
 mod accept;
 mod apply;
@@ -78,9 +92,9 @@ use crate::notification::NotificationId;
 use crate::notification::status::Fact;
 use crate::provider::ProviderEvent;
 use accept::Hours;
-pub use check::{Finding, check};
+pub use check::check;
 use due::Walk;
-pub use setup::{SetupError, Step, setup};
+pub use setup::{SetupError, setup};
 use table::Table;
 use tally::Tally;
 use won::WonClaims;
@@ -109,6 +123,9 @@ impl Default for Config {
     }
 }
 
+/// No record goes while the last events about it may still come.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// [`MessageLog`] on DynamoDB.
 #[derive(Debug)]
 pub struct DynamoLog {
@@ -127,6 +144,7 @@ pub struct DynamoLog {
 impl DynamoLog {
     /// The log in an existing table. Reaches nothing yet. Must be called inside a runtime.
     pub fn open(aws: &Aws, config: &Config) -> Self {
+        let config = &Config { retention: config.retention.max(SHORTEST_RETENTION), ..config.clone() };
         let table = Table::new(aws.dynamodb.clone(), &config.table, config.count_units);
         let tally = Arc::new(Tally::default());
         tokio::spawn(tally::flush_regularly(Arc::downgrade(&tally), table.clone()));

@@ -9,6 +9,7 @@ mod conformance;
 mod console;
 mod docs;
 mod dynamodb;
+mod dynamodb_read;
 mod emulator;
 mod engine;
 mod flow;

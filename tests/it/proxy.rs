@@ -16,6 +16,9 @@ use tokio::net::TcpListener;
 
 use crate::process;
 
+/// Changes the answer to a request.
+type Change = Arc<dyn Fn(&Seen, &mut Value) + Send + Sync>;
+
 /// What happens to a request.
 #[derive(Clone)]
 pub enum Action {
@@ -28,7 +31,7 @@ pub enum Action {
     /// It is never answered, and the server never gets it.
     Stall,
     /// The server's answer is changed.
-    Rewrite(Arc<dyn Fn(&Seen, &mut Value) + Send + Sync>),
+    Rewrite(Change),
 }
 
 impl Action {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use rand::RngExt;
 
+use super::due::WALK_ANEW;
 use super::keys::{self, Class};
 use super::life;
 use super::row::{Row, WriteId, b, n, s};
@@ -58,9 +59,11 @@ impl Known {
     }
 
     /// Whether the indexes know its place already, but for the time when the sweeper looks, which the walk over the
-    /// open index makes up for.
+    /// open index makes up for where it need not be soon.
     pub(super) fn needs_no_index(&self, after: &Life, now: Timestamp) -> bool {
+        let is_soon = |at: Timestamp| at < now.plus(WALK_ANEW / 2);
         self.indexed_wake.is_none()
+            && !after.wake_at.is_some_and(is_soon)
             && after.useful_until.is_none()
             && self.indexed_class == Some(Class::OnItsWay.letter())
             && Class::of(after, now) == Some(Class::OnItsWay)

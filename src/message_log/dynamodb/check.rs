@@ -11,20 +11,7 @@ use aws_sdk_dynamodb::types::{
 use super::Config;
 use super::keys::Key;
 use super::setup::{INDEXES, TTL_ATTRIBUTE, faults_of};
-use crate::aws::{self, Aws, Kind};
-
-/// One finding of [`check`].
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// What was looked at: `table`, `time to live`, or an IAM action such as `dynamodb:PartiQLUpdate`.
-    pub name: String,
-    /// Whether it is right.
-    pub ok: bool,
-    /// What was found.
-    pub detail: String,
-    /// How to mend it, where it is not right.
-    pub remedy: Option<String>,
-}
+use crate::aws::{self, Aws, Finding, Kind};
 
 /// A key that nothing lies under.
 fn nobody() -> Key {
@@ -51,22 +38,14 @@ pub async fn check(aws: &Aws, config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn good(name: &str, detail: impl Into<String>) -> Finding {
-    Finding { name: name.into(), ok: true, detail: detail.into(), remedy: None }
-}
-
-fn bad(name: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
-    Finding { name: name.into(), ok: false, detail: detail.into(), remedy: Some(remedy.into()) }
-}
-
 /// What an answer says of the right to `action`: any answer but a denial proves it.
 fn permission(action: &str, on: &str, refused: Option<(Kind, String)>) -> Finding {
     match refused {
-        None | Some((Kind::Refused, _)) => good(action, "allowed"),
+        None | Some((Kind::Refused, _)) => Finding::good(action, "allowed"),
         Some((Kind::Denied, words)) => {
-            bad(action, words, format!("allow `{action}` on {on} in the worker's policy"))
+            Finding::bad(action, words, format!("allow `{action}` on {on} in the worker's policy"))
         }
-        Some((_, words)) => bad(action, words, "see whether DynamoDB can be reached from here"),
+        Some((_, words)) => Finding::bad(action, words, "see whether DynamoDB can be reached from here"),
     }
 }
 
@@ -75,10 +54,10 @@ async fn shape(client: &Client, table: &str) -> Finding {
         Ok(answer) => {
             let faults = answer.table.as_ref().map(faults_of).unwrap_or_default();
             if faults.is_empty() {
-                return good("table", format!("`{table}` is as it must be"));
+                return Finding::good("table", format!("`{table}` is as it must be"));
             }
             let remedy = "give the log another table: `kakitome setup` creates it";
-            bad("table", format!("`{table}`: {}", faults.join("; ")), remedy)
+            Finding::bad("table", format!("`{table}`: {}", faults.join("; ")), remedy)
         }
         Err(error) => {
             let remedy = match aws::kind(&error) {
@@ -86,7 +65,7 @@ async fn shape(client: &Client, table: &str) -> Finding {
                 Kind::Denied => format!("allow `dynamodb:DescribeTable` on `{table}` in the worker's policy"),
                 _ => "see whether DynamoDB can be reached from here".to_owned(),
             };
-            bad("table", aws::words(&error), remedy)
+            Finding::bad("table", aws::words(&error), remedy)
         }
     }
 }
@@ -100,11 +79,15 @@ async fn time_to_live(client: &Client, table: &str) -> Finding {
             let attribute = found.as_ref().and_then(|found| found.attribute_name.as_deref());
             let is_on = matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling));
             match attribute {
-                Some(TTL_ATTRIBUTE) if is_on => good(name, format!("by `{TTL_ATTRIBUTE}`")),
-                _ => bad(name, "off: old records are kept for ever", "`kakitome setup` switches it on"),
+                Some(TTL_ATTRIBUTE) if is_on => Finding::good(name, format!("by `{TTL_ATTRIBUTE}`")),
+                _ => Finding::bad(
+                    name,
+                    "off: old records are kept for ever",
+                    "`kakitome setup` switches it on",
+                ),
             }
         }
-        Err(error) => bad(
+        Err(error) => Finding::bad(
             name,
             aws::words(&error),
             format!("allow `dynamodb:DescribeTimeToLive` on `{table}` in the worker's policy"),

@@ -22,7 +22,7 @@ use crate::notification::NotificationId;
 use crate::notification::status::{Life, State};
 
 /// The walk starts anew after this.
-const WALK_ANEW: Duration = Duration::from_secs(600);
+pub(super) const WALK_ANEW: Duration = Duration::from_secs(600);
 
 /// The walk goes on no more often than this, as it reads sixteen partitions.
 const WALK_EVERY: Duration = Duration::from_secs(5);

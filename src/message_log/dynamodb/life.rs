@@ -208,3 +208,53 @@ fn read_token(hex: &str) -> Option<Token> {
 fn corrupt(what: &str) -> LogError {
     LogError::Corrupt(what.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_read_back_as_it_was_written() {
+        let time = Timestamp::from_ms;
+        let plain = Life::accepted(time(1_800_000_000_000), None, None, OnUnknown::Resend);
+        let attempt = |outcome| Attempt {
+            number: 2,
+            provider: "sendgrid \"eu\"".into(),
+            started_at: time(5),
+            ended_at: Some(time(6)),
+            outcome,
+            http_status: Some(503),
+            error: Some("予約\n\"502\"".into()),
+        };
+        let full = STATES.map(|state| Life {
+            state,
+            reason: Some("in \"their\" words".into()),
+            deliver_at: Some(time(7)),
+            useful_until: Some(time(8)),
+            on_unknown: OnUnknown::Hold,
+            wake_at: Some(time(9)),
+            attempt: 3,
+            spent: 2,
+            resends: 1,
+            is_resend: true,
+            token: Some(Token([0xA5; 16])),
+            provider: Some("sendgrid".into()),
+            provider_message_id: Some("m1".into()),
+            sent_at: Some(time(10)),
+            attempts: OUTCOMES.map(attempt).to_vec(),
+            ..plain.clone()
+        });
+        for life in full.into_iter().chain([plain]) {
+            assert_eq!(read(&write(&life)).ok(), Some(life));
+        }
+    }
+
+    #[test]
+    fn what_is_no_life_is_told_and_does_not_panic() {
+        for text in ["", "{}", "[]", r#"{"s":99,"ss":0,"aa":0,"d":0,"le":0,"ho":0}"#] {
+            assert!(matches!(read(text), Err(LogError::Corrupt(_))), "{text}");
+        }
+        let token = r#"{"s":0,"ss":0,"aa":0,"d":0,"le":0,"ho":0,"t":"日本語"}"#;
+        assert!(matches!(read(token), Err(LogError::Corrupt(_))));
+    }
+}

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 
 use super::Config;
 use super::keys::{BATCH_INDEX, OPEN_INDEX, WAKE_INDEX};
-use crate::aws::{self, Aws, Kind};
+use crate::aws::{self, Aws, Done, Kind, Step};
 
 /// How long a new table may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(180);
@@ -38,17 +38,6 @@ pub(super) const INDEXES: [(&str, &str, &str, &[&str]); 3] = [
     (WAKE_INDEX, "ws", "wk", &[]),
     (BATCH_INDEX, "bk", "aa", &["te", "ra"]),
 ];
-
-/// One step of [`setup`].
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// What was set up.
-    pub name: String,
-    /// Whether it was already right.
-    pub unchanged: bool,
-    /// What was done or found.
-    pub detail: String,
-}
 
 /// Why there is no table.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -81,11 +70,11 @@ pub async fn setup(aws: &Aws, config: &Config) -> Result<Vec<Step>, SetupError> 
             if let Some(fault) = faults_of(&table).into_iter().next() {
                 return Err(SetupError::Foreign(name.into(), fault));
             }
-            steps.push(step("table", true, format!("`{name}` is there")));
+            steps.push(Step::new("table", Done::Unchanged, format!("`{name}` is there")));
         }
         Err(error) if aws::kind(&error) == Kind::Absent => {
             create(client, name).await.map_err(|reason| refused("creating the table", reason))?;
-            steps.push(step("table", false, format!("`{name}` created")));
+            steps.push(Step::new("table", Done::Created, format!("`{name}` created")));
         }
         Err(error) => return Err(refused("looking for the table", aws::words(&error))),
     }
@@ -94,10 +83,6 @@ pub async fn setup(aws: &Aws, config: &Config) -> Result<Vec<Step>, SetupError> 
     steps.push(recovery(client, name).await);
     steps.push(deletion_protection(client, name).await);
     Ok(steps)
-}
-
-fn step(name: &str, unchanged: bool, detail: impl Into<String>) -> Step {
-    Step { name: name.into(), unchanged, detail: detail.into() }
 }
 
 async fn create(client: &Client, name: &str) -> Result<(), String> {
@@ -211,13 +196,19 @@ async fn time_to_live(client: &Client, name: &str) -> Step {
         on && found.attribute_name.as_deref() == Some(TTL_ATTRIBUTE)
     });
     if is_on {
-        return step("time to live", true, format!("by `{TTL_ATTRIBUTE}`"));
+        return Step::new("time to live", Done::Unchanged, format!("by `{TTL_ATTRIBUTE}`"));
     }
     let wanted = TimeToLiveSpecification::builder().enabled(true).attribute_name(TTL_ATTRIBUTE).build();
-    let Ok(wanted) = wanted else { return step("time to live", false, "could not be asked for") };
+    let Ok(wanted) = wanted else {
+        return Step::new("time to live", Done::Changed, "could not be asked for");
+    };
     let set = client.update_time_to_live().table_name(name).time_to_live_specification(wanted).send().await;
     let refused = set.err().map(|error| aws::words(&error));
-    step("time to live", false, refused.map_or_else(|| format!("set to `{TTL_ATTRIBUTE}`"), refusal))
+    Step::new(
+        "time to live",
+        Done::Changed,
+        refused.map_or_else(|| format!("set to `{TTL_ATTRIBUTE}`"), refusal),
+    )
 }
 
 async fn recovery(client: &Client, name: &str) -> Step {
@@ -231,14 +222,14 @@ async fn recovery(client: &Client, name: &str) -> Step {
     });
     let what = "point-in-time recovery";
     if is_on {
-        return step(what, true, "on");
+        return Step::new(what, Done::Unchanged, "on");
     }
     let wanted = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
-    let Ok(wanted) = wanted else { return step(what, false, "could not be asked for") };
+    let Ok(wanted) = wanted else { return Step::new(what, Done::Changed, "could not be asked for") };
     let set = client.update_continuous_backups().table_name(name);
     let set = set.point_in_time_recovery_specification(wanted).send().await;
     let refused = set.err().map(|error| aws::words(&error));
-    step(what, false, refused.map_or_else(|| "switched on".into(), refusal))
+    Step::new(what, Done::Changed, refused.map_or_else(|| "switched on".into(), refusal))
 }
 
 async fn deletion_protection(client: &Client, name: &str) -> Step {
@@ -247,11 +238,11 @@ async fn deletion_protection(client: &Client, name: &str) -> Step {
         answer.table.and_then(|table| table.deletion_protection_enabled).unwrap_or(false)
     });
     if is_on {
-        return step("deletion protection", true, "on");
+        return Step::new("deletion protection", Done::Unchanged, "on");
     }
     let set = client.update_table().table_name(name).deletion_protection_enabled(true).send().await;
     let refused = set.err().map(|error| aws::words(&error));
-    step("deletion protection", false, refused.map_or_else(|| "switched on".into(), refusal))
+    Step::new("deletion protection", Done::Changed, refused.map_or_else(|| "switched on".into(), refusal))
 }
 
 fn refusal(reason: String) -> String {

@@ -16,7 +16,7 @@ use crate::message_log::{Filter, LogError};
 /// Where a listing's candidates come from.
 pub(super) enum Source {
     Index(Merge),
-    Entries(HourWalk),
+    Entries(Box<HourWalk>),
 }
 
 /// What every run of a listing needs.
@@ -40,10 +40,12 @@ impl Source {
         let listing = Listing { table: table.clone(), filter: filter.clone(), sorting, cursor };
         let runs: Vec<Fetch> = match walk {
             Walk::Recipient(key) => {
-                return Source::Entries(HourWalk::open(table, Some(key), filter, sorting.direction, cursor));
+                let walk = HourWalk::open(table, Some(key), filter, sorting.direction, cursor);
+                return Source::Entries(Box::new(walk));
             }
             Walk::Time => {
-                return Source::Entries(HourWalk::open(table, None, filter, sorting.direction, cursor));
+                let walk = HourWalk::open(table, None, filter, sorting.direction, cursor);
+                return Source::Entries(Box::new(walk));
             }
             Walk::Batch(batch) => {
                 let listing = Arc::new(listing);

@@ -8,30 +8,7 @@ use super::attributes::Attributes;
 use super::calls::Failure;
 use super::entries::seconds;
 use super::setup::Queues;
-use crate::aws::{Aws, Kind};
-
-/// One finding.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What was looked at: a queue, or an IAM action on one.
-    pub name: String,
-    /// Whether it is right.
-    pub ok: bool,
-    /// What was found.
-    pub detail: String,
-    /// How to mend it, where it is not right.
-    pub remedy: Option<String>,
-}
-
-impl Finding {
-    fn good(name: String, detail: impl Into<String>) -> Self {
-        Self { name, ok: true, detail: detail.into(), remedy: None }
-    }
-
-    fn bad(name: String, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, ok: false, detail: detail.into(), remedy: Some(remedy.into()) }
-    }
-}
+use crate::aws::{Aws, Finding, Kind};
 
 /// What a process does with the queue; each is an IAM action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +65,7 @@ pub async fn check(aws: &Aws, queues: &Queues, actions: &[Action]) -> Vec<Findin
 async fn reach(aws: &Aws, what: &str, url: &str, findings: &mut Vec<Finding>) -> Option<Attributes> {
     match Attributes::read(&aws.sqs, url).await {
         Ok(read) => {
-            findings.push(Finding::good(what.into(), format!("{url} answers")));
+            findings.push(Finding::good(what, format!("{url} answers")));
             Some(read)
         }
         Err(failure) => {
@@ -100,7 +77,7 @@ async fn reach(aws: &Aws, what: &str, url: &str, findings: &mut Vec<Finding>) ->
                 Kind::Denied => (failure.words, format!("allow sqs:GetQueueAttributes on {url}")),
                 _ => (failure.words, "is the region right, and does this machine reach it?".into()),
             };
-            findings.push(Finding::bad(what.into(), detail, remedy));
+            findings.push(Finding::bad(what, detail, remedy));
             None
         }
     }
@@ -110,7 +87,7 @@ async fn reach(aws: &Aws, what: &str, url: &str, findings: &mut Vec<Finding>) ->
 fn attributes(what: &str, queue: &Attributes, dead: Option<&Attributes>, queues: &Queues) -> Vec<Finding> {
     const SETUP: &str = "`kakitome setup` puts it right";
     let mut findings = Vec::new();
-    let mut bad = |detail: String, remedy: &str| findings.push(Finding::bad(what.into(), detail, remedy));
+    let mut bad = |detail: String, remedy: &str| findings.push(Finding::bad(what, detail, remedy));
     match (queue.redrive(), dead) {
         (None, _) => bad("has no dead-letter queue".into(), SETUP),
         (Some(redrive), Some(dead)) if redrive.arn != dead.arn() => {
@@ -139,7 +116,7 @@ fn attributes(what: &str, queue: &Attributes, dead: Option<&Attributes>, queues:
     for (what, of) in [("queue", Some(queue)), ("dead-letter queue", dead)] {
         if of.is_some_and(|of| !of.is_encrypted()) {
             let detail = "is not encrypted at rest";
-            findings.push(Finding::bad(what.into(), detail, SETUP));
+            findings.push(Finding::bad(what, detail, SETUP));
         }
     }
     findings

@@ -11,7 +11,7 @@ use super::attributes::{Attributes, Redrive};
 use super::calls::Failure;
 use super::entries::seconds;
 use super::envelope::MOST_BYTES;
-use crate::aws::{Aws, Kind};
+use crate::aws::{Aws, Done, Kind, Step};
 
 /// How long the queue keeps what nobody settles: what is lost to it is enqueued again from the log. Events as well; they
 /// may have dead letters of their own, which must be kept for longer.
@@ -33,30 +33,6 @@ pub struct Queues {
     pub visibility_timeout: Duration,
     /// After so many receives SQS moves a message to the dead-letter queue, 1 to 1000.
     pub max_receive_count: u32,
-}
-
-/// What was done about one queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The queue's name.
-    pub name: String,
-    /// Its URL, as SQS says it.
-    pub url: String,
-    /// Whether anything was done.
-    pub done: Done,
-    /// What was done or found, for people.
-    pub detail: String,
-}
-
-/// Whether anything was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// It was right.
-    Unchanged,
-    /// It was not there.
-    Created,
-    /// It was not right.
-    Changed,
 }
 
 /// Makes what is missing and changes what is not right; what is right is left alone. Retention and the largest message
@@ -150,7 +126,7 @@ async fn put_right(sqs: &Client, url: &str, wanted: &Wanted) -> Result<(Step, St
     let differing = wanted.differing(&found);
     let kept_longer = found.number(&Name::MessageRetentionPeriod).filter(|kept| *kept > wanted.kept_s);
     let kept_longer = kept_longer.map(|kept| format!("keeps messages longer than asked, {kept} s: left so"));
-    let step = |done, detail| Step { name: name.into(), url: url.into(), done, detail };
+    let step = |done, detail: String| Step::new(name, done, detail);
     if differing.is_empty() {
         let detail = kept_longer.unwrap_or_else(|| "is there and right".into());
         return Ok((step(Done::Unchanged, detail), found.arn().to_owned()));
@@ -175,7 +151,7 @@ async fn create(sqs: &Client, url: &str, name: &str, wanted: &Wanted) -> Result<
         )));
     }
     let arn = Attributes::read(sqs, &made).await.map_err(told)?.arn().to_owned();
-    Ok((Step { name: name.into(), url: made, done: Done::Created, detail: "made".into() }, arn))
+    Ok((Step::new(name, Done::Created, format!("made at {made}")), arn))
 }
 
 #[cfg(test)]

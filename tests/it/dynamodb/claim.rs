@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use kakitome::message_log::{Applied, Claim, MessageLog};
 use kakitome::notification::status::{Answer, Fact, Refusal, State, Status, Token};
 use serde_json::Value;
@@ -181,4 +182,27 @@ async fn a_content_of_megabytes_comes_back_whole() {
     let large = new(notification(|n| n.text = Some(noise[..1_200_000].to_owned())), now);
     bench.accept(std::slice::from_ref(&large)).await;
     assert_eq!(bench.win(bare(&large, now), now).await.content, large.content);
+}
+
+#[tokio::test]
+async fn a_record_expires_only_when_its_end_is_long_past() {
+    let (bench, now) = (bench().await, start());
+    let new = plain();
+    bench.accept(std::slice::from_ref(&new)).await;
+    let expires = async || {
+        let key = AttributeValue::S(format!("n#{}", new.id));
+        let read = bench.aws.dynamodb.get_item().table_name(&bench.config.table).key("pk", key);
+        let read = read.key("sk", AttributeValue::S("n".into())).consistent_read(true).send().await.unwrap();
+        let expires = read.item.unwrap().remove("exp");
+        expires.map(|at| at.as_n().unwrap().parse::<u64>().unwrap())
+    };
+    assert_eq!(expires().await, None);
+    let tell = async |fact| bench.log.apply(&[(new.id, fact)], now).await.remove(0).unwrap();
+    tell(Fact::Parked { reason: "no".into(), hold: false }).await;
+    let end = u64::try_from(now.as_ms()).unwrap() / 1000 + bench.config.retention.as_secs();
+    assert_eq!(expires().await, Some(end));
+    tell(Fact::Redriven).await;
+    assert_eq!(expires().await, None);
+    tell(accepted()).await;
+    assert_eq!(expires().await, Some(end));
 }
