@@ -308,12 +308,23 @@ class Costs(unittest.TestCase):
         rooms = code("src/app/rooms.rs")
         sweep_s, gauges_s = map(int, re.findall(r"Backend::Aws\(_\) => Duration::from_secs\((\d+)\)", rooms))
         self.assertIn(f"2 requests every {gauges_s} s", self.page)
-        self.assertIn(f"48 index partitions every {sweep_s} s and 96 every {gauges_s} s", self.page)
         polls, figures = month * 3600 // 20, month * 3600 // gauges_s * 2
         self.assertIn(f"{polls:,} requests | {polls * 0.40 / 1e6:.2f} |", self.page)
         self.assertIn(f"{figures:,} requests | {figures * 0.40 / 1e6:.2f} |", self.page)
-        sweeper, gauges = (month * 3600 / sweep_s * 48 * 0.5, month * 3600 / gauges_s * 96 * 0.5)
-        self.assertIn(f"${sweeper * 0.125 / 1e6:.2f} and ${gauges * 0.125 / 1e6:.2f} a month", self.page)
+        keys = code("src/message_log/dynamodb/keys.rs")
+        open_ = int(re.search(r"const OPEN_SHARDS: u8 = (\d+);", keys).group(1))
+        wake = int(re.search(r"const WAKE_SHARDS: u8 = (\d+);", keys).group(1))
+        resting = int(re.search(r"Class::Stopped => (\d+),", keys).group(1))
+        tally = int(re.search(r"const SHARDS: u8 = (\d+);", code("src/message_log/dynamodb/tally.rs")).group(1))
+        # Due: the index wake, the scheduled ones, the walk. Counts: every class, and the scheduled ones that came due.
+        swept, counted = wake + resting + open_, open_ + 6 * resting
+        sweeper = month * 3600 / sweep_s * swept * 0.5
+        gauges = month * 3600 / gauges_s * (counted * 0.5 + tally)
+        told = f"({swept} index partitions every {sweep_s} s, half a unit each: ${sweeper * 0.125 / 1e6:.2f} a month"
+        self.assertIn(told, self.page)
+        told = f"({counted} index partitions every {gauges_s} s and {tally} counters at a unit each: "
+        told += f"${gauges * 0.125 / 1e6:.2f})"
+        self.assertIn(told, self.page)
         kept = 4 * (0.25 + 0.20) * 4  # GB, $ per GB and month, months
         self.assertIn(f"${kept:.2f} for a million over its life", self.page)
         metrics = sum(
