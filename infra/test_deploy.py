@@ -579,6 +579,21 @@ class Deployed(unittest.TestCase):
             self.assertTrue(found["Attributes"]["QueueArn"].endswith(settings[name].rsplit("/", 1)[1]))
 
 
+class Producer(unittest.TestCase):
+    def test_the_example_puts_a_notification_of_the_schema_on_the_queue(self):
+        made = _deploy("kakitome-prod")
+        keys = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        settings = {"AWS_ENDPOINT_URL": ENDPOINT["url"], "KAKITOME_SQS_QUEUE_URL": made["QueueUrl"]}
+        command = [sys.executable, "-B", ROOT / "examples/direct_producer.py", "guest@example.com"]
+        done = subprocess.run(command, env={**os.environ, **keys, **settings}, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (message,) = AWS["sqs"].receive_message(QueueUrl=made["QueueUrl"])["Messages"]
+        self.assertEqual(message["MessageId"], done.stdout.strip())
+        body, schema = json.loads(message["Body"]), json.loads(code("schema/notification.json"))
+        self.assertLessEqual(set(schema["required"]), set(body))
+        self.assertLessEqual(set(body), set(schema["properties"]))
+
+
 class Program(unittest.TestCase):
     """The program itself on a stack: what the templates make is what it would make."""
 
