@@ -108,7 +108,8 @@ class Bench:
         self.built = ROOT / "target" / "bench-peers"
 
     def build(self):
-        subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, check=True)
+        if not self.options.no_build:
+            subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, check=True)
         if not self.has_peers:
             return
         # A copy, since building writes lock files beside the sources.
@@ -118,7 +119,8 @@ class Bench:
 
         def cargo(folder, target):
             environment = dict(os.environ, CARGO_TARGET_DIR=str(self.built / target))
-            subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=folder, env=environment, check=True)
+            if not self.options.no_build:
+                subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=folder, env=environment, check=True)
         cargo(self.peers, "floor")
         wanted = self.options.workers
         if any(name.startswith("rust-naive") for name in wanted):
@@ -324,6 +326,7 @@ def main():
     parser.add_argument("--concurrency", type=int, default=64, help="sends at once")
     parser.add_argument("--threads", type=int, default=1, help="kakitome's threads")
     parser.add_argument("--workers", type=lambda text: text.split(","), default=["kakitome", "floor-hyper", "rust-naive", "node"])
+    parser.add_argument("--no-build", action="store_true", help="take what was built before")
     parser.add_argument("--peers", default=str(ROOT.parent / "shared/bench"), help="where the peers' sources are")
     options = parser.parse_args()
     bench = Bench(options)

@@ -126,11 +126,7 @@ pub fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(faults) => return report(&mut out, &faults.into()),
     };
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = settings.threads {
-        runtime.worker_threads(threads);
-    }
-    let runtime = match runtime.enable_all().build() {
+    let runtime = match runtime(settings.threads) {
         Ok(runtime) => runtime,
         Err(error) => return report(&mut out, &error.into()),
     };
@@ -144,6 +140,18 @@ pub fn main() -> ExitCode {
         (Ok(_), Err(error)) => report(&mut out, &error.into()),
         (Err(error), _) => report(&mut out, &error),
     }
+}
+
+/// One thread needs no scheduler that hands work from thread to thread.
+fn runtime(threads: Option<usize>) -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = match threads {
+        Some(1) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads.filter(|threads| *threads > 1) {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
 }
 
 /// Runs one parsed command other than `keys`, which needs no settings.

@@ -26,6 +26,7 @@ use crate::queue::{Delivery, Origin, Queue, QueueError, Settlement};
 use crate::shutdown::Shutdown;
 use heartbeat::Held;
 use lanes::{Lanes, Permit, Room};
+pub use settle::Config as SettleConfig;
 use settle::Outcome;
 
 /// The worker's numbers. `settings` refuses the combinations that are unsafe.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | claim | nothing: it costs one unit and no index unit |
 //! | to sent | out of every index; `exp` |
-//! | any other | its place in `open` and `wake`; `exp` at an end |
+//! | any other | its place in `open` and `wake`; `exp` at an end that does not list as unsent |
 
 use std::sync::Arc;
 
@@ -98,7 +98,9 @@ impl DynamoLog {
         now: Timestamp,
     ) -> Write {
         let mut update = Update::new(&self.table, known, after, w);
-        if after.status(now).is_end() {
+        let status = after.status(now);
+        // What still lists as unsent is never forgotten by itself.
+        if status.is_end() && !status.is_unsent() {
             update.set("exp", n(after.state_since.plus(self.retention).as_ms() / 1000));
         } else {
             update.remove("exp");

@@ -24,7 +24,7 @@ const ENOUGH: usize = 8;
 const SHARED_AT_ONCE: usize = 32;
 
 /// How long a small batch waits for company while other requests are under way.
-const LINGER: Duration = Duration::from_millis(1);
+const LINGER: Duration = Duration::from_millis(2);
 
 /// One conditional write of one item.
 #[derive(Clone, Debug)]
