@@ -170,6 +170,14 @@ class Templates(unittest.TestCase):
         self.assertEqual(given["MaxReceiveCount"], int(default_of("queue.max_receive_count")))
         self.assertEqual(given["OldestMessageAlarmSeconds"], seconds(default_of("alert.delay")))
         self.assertEqual(self.service["Parameters"]["AlertDelay"]["Default"], default_of("alert.delay"))
+        retention = self.service["Parameters"]["RetentionDays"]
+        self.assertEqual(f"{retention['Default']}d", default_of("dynamodb.retention"))
+        # The bounds of the program's own key.
+        self.assertIn(
+            f'key("dynamodb.retention", Kind::Span(s({retention["MinValue"]} * 24 * HOUR), '
+            f's({retention["MaxValue"]} * 24 * HOUR))',
+            code("src/settings/keys.rs"),
+        )
         port = default_of("listen").rsplit(":", 1)[1]
         task = self.service["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
         self.assertEqual(str(task["PortMappings"][0]["ContainerPort"]), port)
@@ -297,11 +305,26 @@ class Costs(unittest.TestCase):
         for cpu, memory in re.findall(r"0\.25 vCPU at ([\d.]+) and 0\.5 GB at ([\d.]+) an hour", self.page):
             cost = month * (0.25 * float(cpu) + 0.5 * float(memory))
             self.assertIn(f"and 0.5 GB at {memory} an hour | {cost:.2f} |", self.page)
-        polls, figures = month * 3600 // 20, month * 3600 // 5 * 2
+        rooms = code("src/app/rooms.rs")
+        sweep_s, gauges_s = map(int, re.findall(r"Backend::Aws\(_\) => Duration::from_secs\((\d+)\)", rooms))
+        self.assertIn(f"2 requests every {gauges_s} s", self.page)
+        polls, figures = month * 3600 // 20, month * 3600 // gauges_s * 2
         self.assertIn(f"{polls:,} requests | {polls * 0.40 / 1e6:.2f} |", self.page)
         self.assertIn(f"{figures:,} requests | {figures * 0.40 / 1e6:.2f} |", self.page)
-        sweeper, gauges = (month * 3600 * 48 * 0.5, month * 3600 / 5 * 96 * 0.5)
-        self.assertIn(f"${sweeper * 0.125 / 1e6:.2f} and ${gauges * 0.125 / 1e6:.2f} a month", self.page)
+        keys = code("src/message_log/dynamodb/keys.rs")
+        open_ = int(re.search(r"const OPEN_SHARDS: u8 = (\d+);", keys).group(1))
+        wake = int(re.search(r"const WAKE_SHARDS: u8 = (\d+);", keys).group(1))
+        resting = int(re.search(r"Class::Stopped => (\d+),", keys).group(1))
+        tally = int(re.search(r"const SHARDS: u8 = (\d+);", code("src/message_log/dynamodb/tally.rs")).group(1))
+        # Due: the index wake, the scheduled ones, the walk. Counts: every class, and the scheduled ones that came due.
+        swept, counted = wake + resting + open_, open_ + 6 * resting
+        sweeper = month * 3600 / sweep_s * swept * 0.5
+        gauges = month * 3600 / gauges_s * (counted * 0.5 + tally)
+        told = f"({swept} index partitions every {sweep_s} s, half a unit each: ${sweeper * 0.125 / 1e6:.2f} a month"
+        self.assertIn(told, self.page)
+        told = f"({counted} index partitions every {gauges_s} s and {tally} counters at a unit each: "
+        told += f"${gauges * 0.125 / 1e6:.2f})"
+        self.assertIn(told, self.page)
         kept = 4 * (0.25 + 0.20) * 4  # GB, $ per GB and month, months
         self.assertIn(f"${kept:.2f} for a million over its life", self.page)
         metrics = sum(
@@ -406,6 +429,9 @@ def _free_port():
 
 
 AWS = {}
+ENDPOINT = {}
+# The program, where it is built; `make aws-test` and `make test` name it.
+KAKITOME = Path(os.environ.get("TEST_KAKITOME") or ROOT / "target/debug/kakitome")
 
 
 def setUpModule():
@@ -420,8 +446,9 @@ def setUpModule():
     while not _answers(port):
         assert time.monotonic() < deadline, "ministack does not answer"
         time.sleep(0.1)
+    ENDPOINT["url"] = f"http://127.0.0.1:{port}"
     for name in ("cloudformation", "sqs", "dynamodb", "iam", "cloudwatch", "sns"):
-        AWS[name] = deploy.client(name, f"http://127.0.0.1:{port}")
+        AWS[name] = deploy.client(name, ENDPOINT["url"])
 
 
 def _answers(port):
@@ -550,6 +577,62 @@ class Deployed(unittest.TestCase):
         for name in ("KAKITOME_SQS_QUEUE_URL", "KAKITOME_SQS_DEAD_LETTER_URL", "KAKITOME_SQS_EVENTS_URL"):
             found = AWS["sqs"].get_queue_attributes(QueueUrl=settings[name], AttributeNames=["QueueArn"])
             self.assertTrue(found["Attributes"]["QueueArn"].endswith(settings[name].rsplit("/", 1)[1]))
+
+
+class Producer(unittest.TestCase):
+    def test_the_example_puts_a_notification_of_the_schema_on_the_queue(self):
+        made = _deploy("kakitome-prod")
+        keys = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        settings = {"AWS_ENDPOINT_URL": ENDPOINT["url"], "KAKITOME_SQS_QUEUE_URL": made["QueueUrl"]}
+        command = [sys.executable, "-B", ROOT / "examples/direct_producer.py", "guest@example.com"]
+        done = subprocess.run(command, env={**os.environ, **keys, **settings}, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (message,) = AWS["sqs"].receive_message(QueueUrl=made["QueueUrl"])["Messages"]
+        self.assertEqual(message["MessageId"], done.stdout.strip())
+        body, schema = json.loads(message["Body"]), json.loads(code("schema/notification.json"))
+        self.assertLessEqual(set(schema["required"]), set(body))
+        self.assertLessEqual(set(body), set(schema["properties"]))
+
+
+class Program(unittest.TestCase):
+    """The program itself on a stack: what the templates make is what it would make."""
+
+    @classmethod
+    def setUpClass(cls):
+        if not KAKITOME.is_file():
+            if "TEST_KAKITOME" in os.environ:
+                raise AssertionError(f"{KAKITOME} is not there")
+            raise unittest.SkipTest("the program is not built: `cargo build`")
+        cls.made = _deploy("kakitome-prog")
+        deploy.mend(AWS["dynamodb"], "kakitome-prog")
+
+    def say(self, *arguments):
+        """What the program prints, line by line; it must succeed."""
+        settings = dict(line.split("=", 1) for line in self.made["Environment"].splitlines())
+        keys = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        environment = {"PATH": os.environ["PATH"], "AWS_ENDPOINT_URL": ENDPOINT["url"], **keys, **settings}
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [KAKITOME, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+            )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout.splitlines()
+
+    def test_setup_finds_nothing_to_do(self):
+        lines = self.say("setup")
+        for line in lines:
+            self.assertTrue(line.startswith("is right  "), line)
+        for name in ("kakitome-prog", "kakitome-prog-dead", "kakitome-prog-events", "table", "time to live"):
+            self.assertTrue(any(line.startswith(f"is right  {name}:") for line in lines), f"{name} in {lines}")
+
+    def test_check_finds_all_right(self):
+        lines = self.say("check")
+        for line in lines:
+            self.assertTrue(line.startswith("ok    "), line)
+        # Each right that the worker's policy gives on the queue and the table was tried.
+        text = "\n".join(lines)
+        for action in ("sqs:SendMessage", "sqs:ReceiveMessage", "dynamodb:PartiQLUpdate", "dynamodb:Query"):
+            self.assertIn(action, text)
 
 
 class Life(unittest.TestCase):

@@ -87,7 +87,7 @@ fn settle(settings: &Settings) -> worker::SettleConfig {
     worker::SettleConfig { linger, ..worker::SettleConfig::default() }
 }
 
-/// A look at an idle table is 48 queries: a second apart they would cost more than the mails of a small house.
+/// A look at an idle table is 24 queries: a second apart they would cost more than the mails of a small house.
 pub(super) fn sweeper(settings: &Settings) -> sweep::Config {
     let interval = match settings.backend {
         Backend::Embedded => sweep::Config::default().interval,

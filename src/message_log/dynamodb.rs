@@ -36,11 +36,11 @@
 //! | question | read units |
 //! | --- | --- |
 //! | one record | row 1, entry 1, events 1 |
-//! | a page of what was not sent | 8 a class (16 shards, half a unit each), then 3 R |
+//! | a page of what was not sent | 8 for what is on its way (16 shards, half a unit each), 2 for any other class, then 3 R |
 //! | a page of a broadcast | 4 (8 shards), then 3 R |
 //! | a page of a recipient | half a unit an hour that is looked at, 3 per 500 hours to know them, then 3 R |
 //! | a page of everything, or of what was sent | an hour whole, contents included: half a unit for each 4 KB; then 3 R |
-//! | counts | 64, or half a unit for each 4 KB of index entries (some 30 of them); up to 2,000 rows on their way, 1 each |
+//! | counts | 28, or half a unit for each 4 KB of index entries (some 30 of them); up to 2,000 rows on their way, 1 each |
 //! | counts by reason | as counts for what is at rest; 1 for every other row that may match |
 //! | an event with our id | row 1, events item 1; a repeat no more than that |
 //! | an event without | half a unit an hour for 7 days, 84 at most; then 1 a row, 500 at most |

@@ -164,6 +164,11 @@ impl Sweeper {
         }
     }
 
+    /// Whether a crash may have come between its record and its message: nobody has taken it up, and it is not old.
+    fn may_lack_its_message(&self, life: &Life, now: Timestamp) -> bool {
+        life.attempts.is_empty() && now <= life.accepted_at.plus(self.config.look_again)
+    }
+
     async fn look(&self, horizon: Timestamp, limit: usize, now: Timestamp) -> Result<Swept, LogError> {
         let due = self.log.due(horizon, limit).await?;
         if due.is_empty() {
@@ -176,6 +181,10 @@ impl Sweeper {
         for row in &due {
             match need(&row.life, now, self.config.look_again) {
                 Need::Message(delay) => messages.push(message(row, delay)),
+                // Messages of what the crash had left behind as sent make up for the missing one in the queue's count.
+                Need::Another(delay) if horizon > now && self.may_lack_its_message(&row.life, now) => {
+                    messages.push(message(row, delay));
+                }
                 Need::Another(delay) => others.push(message(row, delay)),
                 Need::Expiry => {
                     facts.push((row.id, Fact::Expired));

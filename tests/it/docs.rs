@@ -97,6 +97,11 @@ fn the_examples_of_the_description_and_of_the_readme_are_taken() {
     let (json, _) = json.split_once("```").unwrap();
     let read = content::parse(json.replace("BASE64", "QUJD").as_bytes(), "default", &limits);
     assert!(read.is_ok(), "{read:?}");
+
+    let (_, body) = readme.split_once("--message-body '").unwrap();
+    let (body, _) = body.split_once('\'').unwrap();
+    let read = content::parse(body.as_bytes(), "default", &limits);
+    assert!(read.is_ok(), "{read:?}");
 }
 
 /// Also where a file of tests is called as a room is, which the rule in `tidy` passes over.
@@ -153,6 +158,7 @@ fn every_library_stands_in_the_table_with_its_reason_and_no_other() {
 fn every_link_between_the_pages_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = vec!["README.md".into(), "ARCHITECTURE.md".into(), "CHANGELOG.md".into()];
+    pages.extend(["infra/README.md", "localstack/README.md"].map(Into::into));
     for entry in fs::read_dir(root.join("runbooks")).unwrap() {
         pages.push(Path::new("runbooks").join(entry.unwrap().file_name()));
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::sqlite::SqliteLog;
-use kakitome::queue::Queue;
 use kakitome::queue::sqlite::SqliteQueue;
+use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 use kakitome::recovery::sweep::{self, Sweeper, Swept};
 use kakitome::sqlite::Engine;
 use serde_json::{Value, json};
@@ -278,5 +278,43 @@ async fn after_a_crash_what_had_no_message_yet_does_not_wait_for_the_sweepers_mi
     let sweeper = Sweeper::new(log, queue.clone(), clock, sweep::Config::default());
     assert_eq!(sweeper.first_step().await.unwrap().enqueued, 1);
     assert_eq!(sweeper.first_step().await.unwrap().enqueued, 0);
+    assert_eq!(queue.receive(1, Duration::ZERO).await.unwrap()[0].id, id);
+}
+
+/// A queue that says nothing of which messages it has, as SQS does, and counts more than there should be.
+#[derive(Debug)]
+struct Crowded(SqliteQueue);
+
+#[async_trait::async_trait]
+impl Queue for Crowded {
+    async fn send_batch(&self, messages: &[Message]) -> Vec<Result<(), QueueError>> {
+        self.0.send_batch(messages).await
+    }
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, QueueError> {
+        self.0.receive(max, wait).await
+    }
+    async fn extend(&self, receipts: &[Receipt], for_: Duration) -> Vec<Result<(), QueueError>> {
+        self.0.extend(receipts, for_).await
+    }
+    async fn settle(&self, settled: Vec<(Delivery, Settlement)>) -> Vec<Result<(), QueueError>> {
+        self.0.settle(settled).await
+    }
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        let depth = self.0.depth().await?;
+        Ok(Depth { in_flight: depth.in_flight + 64, ..depth })
+    }
+}
+
+#[tokio::test]
+async fn after_a_crash_what_had_no_message_yet_gets_one_although_others_left_theirs_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
+    let engine = Engine::open(home.path(), Default::default()).unwrap();
+    let log = Arc::new(SqliteLog::new(engine.clone()));
+    let queue = SqliteQueue::open(engine, clock.clone(), Default::default()).await.unwrap();
+    let queue = Arc::new(Crowded(queue));
+    let id = conformance::accept(&*log, clock.now(), |_| {}).await;
+    let sweeper = Sweeper::new(log, queue.clone(), clock, sweep::Config::default());
+    assert_eq!(sweeper.first_step().await.unwrap().enqueued, 1);
     assert_eq!(queue.receive(1, Duration::ZERO).await.unwrap()[0].id, id);
 }

@@ -142,9 +142,7 @@ async fn wait_for_ends(client: &reqwest::Client, url: &str, ids: &[String]) -> V
     while !open.is_empty() && tokio::time::Instant::now() < patience {
         let mut still = Vec::new();
         for id in open {
-            let answer =
-                client.get(format!("{url}/v1/notifications/{id}")).bearer_auth(KEY).send().await.unwrap();
-            let record: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            let record = record(client, url, id).await;
             let status = record["status"].as_str().unwrap_or_default();
             if matches!(status, "sent" | "failed" | "expired" | "cancelled" | "suppressed") {
                 ended.push(record);
@@ -155,7 +153,15 @@ async fn wait_for_ends(client: &reqwest::Client, url: &str, ids: &[String]) -> V
         open = still;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    for id in open {
+        eprintln!("not at an end: {}", record(client, url, id).await);
+    }
     ended
+}
+
+async fn record(client: &reqwest::Client, url: &str, id: &str) -> Value {
+    let answer = client.get(format!("{url}/v1/notifications/{id}")).bearer_auth(KEY).send().await.unwrap();
+    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
 fn report(records: &[Value], accepted: usize, stats: sandbox::Stats) -> Report {

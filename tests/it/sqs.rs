@@ -28,7 +28,12 @@ pub struct Bench {
 
 /// Names of queues that are not there yet.
 pub fn fresh_queues() -> Queues {
-    let url = &Emulator::ministack().url;
+    fresh_queues_on(Emulator::ministack())
+}
+
+/// The same on another server.
+pub fn fresh_queues_on(emulator: &Emulator) -> Queues {
+    let url = &emulator.url;
     let name = NotificationId::fresh();
     Queues {
         queue_url: format!("{url}/000000000000/mail-{name}"),
@@ -47,7 +52,12 @@ pub async fn aws() -> Aws {
 impl Bench {
     /// Sets the queues up and opens them.
     pub async fn open(queues: Queues) -> Self {
-        let aws = aws().await;
+        Self::open_on(Emulator::ministack(), queues).await
+    }
+
+    /// The same on another server.
+    pub async fn open_on(emulator: &Emulator, queues: Queues) -> Self {
+        let aws = emulator::connect(&emulator.url, &emulator.url).await;
         setup::setup(&aws, &queues).await.unwrap();
         let queue = SqsQueue::open(&aws, config(&queues));
         Self { aws, queues, queue }

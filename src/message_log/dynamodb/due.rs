@@ -130,10 +130,10 @@ impl DynamoLog {
         if due.len() < limit && !rests {
             let walked = try_join_all(walked).await?;
             let walked = self.step(walked, limit - due.len(), now);
-            let more =
-                self.look_at(walked.into_iter().filter(|one| seen.insert(one.id)).collect(), now).await?;
-            self.walk.lock().handed.extend(more.iter().map(|due| due.id));
-            due.extend(more);
+            let walked: Vec<Candidate> = walked.into_iter().filter(|one| seen.insert(one.id)).collect();
+            // Before they are read: the walk has passed them, and they may not be readable just now.
+            self.walk.lock().handed.extend(walked.iter().map(|one| one.id));
+            due.extend(self.look_at(walked, now).await?);
         }
         due.sort_by_key(|due| (due.life.wake_at, due.id));
         due.truncate(limit);
@@ -196,6 +196,7 @@ impl DynamoLog {
                 Some(Err(error)) => {
                     // One unreadable record must not keep the sweeper from the others.
                     tracing::error!(id = %one.id, %error, "the sweeper leaves a record out");
+                    self.walk.confirm([one.id].into_iter());
                     continue;
                 }
                 None => {

@@ -13,10 +13,11 @@ use super::entries::seconds;
 use super::envelope::MOST_BYTES;
 use crate::aws::{Aws, Done, Kind, Step};
 
-/// How long the queue keeps what nobody settles. What is lost to it is enqueued again from the log.
+/// How long the queue keeps what nobody settles: what is lost to it is enqueued again from the log. Events as well; they
+/// may have dead letters of their own, which must be kept for longer.
 pub(super) const KEPT_S: u64 = 7 * 24 * 3600;
-/// How long dead letters and provider events are kept: the longest that SQS allows. On a standard queue a dead letter
-/// that SQS itself moved is as old as its message.
+/// How long dead letters are kept: the longest that SQS allows. On a standard queue a dead letter that SQS itself moved is
+/// as old as its message.
 pub(super) const DEAD_KEPT_S: u64 = 14 * 24 * 3600;
 
 /// Which queues there are to be, and what they are like.
@@ -47,7 +48,7 @@ pub async fn setup(aws: &Aws, queues: &Queues) -> Result<Vec<Step>, QueueError> 
     let queue = Wanted { visibility_s: Some(visibility_s), redrive: Some(redrive), ..Wanted::kept(KEPT_S) };
     steps.push(put_right(sqs, &queues.queue_url, &queue).await?.0);
     if let Some(events) = &queues.events_url {
-        steps.push(put_right(sqs, events, &dead).await?.0);
+        steps.push(put_right(sqs, events, &Wanted::kept(KEPT_S)).await?.0);
     }
     Ok(steps)
 }

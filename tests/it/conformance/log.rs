@@ -21,8 +21,8 @@ pub use listing::*;
 
 /// Every case, for one backend.
 macro_rules! suite {
-    ($bench:path) => {
-        crate::conformance::on_each! { crate::conformance::log, $bench;
+    ($(#[$note:meta])* $bench:path) => {
+        crate::conformance::on_each! { $(#[$note])* crate::conformance::log, $bench;
             the_same_id_is_recorded_once
             the_same_id_twice_in_one_batch_is_a_repeat_or_a_conflict
             an_unknown_id_is_absent

@@ -6,6 +6,7 @@ use kakitome::message_log::MessageLog;
 use kakitome::notification::status::{Answer, Fact, Life};
 
 use super::*;
+use crate::proxy::Action;
 
 impl Bench {
     async fn due(&self, now: Timestamp) -> usize {
@@ -59,6 +60,16 @@ async fn the_walk_goes_on_where_it_stood() {
     assert_eq!(bench.due(now.plus(secs(10))).await, 0);
     let due = bench.log.due(now.plus(secs(20)), 100).await.unwrap();
     assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [late.id]);
+}
+
+#[tokio::test]
+async fn what_the_walk_found_and_could_not_read_is_not_passed_over() {
+    let (bench, now) = (bench().await, start().plus(Life::FIRST_LOOK));
+    bench.accept(&several(3)).await;
+    bench.proxy.always("BatchGetItem", Action::Fail(500, "InternalServerError"));
+    assert!(bench.log.due(now, 100).await.is_err());
+    bench.proxy.reset();
+    assert_eq!(bench.due(now).await, 3);
 }
 
 #[tokio::test]
