@@ -71,7 +71,7 @@ pub enum Backend {
     /// SQLite in the data directory.
     Embedded,
     /// SQS and DynamoDB.
-    Aws(AwsSettings),
+    Aws(Box<AwsSettings>),
 }
 
 /// The AWS backend.
@@ -286,7 +286,7 @@ impl Backend {
         if reader.choice("backend").as_deref() != Some("aws") {
             return Self::Embedded;
         }
-        Self::Aws(AwsSettings {
+        Self::Aws(Box::new(AwsSettings {
             queue_url: reader.required_url("sqs.queue_url"),
             dead_letter_url: reader.required_url("sqs.dead_letter_url"),
             events_url: reader.url("sqs.events_url"),
@@ -294,7 +294,7 @@ impl Backend {
             retention: reader.span("dynamodb.retention"),
             access: Access::Environment,
             calls: aws::Config::default(),
-        })
+        }))
     }
 }
 
