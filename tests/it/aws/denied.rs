@@ -27,7 +27,7 @@ async fn a_denied_write_is_told_once_although_reads_answer_and_ends_when_it_is_a
     bench.sees("Query", 120).await;
     bench.sees("BatchExecuteStatement", 8).await;
     bench.proxy.pass_all();
-    bench.world.wait_for_count("sent", 20).await;
+    bench.wait_until_sent(20).await;
     let log = bench.all_sent_once(20).await;
     assert_eq!(said(&log, "DynamoDB fails"), 1, "{log}");
     assert_eq!(

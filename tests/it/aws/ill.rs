@@ -76,7 +76,7 @@ async fn errors_of_either_service_cost_time_and_nothing_else() {
             continue;
         }
         // What the queue did not take has no message. The sweeper brings it a minute later: here at once.
-        bench.world.wait_for_count("sent", 31).await;
+        bench.wait_until_sent(31).await;
         bench.sweep_until_sent(32).await;
         bench.all_sent_once(32).await;
     }

@@ -31,7 +31,7 @@ async fn the_same_message_at_two_workers_at_once_is_one_mail() {
     other_way.always("ReceiveMessage", doubling(&at_second, &at_first));
     first.world.play("");
     first.accept("doubled", 100).await;
-    first.world.wait_for_count("sent", 100).await;
+    first.wait_until_sent(100).await;
     let received = |proxy: &Proxy| {
         let seen = proxy.seen();
         seen.iter().filter_map(|seen| seen.answer["Messages"].as_array()).map(Vec::len).sum::<usize>()
