@@ -139,18 +139,11 @@ mod tests {
     }
 
     #[tokio::test]
-<<<<<<< .merge_file_76Itau
-    async fn what_is_in_no_hurry_shares_requests_with_what_comes_soon_after() {
-        let patient = Config { waits_alone: true, linger: Duration::from_secs(3600), ..CONFIG };
-        let (batcher, seen) = sizes(patient);
-        let later = async {
-=======
     async fn what_is_in_no_hurry_shares_a_request_with_what_comes_later() {
         // It goes out because it is full, not because its time is over.
         let config = Config { waits_alone: true, linger: Duration::from_secs(3600), ..CONFIG };
         let (batcher, seen) = sizes(config);
         tokio::join!(batcher.submit(0..3), async {
->>>>>>> .merge_file_WlwSAc
             tokio::task::yield_now().await;
             batcher.submit(0..7).await
         });
