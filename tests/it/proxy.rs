@@ -2,7 +2,6 @@
 //! told: with an error, without an answer, with the answer lost, or with another one.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +20,9 @@ use withheld::Withheld;
 
 mod withheld;
 
+/// Changes an answer.
+type Change = dyn Fn(&Seen, &mut Value) + Send + Sync;
+
 /// What happens to a request.
 #[derive(Clone)]
 pub enum Action {
@@ -33,7 +35,7 @@ pub enum Action {
     /// It is never answered, and the server never gets it.
     Stall,
     /// The server's answer is changed.
-    Rewrite(Arc<dyn Fn(&Seen, &mut Value) + Send + Sync>),
+    Rewrite(Arc<Change>),
     /// The request is changed before the server gets it.
     Amend(Arc<dyn Fn(&mut Value) + Send + Sync>),
     /// Of a batch, the server does not get those entries for which this says so, and the answer says of them that they
@@ -208,7 +210,8 @@ async fn pass(
     }
     if let Action::Stall = action {
         keep(state, seen);
-        return match std::future::pending::<Infallible>().await {};
+        std::future::pending::<()>().await;
+        return Err(Cut);
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = head.headers;
