@@ -172,7 +172,11 @@ fn conclude(
     }
     Ok(match last {
         Some(Applied::Done { life, .. }) => settlement(&life, now),
-        Some(Applied::Refused(Refusal::Ended(_))) | Some(Applied::Absent) => Settlement::Done,
+        Some(Applied::Refused(Refusal::Ended(_))) => Settlement::Done,
+        // The table was lost and made anew meanwhile. What was sent is sent; anything else has only this message left,
+        // which records it again.
+        Some(Applied::Absent) if outcome.sent_by.is_some() => Settlement::Done,
+        Some(Applied::Absent) => Settlement::Again { after: super::retry::SHORT_WAIT },
         // Another claim has taken over; its own delivery brings it to an end.
         Some(Applied::Refused(Refusal::Stale)) => Settlement::Again { after: super::retry::SHORT_WAIT },
         Some(Applied::Refused(refusal)) => {
@@ -207,5 +211,34 @@ impl Hands {
                 "an outcome came after the settler had ended; the queue brings the message again"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notification::Priority;
+    use crate::queue::{Origin, Receipt};
+
+    fn finished(sent_by: Option<&str>) -> Finished {
+        let delivery = Delivery {
+            id: NotificationId::fresh(),
+            tenant: "default".into(),
+            priority: Priority::default(),
+            receipt: Receipt("r".into()),
+            receive_count: 1,
+            enqueued_at: Timestamp::from_ms(0),
+            content: None,
+            origin: Origin::Recorded,
+        };
+        Finished { delivery, facts: Vec::new(), sent_by: sent_by.map(str::to_owned) }
+    }
+
+    #[test]
+    fn the_message_of_a_record_that_is_gone_is_kept_unless_it_was_sent() {
+        let settled =
+            |sent_by| conclude(&finished(sent_by), vec![Ok(Applied::Absent)], Timestamp::from_ms(0));
+        assert!(matches!(settled(None), Ok(Settlement::Again { .. })));
+        assert!(matches!(settled(Some("sandbox")), Ok(Settlement::Done)));
     }
 }

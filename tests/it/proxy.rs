@@ -20,8 +20,8 @@ use withheld::Withheld;
 
 mod withheld;
 
-/// Changes the answer to a request.
-type Change = Arc<dyn Fn(&Seen, &mut Value) + Send + Sync>;
+/// Changes an answer.
+type Change = dyn Fn(&Seen, &mut Value) + Send + Sync;
 
 /// What happens to a request.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ pub enum Action {
     /// It is never answered, and the server never gets it.
     Stall,
     /// The server's answer is changed.
-    Rewrite(Change),
+    Rewrite(Arc<Change>),
     /// The request is changed before the server gets it.
     Amend(Arc<dyn Fn(&mut Value) + Send + Sync>),
     /// Of a batch, the server does not get those entries for which this says so, and the answer says of them that they
