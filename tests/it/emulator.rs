@@ -1,4 +1,5 @@
 //! Servers of AWS's protocols on this machine, each started once per test run. They end with the test process.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
