@@ -19,6 +19,8 @@ pub struct Report {
     pub accepted: usize,
     /// Of these, those that did not reach an end.
     pub missing: usize,
+    /// Their records.
+    pub left: Vec<Value>,
     /// Ends, by status.
     pub ends: std::collections::BTreeMap<String, usize>,
     /// Mails that the sandbox took.
@@ -102,10 +104,10 @@ pub async fn soak(count: usize, rounds: usize, seed: u64) -> Report {
     sandbox.set_faults(sandbox::faults::Plan::default());
     let server = serve(all);
     post_up_to(&client, &server.url, count, &mut accepted).await;
-    let records = wait_for_ends(&client, &server.url, &accepted).await;
+    let (records, left) = wait_for_ends(&client, &server.url, &accepted).await;
     let (ended_well, log) = server.terminate();
     assert!(ended_well, "it did not drain: {log}");
-    let report = report(&records, accepted.len(), sandbox.stats());
+    let report = report(&records, left, sandbox.stats());
     stop.pull();
     sandbox.stopped().await;
     report
@@ -135,7 +137,8 @@ async fn post(client: &reqwest::Client, url: &str, i: usize) -> Option<String> {
 }
 
 /// Asks until every record is at an end, for as long as the waits that were configured can add up to.
-async fn wait_for_ends(client: &reqwest::Client, url: &str, ids: &[String]) -> Vec<Value> {
+/// Those that are, and the others.
+async fn wait_for_ends(client: &reqwest::Client, url: &str, ids: &[String]) -> (Vec<Value>, Vec<Value>) {
     let mut ended: Vec<Value> = Vec::new();
     let mut open: Vec<&String> = ids.iter().collect();
     let patience = tokio::time::Instant::now() + Duration::from_secs(120);
@@ -153,10 +156,11 @@ async fn wait_for_ends(client: &reqwest::Client, url: &str, ids: &[String]) -> V
         open = still;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let mut left = Vec::new();
     for id in open {
-        eprintln!("not at an end: {}", record(client, url, id).await);
+        left.push(record(client, url, id).await);
     }
-    ended
+    (ended, left)
 }
 
 async fn record(client: &reqwest::Client, url: &str, id: &str) -> Value {
@@ -164,7 +168,7 @@ async fn record(client: &reqwest::Client, url: &str, id: &str) -> Value {
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
-fn report(records: &[Value], accepted: usize, stats: sandbox::Stats) -> Report {
+fn report(records: &[Value], left: Vec<Value>, stats: sandbox::Stats) -> Report {
     let mut ends = std::collections::BTreeMap::new();
     for record in records {
         *ends.entry(record["status"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
@@ -172,8 +176,9 @@ fn report(records: &[Value], accepted: usize, stats: sandbox::Stats) -> Report {
     let attempts_over_one =
         records.iter().filter(|record| record["attempts"].as_array().is_some_and(|a| a.len() > 1)).count();
     Report {
-        accepted,
-        missing: accepted - records.len(),
+        accepted: records.len() + left.len(),
+        missing: left.len(),
+        left,
         ends,
         taken: stats.accepted,
         duplicates: stats.duplicates,
