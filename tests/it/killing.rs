@@ -1,5 +1,6 @@
 //! A server that is killed again and again while it sends. Shared by the kill test and `make soak`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
+#![allow(clippy::print_stderr, reason = "what is missing is shown whole")]
 
 use std::time::Duration;
 
