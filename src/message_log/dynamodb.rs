@@ -2,8 +2,8 @@
 //!
 //! | item | `pk` | `sk` | what it is |
 //! | --- | --- | --- | --- |
-//! | row | `n#<id>` | `n` | the life, and its places in the indexes; see [`row`] and [`change`] |
-//! | entry | `h#<hour>#<shard>` | `<recipient>#<accepted_at>#<id>#<hash>` | one per recipient, the first with the content; see [`entry`] |
+//! | row | `n#<id>` | `n` | the life, and its places in the indexes; see `row.rs` and `change.rs` |
+//! | entry | `h#<hour>#<shard>` | `<recipient>#<accepted_at>#<id>#<hash>` | one per recipient, the first with the content; see `entry.rs` |
 //! | parts | `n#<id>` | `c#<nn>` | a content too large for one item |
 //! | events | `n#<id>` | `e#<bucket>` | what providers told, by recipient |
 //! | hours | `hours` | `<hour>` | under which hours entries lie |
