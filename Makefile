@@ -53,7 +53,7 @@ aws-down: ## End what aws-up started
 
 aws-test: export RUST_TEST_THREADS ?= 6
 aws-test: aws-install ## The AWS backend on emulators: conformance, faults, the whole house, infra/ deployed
-	$(CARGO) test --locked --test it -- conformance:: sqs:: dynamodb
+	$(CARGO) test --locked --test it -- aws:: conformance:: sqs:: dynamodb
 	$(MAKE) aws-house
 	@if [ -x $(EMULATORS_HOME)/localstack/run ] && [ -x $(EMULATORS_HOME)/dynamodb-local/run ]; then \
 		$(MAKE) aws-second-run; \

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::message_log::{Due, LogError, MessageLog};
+use crate::notification::NotificationId;
 use crate::notification::status::{Fact, Life, State};
 use crate::queue::{Message, Queue};
 use crate::shutdown::Shutdown;
@@ -174,62 +175,17 @@ impl Sweeper {
         if due.is_empty() {
             return Ok(Swept::default());
         }
-        let mut swept = Swept::default();
-        let (mut messages, mut others) = (Vec::new(), Vec::new());
-        let mut facts = Vec::with_capacity(due.len());
-        let soon = now.plus(self.config.try_again);
-        for row in &due {
-            match need(&row.life, now, self.config.look_again) {
-                Need::Message(delay) => messages.push(message(row, delay)),
-                // Messages of what the crash had left behind as sent make up for the missing one in the queue's count.
-                Need::Another(delay) if horizon > now && self.may_lack_its_message(&row.life, now) => {
-                    messages.push(message(row, delay));
-                }
-                Need::Another(delay) => others.push(message(row, delay)),
-                Need::Expiry => {
-                    facts.push((row.id, Fact::Expired));
-                    swept.expired += 1;
-                }
-                Need::Look(wake_at) => {
-                    facts.push((row.id, Fact::Enqueued { wake_at }));
-                    swept.postponed += 1;
-                }
-            }
-        }
+        let Plan { mut messages, others, mut facts, mut swept } = self.plan(&due, horizon > now, now);
+        let wake_at = |at| move |other: &Message| (other.id, Fact::Enqueued { wake_at: at });
         match self.lost(others.len(), now).await? {
-            Lost::Some => messages.append(&mut others),
+            Lost::Some => messages.extend(others),
             Lost::None => {
-                let wake_at = now.plus(self.config.look_again);
-                facts.extend(others.iter().map(|other| (other.id, Fact::Enqueued { wake_at })));
+                facts.extend(others.iter().map(wake_at(now.plus(self.config.look_again))));
                 swept.postponed += others.len();
             }
-            Lost::CannotTell => {
-                facts.extend(others.iter().map(|other| (other.id, Fact::Enqueued { wake_at: soon })));
-            }
+            Lost::CannotTell => facts.extend(others.iter().map(wake_at(now.plus(self.config.try_again)))),
         }
-        let results = self.queue.send_batch(&messages).await;
-        let mut failed = None;
-        for (message, result) in messages.iter().zip(results) {
-            match result {
-                Ok(()) => {
-                    let wake_at = now.plus(message.delay).plus(self.config.look_again);
-                    facts.push((message.id, Fact::Enqueued { wake_at }));
-                    swept.enqueued += 1;
-                }
-                Err(error) => {
-                    facts.push((message.id, Fact::Enqueued { wake_at: soon }));
-                    failed = Some(error);
-                }
-            }
-        }
-        if !messages.is_empty() {
-            let was_ill = self.is_queue_ill.swap(failed.is_some(), Ordering::Relaxed);
-            failed = failed.filter(|_| !was_ill);
-        }
-        if let Some(error) = failed {
-            let of = messages.len();
-            tracing::warn!(%error, of, "the sweeper could not put every message on the queue; tried again");
-        }
+        swept.enqueued = self.enqueue(&messages, now, &mut facts).await;
         for result in self.log.apply(&facts, now).await {
             // A refusal means that something else happened to it meanwhile.
             result?;
@@ -239,6 +195,72 @@ impl Sweeper {
         }
         Ok(swept)
     }
+
+    fn plan(&self, due: &[Due], is_first: bool, now: Timestamp) -> Plan {
+        let mut plan = Plan::default();
+        for row in due {
+            match need(&row.life, now, self.config.look_again) {
+                Need::Message(delay) => plan.messages.push(message(row, delay)),
+                // Messages of what the crash had left behind as sent make up for the missing one in the queue's count.
+                Need::Another(delay) if is_first && self.may_lack_its_message(&row.life, now) => {
+                    plan.messages.push(message(row, delay));
+                }
+                Need::Another(delay) => plan.others.push(message(row, delay)),
+                Need::Expiry => {
+                    plan.facts.push((row.id, Fact::Expired));
+                    plan.swept.expired += 1;
+                }
+                Need::Look(wake_at) => {
+                    plan.facts.push((row.id, Fact::Enqueued { wake_at }));
+                    plan.swept.postponed += 1;
+                }
+            }
+        }
+        plan
+    }
+
+    /// Sends the messages and adds what came of it to the facts. How many the queue took.
+    async fn enqueue(
+        &self,
+        messages: &[Message],
+        now: Timestamp,
+        facts: &mut Vec<(NotificationId, Fact)>,
+    ) -> usize {
+        if messages.is_empty() {
+            return 0;
+        }
+        let mut failed = None;
+        let mut taken = 0;
+        for (message, result) in messages.iter().zip(self.queue.send_batch(messages).await) {
+            let wait = match result {
+                Ok(()) => {
+                    taken += 1;
+                    message.delay + self.config.look_again
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    self.config.try_again
+                }
+            };
+            facts.push((message.id, Fact::Enqueued { wake_at: now.plus(wait) }));
+        }
+        let was_ill = self.is_queue_ill.swap(failed.is_some(), Ordering::Relaxed);
+        if let Some(error) = failed.filter(|_| !was_ill) {
+            let of = messages.len();
+            tracing::warn!(%error, of, "the sweeper could not put every message on the queue; tried again");
+        }
+        taken
+    }
+}
+
+/// What one look leads to.
+#[derive(Default)]
+struct Plan {
+    messages: Vec<Message>,
+    /// For what was given a message before: only where the queue lost some.
+    others: Vec<Message>,
+    facts: Vec<(NotificationId, Fact)>,
+    swept: Swept,
 }
 
 /// Whether the queue lost messages.
