@@ -11,6 +11,7 @@ mod watch;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -97,8 +98,11 @@ impl Aws {
             .operation_attempt_timeout(config.attempt_timeout)
             .operation_timeout(config.operation_timeout)
             .build();
-        let mut loader =
-            aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).timeout_config(timeouts);
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .timeout_config(timeouts)
+            // Bodies are small, and every try has its time-out.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Access::Fixed { region, key_id, key_secret, .. } = access {
             let keys =
                 aws_sdk_sqs::config::Credentials::new(key_id, key_secret.reveal(), None, None, "fixed");

@@ -16,7 +16,7 @@ async fn every_accepted_id_reaches_an_end_and_is_sent_once() {
 #[tokio::test]
 async fn no_address_and_no_secret_reaches_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let env = [("KAKITOME_LOG", "info,kakitome=trace".to_owned()), ("KAKITOME_LOG_FORMAT", "json".into())];
+    let env = [("KAKITOME_LOG", "trace".to_owned()), ("KAKITOME_LOG_FORMAT", "json".into())];
     let server = Kakitome::start(dir.path(), &["serve"], &env);
     let http = process::http();
     for path in ["/v1/notifications", "/webhooks/sandbox", "/v1/bulk"] {
