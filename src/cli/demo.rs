@@ -17,7 +17,7 @@ use super::output::Output;
 use super::when::human;
 use crate::app::{self, Running};
 use crate::sandbox::Stats;
-use crate::settings::{ProviderName, Roles, Settings};
+use crate::settings::{Backend, ProviderName, Roles, Settings};
 
 /// See it work: a server, the sandbox provider, a stream of sample bookings and a provider outage
 ///
@@ -86,9 +86,10 @@ pub async fn run(args: &DemoArgs, settings: &Settings, out: &mut Output) -> anyh
     Ok(played?.into())
 }
 
-/// The user's settings, with the sandbox for a provider and waits short enough to watch.
+/// The user's settings, on embedded storage, with the sandbox for a provider and waits short enough to watch.
 fn staged(settings: &Settings, data_dir: std::path::PathBuf) -> Settings {
     let mut staged = settings.clone();
+    staged.backend = Backend::Embedded;
     staged.data_dir = data_dir;
     staged.providers = vec![ProviderName::Sandbox];
     staged.sandbox.url = None;
@@ -238,4 +239,26 @@ fn verdict(
     }
     out.line("NOT as it should be: the two do not agree, or something was not sent.")?;
     Ok(Exit::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+
+    #[test]
+    fn the_demo_touches_no_queue_and_sends_no_mail_whatever_is_configured() {
+        let env = [
+            ("KAKITOME_BACKEND", "aws"),
+            ("KAKITOME_SQS_QUEUE_URL", "https://sqs.example/1/q"),
+            ("KAKITOME_SQS_DEAD_LETTER_URL", "https://sqs.example/1/d"),
+            ("KAKITOME_DYNAMODB_TABLE", "kakitome"),
+            ("KAKITOME_PROVIDER", "sendgrid"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let configured = Settings::load(&Sources { env, ..Sources::default() }).expect("it is valid");
+        let staged = staged(&configured, "demo".into());
+        assert!(matches!(staged.backend, Backend::Embedded));
+        assert_eq!(staged.providers, [ProviderName::Sandbox]);
+    }
 }
