@@ -1,5 +1,6 @@
 //! One call for many: what callers ask for at about the same time shares a batched request.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct Config {
 /// Collects entries and hands them to one function in batches.
 #[derive(Debug)]
 pub struct Batcher<T, R> {
-    entries: mpsc::UnboundedSender<(T, oneshot::Sender<R>)>,
+    entries: mpsc::UnboundedSender<Vec<(T, oneshot::Sender<R>)>>,
 }
 
 impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
@@ -40,15 +41,14 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
 
     /// Every entry's answer, in order; `None` where its batch came to no answer.
     pub async fn submit(&self, entries: impl IntoIterator<Item = T>) -> Vec<Option<R>> {
-        let answers: Vec<_> = entries
-            .into_iter()
-            .map(|entry| {
-                let (answer, answered) = oneshot::channel();
-                // A collector that is gone drops the entry, which the receiver below notices.
-                let _gone = self.entries.send((entry, answer));
-                answered
-            })
-            .collect();
+        let asked = entries.into_iter().map(|entry| {
+            let (answer, answered) = oneshot::channel();
+            ((entry, answer), answered)
+        });
+        let (asked, answers): (Vec<_>, Vec<_>) = asked.unzip();
+        // All at once, or the first would leave before the last has come. A collector that is gone drops them, which
+        // the receivers below notice.
+        let _gone = self.entries.send(asked);
         let mut heard = Vec::with_capacity(answers.len());
         for answer in answers {
             heard.push(answer.await.ok());
@@ -61,21 +61,27 @@ type Run<T, R> = Arc<dyn Fn(Vec<T>) -> BoxFuture<'static, Vec<R>> + Send + Sync>
 
 async fn collect<T: Send + 'static, R: Send + 'static>(
     config: Config,
-    mut waiting: mpsc::UnboundedReceiver<(T, oneshot::Sender<R>)>,
+    mut waiting: mpsc::UnboundedReceiver<Vec<(T, oneshot::Sender<R>)>>,
     run: Run<T, R>,
 ) {
     let calls = Arc::new(Semaphore::new(config.at_once));
-    while let Some(first) = waiting.recv().await {
-        let mut batch = vec![first];
+    let mut ready = VecDeque::new();
+    loop {
+        if ready.is_empty() {
+            let Some(more) = waiting.recv().await else { return };
+            ready.extend(more);
+            continue;
+        }
         let is_busy = calls.available_permits() < config.at_once;
-        fill(&mut batch, &mut waiting, config, is_busy || config.waits_alone).await;
+        fill(&mut ready, &mut waiting, config, is_busy || config.waits_alone).await;
         let Ok(permit) = calls.clone().acquire_owned().await else { return };
         // While it waited for its turn, more may have come.
-        while batch.len() < config.max
+        while ready.len() < config.max
             && let Ok(more) = waiting.try_recv()
         {
-            batch.push(more);
+            ready.extend(more);
         }
+        let batch: Vec<_> = ready.drain(..ready.len().min(config.max)).collect();
         let run = run.clone();
         tokio::spawn(async move {
             let (entries, answers): (Vec<T>, Vec<_>) = batch.into_iter().unzip();
@@ -89,18 +95,18 @@ async fn collect<T: Send + 'static, R: Send + 'static>(
 }
 
 async fn fill<E>(
-    batch: &mut Vec<E>,
-    waiting: &mut mpsc::UnboundedReceiver<E>,
+    ready: &mut VecDeque<E>,
+    waiting: &mut mpsc::UnboundedReceiver<Vec<E>>,
     config: Config,
     lingers: bool,
 ) {
     let full = tokio::time::sleep(if lingers { config.linger } else { Duration::ZERO });
     tokio::pin!(full);
-    while batch.len() < config.max {
+    while ready.len() < config.max {
         tokio::select! {
             biased;
             more = waiting.recv() => match more {
-                Some(entry) => batch.push(entry),
+                Some(more) => ready.extend(more),
                 None => return,
             },
             () = &mut full => return,

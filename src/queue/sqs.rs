@@ -48,7 +48,7 @@ const SENDS: batch::Config =
 /// Requests of deletes at once. Nobody waits for them, and outcomes trickle in: without the linger most of a delete's
 /// requests would carry one entry, at the price of ten.
 const DELETES: batch::Config =
-    batch::Config { max: MOST_ENTRIES, linger: Duration::from_millis(100), waits_alone: true, at_once: 16 };
+    batch::Config { max: MOST_ENTRIES, linger: Duration::from_millis(250), waits_alone: true, at_once: 16 };
 
 /// Which queues, and how what lies on them is read.
 #[derive(Clone, Debug)]
@@ -147,6 +147,8 @@ impl SqsQueue {
     }
 
     async fn received(&self, max: usize, wait: Duration) -> Result<Vec<Received>, QueueError> {
+        // Full requests only, where more than one is wanted: the rest comes with the next receive.
+        let max = if max > MOST_ENTRIES { max - max % MOST_ENTRIES } else { max };
         let mut received = self.poll(max, wait).await?;
         let missing = max.saturating_sub(received.len()).div_ceil(MOST_ENTRIES);
         if received.len() < MOST_ENTRIES || missing == 0 || self.is_shut_down() {

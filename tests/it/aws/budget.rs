@@ -27,6 +27,13 @@ fn sqs_requests(seen: &[Seen]) -> usize {
     seen.iter().filter(counts).count()
 }
 
+/// How many messages the house sent. After a start the sweeper sends a copy for each that nobody has taken up yet,
+/// in case the crash came before its message; a copy goes the same way, and costs as much.
+fn messages(seen: &[Seen]) -> u64 {
+    let sends = seen.iter().filter(|seen| seen.operation == "SendMessageBatch");
+    sends.filter_map(|seen| seen.body["Entries"].as_array()).map(|entries| entries.len() as u64).sum()
+}
+
 /// An empty house without a worker, whose table is on dynoxide: ministack does not count what an index costs.
 async fn unmanned() -> (Bench, Proxy) {
     let log = Proxy::before(&Emulator::dynoxide().url).await;
@@ -44,12 +51,13 @@ async fn unmanned() -> (Bench, Proxy) {
 
 /// Lets everything be sent that waits; SQS requests and write units for each.
 async fn send(bench: Bench, log: &Proxy) -> (f64, f64, String) {
-    let settings: Vec<_> = PATIENT.into_iter().chain([("worker.concurrency_min", "64")]).collect();
+    let own = [("worker.concurrency_min", "64"), ("queue.visibility", "60s")];
+    let settings: Vec<_> = PATIENT.into_iter().chain(own).collect();
     let world = bench.world.reopen_as(Roles::ALL, &settings, NO_EVENTS).await;
     world.wait_for_count("sent", COUNT).await;
     world.leave().await;
     let seen: Vec<Seen> = bench.proxy.seen().into_iter().chain(log.seen()).collect();
-    let requests = sqs_requests(&seen) as f64 / COUNT as f64;
+    let requests = sqs_requests(&seen) as f64 / messages(&seen).max(COUNT) as f64;
     let writes =
         seen.iter().filter(|seen| ["BatchExecuteStatement", "BatchWriteItem"].contains(&&*seen.operation));
     let units = writes.map(Seen::units).sum::<f64>() / COUNT as f64;
@@ -57,11 +65,13 @@ async fn send(bench: Bench, log: &Proxy) -> (f64, f64, String) {
     for one in &seen {
         *by_operation.entry(&one.operation).or_insert(0) += 1;
     }
-    let told = format!("{requests} SQS requests and {units} write units each: {by_operation:?}");
+    let told =
+        format!("{requests} SQS requests a message and {units} write units a notification: {by_operation:?}");
     (requests, units, told)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "how full requests are hangs on the pace: `make test` runs it alone"]
 async fn a_notification_of_2_kb_costs_no_more_than_its_budget_up_to_sent() {
     let (bench, log) = unmanned().await;
     let bookings: Vec<Value> = (0..COUNT).map(|i| two_kilobytes(&format!("b{i}"))).collect();
@@ -73,6 +83,7 @@ async fn a_notification_of_2_kb_costs_no_more_than_its_budget_up_to_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "how full requests are hangs on the pace: `make test` runs it alone"]
 async fn a_notification_put_straight_on_the_queue_costs_five_write_units_at_most() {
     let (bench, log) = unmanned().await;
     for i in 0..COUNT {
