@@ -242,6 +242,7 @@ fn verdict(
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "a failed expectation is the failed test")]
 mod tests {
     use super::*;
     use crate::settings::Sources;

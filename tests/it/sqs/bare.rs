@@ -152,7 +152,7 @@ async fn within_a_receive_transactional_mail_comes_first_and_more_than_ten_can_b
     let messages: Vec<_> = (0..34).map(|at| message("default", lane(at))).collect();
     bench.send(&messages).await;
     let received = bench.queue.receive(32, Duration::from_secs(1)).await.unwrap();
-    assert_eq!(received.len(), 32);
+    assert_eq!(received.len(), 30, "in full requests: the rest comes with the next receive");
     let first_bulk = received.iter().position(|delivery| delivery.priority == Priority::Bulk).unwrap();
     assert!(received[first_bulk..].iter().all(|delivery| delivery.priority == Priority::Bulk));
 }
