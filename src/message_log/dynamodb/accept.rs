@@ -50,7 +50,7 @@ impl Hours {
             return Ok(());
         }
         let item = |(hour, at): &(String, Timestamp)| {
-            let mut item = Key::new("hours", hour.as_str()).attributes();
+            let mut item = Key::new(keys::HOURS_PARTITION, hour.as_str()).attributes();
             let expires = at.plus(LONGEST_WAIT).plus(retention).as_ms() / 1000;
             item.insert("exp".into(), n(expires));
             item

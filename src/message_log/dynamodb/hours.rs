@@ -14,9 +14,6 @@ use super::table::Table;
 use crate::clock::Timestamp;
 use crate::message_log::{Filter, LogError};
 
-/// Where the hours are registered.
-const HOURS_PARTITION: &str = "hours";
-
 /// A recipient's hours that are read at once: few at first, as the newest mails are asked for mostly.
 const FEWEST_AT_ONCE: usize = 8;
 const MOST_AT_ONCE: usize = 64;
@@ -153,7 +150,7 @@ pub(super) struct Hours {
 impl Hours {
     pub(super) fn between(from: Option<Timestamp>, to: Option<Timestamp>, direction: Direction) -> Self {
         let ask = Ask {
-            partition: ("pk", HOURS_PARTITION.to_owned()),
+            partition: ("pk", keys::HOURS_PARTITION.to_owned()),
             sort: Some("sk"),
             span: Span::texts(from.map(keys::hour), to.map(keys::hour)),
             projection: Some("sk"),

@@ -15,6 +15,9 @@ use crate::notification::status::{Life, State};
 /// One item as the SDK has it.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
+/// The partition that names every hour in which something was accepted.
+pub(super) const HOURS_PARTITION: &str = "hours";
+
 /// Partitions of an hour's entries.
 pub(super) const ENTRY_SHARDS: u8 = 16;
 
