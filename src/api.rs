@@ -29,10 +29,12 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, Timestamp};
+use crate::journal::Journal;
 use crate::message_log::MessageLog;
 use crate::notification::content::Limits;
 use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
+use crate::stops::Stops;
 use auth::KeyRing;
 use limit::{Backlog, BodyBudget, RequestRates};
 
@@ -88,6 +90,10 @@ pub struct ApiState {
     pub log: Arc<dyn MessageLog>,
     /// The timer.
     pub queue: Arc<dyn Queue>,
+    /// What operators did, and their jobs.
+    pub journal: Arc<dyn Journal>,
+    /// What stands stopped.
+    pub stops: Stops,
     /// Where the time comes from.
     pub clock: Clock,
     /// Who may do what.

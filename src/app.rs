@@ -33,6 +33,7 @@ use crate::secret::Secret;
 use crate::server;
 use crate::settings::{ProviderName, Roles, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
+use crate::stops::Stops;
 use crate::webhook::{self, WebhookState};
 use crate::worker::Worker;
 
@@ -139,6 +140,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let health = HealthBoard::default();
     let (stop, stopped) = shutdown::channel();
     let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
+    let stops = Stops::new(storage.journal.clone());
     let listener = server::bind(settings.listen).with_context(|| {
         format!("cannot listen on {} (choose another with --listen or KAKITOME_LISTEN)", settings.listen)
     })?;
@@ -151,6 +153,8 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let state = ApiState {
         log: storage.log.clone(),
         queue: storage.queue.clone(),
+        journal: storage.journal.clone(),
+        stops: stops.clone(),
         clock: clock.clone(),
         keys: Arc::new(ring),
         health: health.clone(),
@@ -168,7 +172,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.console {
         router = router.merge(console::router(&rooms::console(settings)));
     }
-    let mut loops = Vec::new();
+    let mut loops = vec![("stops", tokio::spawn(stops.clone().run(stopped.clone())))];
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;
         let config = rooms::worker(settings);
@@ -283,6 +287,8 @@ fn in_process(storage: &Storage, settings: &Settings, key: &Secret) -> Router {
     api::router(ApiState {
         log: storage.log.clone(),
         queue: storage.queue.clone(),
+        journal: storage.journal.clone(),
+        stops: Stops::new(storage.journal.clone()),
         clock: Clock::system(),
         keys: Arc::new(KeyRing::single(key.reveal())),
         health: HealthBoard::default(),

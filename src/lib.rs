@@ -10,6 +10,8 @@
 //! | L0 | [`notification`] | what is asked, and its life: `Life::after(fact)`, pure |
 //! | L1 | [`queue`] | port: the timer that brings a notification to a worker |
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
+//! | L1 | [`journal`] | port: small documents of what operators, jobs and guards do |
+//! | L1 | [`stops`], [`jobs`] | what is stopped, and what is being done to many, as the journal has it |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
 //! | L1 | [`aws`] | what both AWS adapters share: clients, errors, shared calls |
@@ -28,6 +30,8 @@ pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod console;
+pub mod jobs;
+pub mod journal;
 pub mod message_log;
 pub mod metrics;
 pub mod notification;
@@ -40,5 +44,6 @@ pub mod server;
 pub mod settings;
 pub mod shutdown;
 pub mod sqlite;
+pub mod stops;
 pub mod webhook;
 pub mod worker;

@@ -5,9 +5,11 @@ pub mod dynamodb;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
@@ -41,6 +43,12 @@ pub trait MessageLog: Send + Sync {
     /// One record.
     async fn get(&self, id: NotificationId) -> Result<Option<Record>, LogError>;
 
+    /// The lives of these, in order; `None` where there is no such record.
+    async fn lives(&self, ids: &[NotificationId]) -> Result<Vec<Option<Life>>, LogError>;
+
+    /// The stored contents of these, in order; `None` where there is none.
+    async fn contents(&self, ids: &[NotificationId]) -> Result<Vec<Option<Bytes>>, LogError>;
+
     /// A page of records, see [`Filter::order`]. `cursor` is a former page's `next_cursor`; `limit` 1 … 1000.
     async fn list(
         &self,
@@ -53,8 +61,8 @@ pub trait MessageLog: Send + Sync {
     /// Counts by status of everything that is unsent, and what `sent` and the other ends add up to since the start.
     async fn counts(&self, now: Timestamp) -> Result<Counts, LogError>;
 
-    /// How many records match, by status and reason. For a preview: exact, not sampled.
-    async fn count_by_reason(&self, filter: &Filter, now: Timestamp) -> Result<Vec<ReasonCount>, LogError>;
+    /// How many records match, by everything that a preview shows: exact, not sampled.
+    async fn count_groups(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError>;
 
     /// Up to `limit` notifications whose `wake_at` has come, for the sweeper, oldest first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError>;
@@ -248,6 +256,8 @@ pub struct Filter {
     pub batch: Option<String>,
     /// A recipient's address; quoted and unquoted carrier forms are the same.
     pub recipient: Option<Address>,
+    /// The provider of the latest attempt.
+    pub provider: Option<String>,
     /// The reason, to the letter.
     pub reason: Option<String>,
     /// Accepted at or after.
@@ -301,13 +311,72 @@ impl Counts {
 
 /// A line of a preview.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReasonCount {
+pub struct Group {
     /// The status.
     pub status: Status,
     /// The reason, if it has one.
     pub reason: Option<String>,
+    /// Whose.
+    pub tenant: String,
+    /// The provider's template, if it is made from one.
+    pub template: Option<String>,
+    /// How long it is still useful.
+    pub deadline: Deadline,
     /// How many.
     pub count: u64,
+}
+
+impl Group {
+    /// The same with one line for each kind, most first.
+    pub fn merged(groups: Vec<Self>) -> Vec<Self> {
+        let mut counts = BTreeMap::new();
+        for Group { status, reason, tenant, template, deadline, count } in groups {
+            *counts.entry((status, reason, tenant, template, deadline)).or_insert(0) += count;
+        }
+        let line = |((status, reason, tenant, template, deadline), count)| Group {
+            status,
+            reason,
+            tenant,
+            template,
+            deadline,
+            count,
+        };
+        let mut merged: Vec<Self> = counts.into_iter().map(line).collect();
+        merged.sort_by_key(|group| std::cmp::Reverse(group.count));
+        merged
+    }
+}
+
+/// How long something is still useful.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Deadline {
+    /// It is over.
+    Over,
+    /// For less than an hour.
+    WithinHour,
+    /// For an hour to less than a day.
+    WithinDay,
+    /// For a day or longer.
+    Later,
+    /// It has none.
+    None,
+}
+
+impl Deadline {
+    /// Of a `useful_until` at `now`. Pure.
+    pub fn of(useful_until: Option<Timestamp>, now: Timestamp) -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        match useful_until {
+            None => Deadline::None,
+            Some(at) if at <= now => Deadline::Over,
+            Some(at) if at.since(now) < HOUR => Deadline::WithinHour,
+            Some(at) if at.since(now) < 24 * HOUR => Deadline::WithinDay,
+            Some(_) => Deadline::Later,
+        }
+    }
 }
 
 /// A notification that the sweeper looks at.

@@ -12,13 +12,11 @@ use super::view::RecordView;
 use super::{Door, Shared, body, enqueue, read, trouble};
 use crate::message_log::{Applied, LogError, Record};
 use crate::notification::content::Fault;
-use crate::notification::status::{Fact, Status};
+use crate::notification::status::{By, Fact, Status};
 use crate::server::problem::Problem;
 
 /// How long the words of a reason may be, in characters.
 pub const MAX_REASON_CHARS: usize = 200;
-/// The reason when none is given.
-const NO_REASON: &str = "operator";
 
 /// What can be done to a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -46,13 +44,12 @@ impl Action {
     }
 
     /// The fact that it is in a notification's life.
-    pub(super) fn fact(self, reason: Option<&str>) -> Fact {
-        let reason = reason.unwrap_or(NO_REASON).to_owned();
+    pub(super) fn fact(self, by: By) -> Fact {
         match self {
-            Action::Redrive => Fact::Redriven,
-            Action::Hold => Fact::Held { reason },
-            Action::Release => Fact::Released,
-            Action::Cancel => Fact::Cancelled { reason },
+            Action::Redrive => Fact::Redriven { by, late: false },
+            Action::Hold => Fact::Held { by },
+            Action::Release => Fact::Released { by },
+            Action::Cancel => Fact::Cancelled { by },
         }
     }
 
@@ -185,7 +182,7 @@ async fn act(
         return Err(trouble::invalid(faults));
     }
     let now = door.state.clock.now();
-    let fact = action.fact(reason.reason.as_deref());
+    let fact = action.fact(By::new(&caller.0.id, reason.reason.as_deref()));
     let applied = door.state.log.apply(&[(record.id, fact)], now).await.into_iter().next();
     match applied.unwrap_or_else(|| Err(LogError::Unavailable("it gave no answer".into()))) {
         Ok(Applied::Done { life, .. }) => record.life = *life,

@@ -17,9 +17,9 @@ use super::query::{Criteria, MAX_LIMIT, Selection};
 use super::trouble::{self, check};
 use super::{Door, Shared, body};
 use crate::clock::Timestamp;
-use crate::message_log::{Applied, Filter, LogError, Order, Page, ReasonCount, Record};
+use crate::message_log::{Applied, Filter, LogError, Order, Page, Record};
 use crate::notification::NotificationId;
-use crate::notification::status::{Refusal, Status};
+use crate::notification::status::{By, Refusal, Status};
 use crate::server::problem::Problem;
 
 /// One act on everything that matches, up to `limit` at a time.
@@ -207,7 +207,11 @@ async fn by_filter(
     }
     let log = &door.state.log;
     let mut answer = BulkAnswer::default();
-    answer.count(log.count_by_reason(&selection.filter, now).await?);
+    let mut counts: BTreeMap<(Status, Option<String>), u64> = BTreeMap::new();
+    for group in log.count_groups(&selection.filter, now).await? {
+        *counts.entry((group.status, group.reason)).or_default() += group.count;
+    }
+    answer.count(counts);
     if !asked.dry_run {
         let page = log.list(&selection.filter, asked.cursor.as_deref(), asked.limit, now).await?;
         let Page { items, next_cursor } = page;
@@ -246,9 +250,7 @@ async fn by_ids(
             records.push(record);
         }
     }
-    answer.count(
-        counts.into_iter().map(|((status, reason), count)| ReasonCount { status, reason, count }).collect(),
-    );
+    answer.count(counts);
     if !asked.dry_run {
         apply(door, asked, records, now, &mut answer).await?;
     }
@@ -277,7 +279,7 @@ async fn apply(
     if records.is_empty() {
         return Ok(());
     }
-    let fact = asked.action.fact(asked.reason.as_deref());
+    let fact = asked.action.fact(By::new("operator", asked.reason.as_deref()));
     let facts: Vec<_> = records.iter().map(|record| (record.id, fact.clone())).collect();
     let mut results = door.state.log.apply(&facts, now).await;
     results.resize_with(records.len(), || Err(LogError::Unavailable("it gave no answer".into())));
@@ -304,15 +306,13 @@ async fn apply(
 }
 
 impl BulkAnswer {
-    fn count(&mut self, mut counts: Vec<ReasonCount>) {
-        counts.sort_by(|a, b| {
-            b.count.cmp(&a.count).then_with(|| (a.status, &a.reason).cmp(&(b.status, &b.reason)))
-        });
-        self.matched = counts.iter().map(|line| line.count).sum();
+    fn count(&mut self, counts: BTreeMap<(Status, Option<String>), u64>) {
+        self.matched = counts.values().sum();
         self.by_reason = counts
             .into_iter()
-            .map(|ReasonCount { status, reason, count }| ReasonLine { status, reason, count })
+            .map(|((status, reason), count)| ReasonLine { status, reason, count })
             .collect();
+        self.by_reason.sort_by_key(|line| std::cmp::Reverse(line.count));
     }
 
     fn refuse(&mut self, id: NotificationId, detail: &str) {

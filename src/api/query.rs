@@ -113,7 +113,8 @@ impl Criteria {
         });
         let Self { statuses, tenant, batch, reason, .. } = self;
         let order = Order::default();
-        let filter = Filter { statuses, tenant, batch, recipient, reason, since, until, order };
+        let filter =
+            Filter { statuses, tenant, batch, recipient, provider: None, reason, since, until, order };
         Selection { filter, matches_nothing: false }
     }
 }

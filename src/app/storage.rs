@@ -9,6 +9,9 @@ use axum::Router;
 use super::{aws, in_process};
 use crate::api::auth::ApiKey;
 use crate::clock::Clock;
+use crate::journal::Journal;
+use crate::journal::dynamodb::DynamoJournal;
+use crate::journal::sqlite::SqliteJournal;
 use crate::message_log::MessageLog;
 use crate::message_log::dynamodb::DynamoLog;
 use crate::message_log::sqlite::SqliteLog;
@@ -29,6 +32,7 @@ pub struct Locked(pub PathBuf);
 pub(super) struct Storage {
     pub(super) log: Arc<dyn MessageLog>,
     pub(super) queue: Arc<dyn Queue>,
+    pub(super) journal: Arc<dyn Journal>,
     ground: Ground,
 }
 
@@ -48,7 +52,7 @@ impl Storage {
     ) -> anyhow::Result<Self> {
         match &settings.backend {
             Backend::Embedded => Self::open_embedded(settings, clock, stopped).await,
-            Backend::Aws(aws) => Self::open_aws(settings, aws, stopped).await,
+            Backend::Aws(aws) => Self::open_aws(settings, aws, clock, stopped).await,
         }
     }
 
@@ -71,12 +75,19 @@ impl Storage {
             queue = queue.waiting_until(stopped);
         }
         let log = SqliteLog::new(engine.clone());
-        Ok(Self { log: Arc::new(log), queue: Arc::new(queue), ground: Ground::Embedded(engine) })
+        let journal = SqliteJournal::new(engine.clone(), clock.clone());
+        Ok(Self {
+            log: Arc::new(log),
+            queue: Arc::new(queue),
+            journal: Arc::new(journal),
+            ground: Ground::Embedded(engine),
+        })
     }
 
     async fn open_aws(
         settings: &Settings,
         from: &AwsSettings,
+        clock: &Clock,
         stopped: Option<Shutdown>,
     ) -> anyhow::Result<Self> {
         let directory = &settings.data_dir;
@@ -87,7 +98,13 @@ impl Storage {
             queue = queue.waiting_until(stopped);
         }
         let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)));
-        Ok(Self { log: log.clone(), queue: Arc::new(queue), ground: Ground::Aws(log) })
+        let journal = DynamoJournal::open(&connected, &from.table, clock.clone());
+        Ok(Self {
+            log: log.clone(),
+            queue: Arc::new(queue),
+            journal: Arc::new(journal),
+            ground: Ground::Aws(log),
+        })
     }
 
     /// Waits until the storage can record nothing more, which no try will mend; why.

@@ -81,15 +81,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
-    Page, ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
+    NewNotification, Page, Record, Recorded,
 };
 use crate::aws::Aws;
 use crate::clock::Timestamp;
 use crate::notification::NotificationId;
-use crate::notification::status::Fact;
+use crate::notification::status::{Fact, Life};
 use crate::provider::ProviderEvent;
 use accept::Hours;
 pub use check::check;
@@ -198,6 +199,14 @@ impl MessageLog for DynamoLog {
         read::get(self, id).await
     }
 
+    async fn lives(&self, ids: &[NotificationId]) -> Result<Vec<Option<Life>>, LogError> {
+        read::lives(self, ids).await
+    }
+
+    async fn contents(&self, ids: &[NotificationId]) -> Result<Vec<Option<Bytes>>, LogError> {
+        self.contents_of(ids).await
+    }
+
     async fn list(
         &self,
         filter: &Filter,
@@ -212,8 +221,8 @@ impl MessageLog for DynamoLog {
         count::counts(self, now).await
     }
 
-    async fn count_by_reason(&self, filter: &Filter, now: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
-        count::by_reason(self, filter, now).await
+    async fn count_groups(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError> {
+        count::groups(self, filter, now).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError> {

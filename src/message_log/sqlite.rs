@@ -10,14 +10,15 @@ mod plan;
 mod row;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
-    Page, ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
+    NewNotification, Page, Record, Recorded,
 };
 use crate::clock::Timestamp;
 use crate::notification::NotificationId;
-use crate::notification::status::Fact;
+use crate::notification::status::{Fact, Life};
 use crate::provider::ProviderEvent;
 use crate::sqlite::{Engine, EngineError};
 
@@ -71,6 +72,16 @@ impl MessageLog for SqliteLog {
         self.engine.read(move |tx| list::get(tx, id)).await?
     }
 
+    async fn lives(&self, ids: &[NotificationId]) -> Result<Vec<Option<Life>>, LogError> {
+        let ids = ids.to_vec();
+        self.engine.read(move |tx| list::lives(tx, &ids)).await?
+    }
+
+    async fn contents(&self, ids: &[NotificationId]) -> Result<Vec<Option<Bytes>>, LogError> {
+        let ids = ids.to_vec();
+        Ok(self.engine.read(move |tx| list::contents(tx, &ids)).await?)
+    }
+
     async fn list(
         &self,
         filter: &Filter,
@@ -88,9 +99,9 @@ impl MessageLog for SqliteLog {
         Ok(self.engine.read(move |tx| count::counts(tx, now)).await?)
     }
 
-    async fn count_by_reason(&self, filter: &Filter, now: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
+    async fn count_groups(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError> {
         let filter = filter.clone();
-        Ok(self.engine.read(move |tx| count::by_reason(tx, &filter, now)).await?)
+        Ok(self.engine.read(move |tx| count::groups(tx, &filter, now)).await?)
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError> {

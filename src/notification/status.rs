@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::OnUnknown;
 use crate::clock::Timestamp;
 
+mod act;
 mod after;
+mod attempt;
 mod fact;
 pub mod recipient;
 
+pub use act::{Act, ActKind, By};
+pub use attempt::{Attempt, AttemptOutcome};
 pub use fact::{Answer, AttemptLimits, Fact, Refusal};
 
 /// The status that the outside sees. `Unknown` is derived from time, never written: that is what survives `kill -9`.
@@ -146,46 +150,6 @@ impl Token {
     }
 }
 
-/// One attempt to hand the notification to a provider, as the record shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Attempt {
-    /// 1 for the first.
-    pub number: u32,
-    /// The provider's name.
-    pub provider: String,
-    /// When it was claimed.
-    #[schema(value_type = String, format = DateTime)]
-    pub started_at: Timestamp,
-    /// When its outcome was known; absent while it runs or after a crash.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub ended_at: Option<Timestamp>,
-    /// What became of it.
-    pub outcome: AttemptOutcome,
-    /// The provider's status code, where there was an answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http_status: Option<u16>,
-    /// The provider's or the network's words, truncated, addresses masked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-/// The closed vocabulary of what became of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AttemptOutcome {
-    /// Under way, or cut off by a crash: nobody has said yet.
-    Pending,
-    /// The provider took it.
-    Accepted,
-    /// Provably not taken; another attempt follows.
-    NotAccepted,
-    /// The provider refused this message for good.
-    Refused,
-    /// The provider may have taken it.
-    Unknown,
-}
-
 /// The part of a record that moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
@@ -229,11 +193,16 @@ pub struct Life {
     pub sent_at: Option<Timestamp>,
     /// Every attempt, oldest first; above [`Life::KEPT_ATTEMPTS`] the middle ones are dropped.
     pub attempts: Vec<Attempt>,
+    /// What people, jobs and guards did to it, oldest first; above [`Life::KEPT_ACTS`] the middle ones are dropped.
+    pub acts: Vec<Act>,
 }
 
 impl Life {
     /// How many attempts a record keeps: the limits allow far fewer, but probes in a long outage do not count.
     pub const KEPT_ATTEMPTS: usize = 50;
+
+    /// How many acts a record keeps.
+    pub const KEPT_ACTS: usize = 20;
 
     /// The sweeper looks at a fresh notification after this long, in case the crash came before its queue message.
     pub const FIRST_LOOK: Duration = Duration::from_secs(60);
@@ -270,6 +239,7 @@ impl Life {
             provider_message_id: None,
             sent_at: None,
             attempts: Vec::new(),
+            acts: Vec::new(),
         };
         life.schedule_wake(now);
         life
@@ -314,6 +284,11 @@ impl Life {
     /// From when the wait for it counts: its acceptance, or its `deliver_at` if that is later.
     pub fn ready_at(&self) -> Timestamp {
         self.deliver_at.map_or(self.accepted_at, |at| at.max(self.accepted_at))
+    }
+
+    /// When it was last released: a stop that was set earlier does not concern it any more.
+    pub fn released_at(&self) -> Option<Timestamp> {
+        self.acts.iter().rev().find(|act| act.kind == ActKind::Released).map(|act| act.at)
     }
 
     /// How long to let a queue message wait; `None` when the wait is the log's (too long, or nothing to wait for).

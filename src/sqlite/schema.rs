@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::OpenError;
 
 /// `PRAGMA user_version` counts the steps that a file has been through.
-const MIGRATIONS: &[&str] = &[QUEUE, LOG];
+const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL];
 
 /// The queue. `resent_at` remembers a send that came while the message was in flight.
 const QUEUE: &str = "
@@ -133,6 +133,20 @@ CREATE TABLE unmatched_event (
 CREATE INDEX unmatched_event_kept ON unmatched_event (kept_at);
 
 CREATE TABLE witness (provider TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Operators' acts: in the rows, and the journal's documents.
+const JOURNAL: &str = "
+ALTER TABLE notification ADD COLUMN acts TEXT;
+
+CREATE TABLE journal (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    keep_until INTEGER,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the file to the newest schema; refuses one that is newer still.

@@ -182,7 +182,7 @@ async fn what_one_recipient_was_sent_is_listed_over_hours_and_spellings() {
     assert_eq!(ids(&all(&bench.log, &newest, 4, now).await), expected);
     let lately = Filter { since: Some(start().plus(secs(20 * 3600))), ..newest };
     assert_eq!(ids(&all(&bench.log, &lately, 100, now).await), expected[..10]);
-    let counted = bench.log.count_by_reason(&filter, now).await.unwrap();
+    let counted = bench.log.count_groups(&filter, now).await.unwrap();
     assert_eq!(counted.iter().map(|line| line.count).sum::<u64>(), 30);
 }
 
@@ -202,7 +202,7 @@ async fn a_broadcast_is_listed_in_the_order_of_acceptance() {
     assert_eq!(ids(&all(&bench.log, &filter, 7, now).await), of(&|_| true));
     let one_inn = Filter { tenant: Some("inn-1".into()), ..filter };
     assert_eq!(ids(&all(&bench.log, &one_inn, 7, now).await), of(&|i| i % 2 == 1));
-    assert_eq!(bench.log.count_by_reason(&one_inn, now).await.unwrap()[0].count, 20);
+    assert_eq!(bench.log.count_groups(&one_inn, now).await.unwrap()[0].count, 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::{Applied, Filter, LogError, MessageLog, Order};
-use kakitome::notification::status::{Fact, Status};
+use kakitome::notification::status::{By, Fact, Status};
 use kakitome::notification::{NotificationId, Priority};
 use kakitome::queue::sqlite::SqliteQueue;
 use kakitome::queue::{Message, Queue, Settlement, sqlite};
@@ -280,7 +280,15 @@ async fn a_record_that_cannot_be_read_is_reported_and_spoils_nothing_else() {
     engine.write(move |tx| tx.execute(damage, [id])).await.unwrap();
 
     assert!(matches!(log.get(bad.id).await, Err(LogError::Corrupt(_))));
-    let released = log.apply(&[(bad.id, Fact::Released), (good.id, Fact::Released)], now).await;
+    let released = log
+        .apply(
+            &[
+                (bad.id, Fact::Released { by: By::new("tester", None) }),
+                (good.id, Fact::Released { by: By::new("tester", None) }),
+            ],
+            now,
+        )
+        .await;
     assert!(matches!(released[..], [Err(LogError::Corrupt(_)), Ok(Applied::Refused(_))]));
     let page = log.list(&Filter::default(), None, 10, now).await.unwrap();
     let reason =

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 23] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -13,6 +13,9 @@ const LAYERS: [(&str, u8); 20] = [
     ("notification", 0),
     ("queue", 1),
     ("message_log", 1),
+    ("journal", 1),
+    ("stops", 1),
+    ("jobs", 1),
     ("provider", 1),
     ("sqlite", 1),
     ("aws", 1),
@@ -30,13 +33,19 @@ const LAYERS: [(&str, u8); 20] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 11] = [
+const SIDEWAYS: [(&str, &str); 17] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
     ("message_log", "sqlite"),
     ("queue", "aws"),
     ("message_log", "aws"),
+    ("journal", "sqlite"),
+    ("journal", "aws"),
+    ("stops", "journal"),
+    ("jobs", "journal"),
+    ("jobs", "stops"),
+    ("jobs", "message_log"),
     ("app", "settings"),
     ("app", "cli"),
     ("cli", "app"),
@@ -46,11 +55,11 @@ const SIDEWAYS: [(&str, &str); 11] = [
 
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
-    ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite"]),
+    ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite"]),
     ("reqwest::", &["provider/", "sandbox", "cli/client", "app"]),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
-    ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb"]),
+    ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
     ("zstd::", &["message_log/dynamodb"]),
     ("backoff::", &["worker/retry.rs"]),
     ("comfy_table::", &["cli/"]),

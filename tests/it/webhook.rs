@@ -19,11 +19,11 @@ use futures::StreamExt;
 use http_body_util::BodyExt;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
-    Page, ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
+    NewNotification, Page, Record, Recorded,
 };
 use kakitome::notification::NotificationId;
-use kakitome::notification::status::{Fact, Status};
+use kakitome::notification::status::{Fact, Life, Status};
 use kakitome::provider::sendgrid::{SIGNATURE_HEADER, SendGridEvents, TIMESTAMP_HEADER};
 use kakitome::provider::{EventSource, ProviderEvent};
 use kakitome::webhook::{Config, WebhookState, router};
@@ -103,13 +103,19 @@ impl MessageLog for EventLog {
     async fn get(&self, _: NotificationId) -> Result<Option<Record>, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
+    async fn lives(&self, _: &[NotificationId]) -> Result<Vec<Option<Life>>, LogError> {
+        unreachable!("{ONLY_EVENTS}")
+    }
+    async fn contents(&self, _: &[NotificationId]) -> Result<Vec<Option<Bytes>>, LogError> {
+        unreachable!("{ONLY_EVENTS}")
+    }
     async fn list(&self, _: &Filter, _: Option<&str>, _: usize, _: Timestamp) -> Result<Page, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
     async fn counts(&self, _: Timestamp) -> Result<Counts, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
-    async fn count_by_reason(&self, _: &Filter, _: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
+    async fn count_groups(&self, _: &Filter, _: Timestamp) -> Result<Vec<Group>, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
     async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<Due>, LogError> {

@@ -8,10 +8,11 @@ use super::DynamoLog;
 use super::change::content_saved_write;
 use super::claim::{Asking, Stage};
 use super::entry::{self, Body, Entry, Source};
-use super::keys::{Item, Key};
+use super::keys::{self, Item, Key};
+use super::row::Row;
 use crate::message_log::{Claim, LogError};
-use crate::notification::content;
 use crate::notification::status::State;
+use crate::notification::{NotificationId, content};
 
 type Result<T> = std::result::Result<T, LogError>;
 
@@ -41,6 +42,25 @@ impl DynamoLog {
                 Err(error) => one.fail(&error),
             }
         }
+    }
+
+    /// The contents of these, as far as the log has them.
+    pub(super) async fn contents_of(&self, ids: &[NotificationId]) -> Result<Vec<Option<Bytes>>> {
+        let rows = self.table.get(ids.iter().map(|id| keys::row_key(*id))).await?;
+        let mut places: Vec<Option<Key>> = Vec::with_capacity(ids.len());
+        for id in ids {
+            let row = rows.get(&keys::row_key(*id)).map(Row::read).transpose()?;
+            places.push(row.map(|row| row.entry_key()));
+        }
+        let entries = self.table.get(places.iter().flatten().cloned()).await?;
+        let mut contents = Vec::with_capacity(ids.len());
+        for place in places {
+            contents.push(match place {
+                Some(key) => self.content(&entries, &key).await?,
+                None => None,
+            });
+        }
+        Ok(contents)
     }
 
     async fn content(&self, items: &HashMap<Key, Item>, key: &Key) -> Result<Option<Bytes>> {

@@ -8,16 +8,18 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::DynamoLog;
+use super::entry::Entry;
 use super::keys::{self, Class, Item, OPEN_INDEX, OPEN_SHARDS};
 use super::list::{ROWS_AT_ONCE, fitting};
 use super::page::{Ask, Span};
-use super::plan::{Part, Seen, Walk};
+use super::plan::{Seen, Walk};
 use super::read::stored_row;
+use super::row::Row;
 use super::row::{number, text};
 use super::source::Source;
 use super::table::Table;
 use crate::clock::Timestamp;
-use crate::message_log::{Counts, Filter, LogError, ReasonCount};
+use crate::message_log::{Counts, Deadline, Filter, Group, LogError};
 use crate::notification::status::{State, Status};
 
 /// Up to so many on their way, their rows are read: the index does not see claims. About 2,000 read units.
@@ -151,58 +153,33 @@ fn asks(class: Class, span: &Span, projection: &'static str) -> impl Iterator<It
     })
 }
 
-type ByReason = BTreeMap<(Status, Option<String>), u64>;
-
-pub(super) async fn by_reason(
-    log: &DynamoLog,
-    filter: &Filter,
-    now: Timestamp,
-) -> Result<Vec<ReasonCount>, LogError> {
-    let mut counts = ByReason::new();
-    let mut walk = Walk::of(filter, now);
-    if let Walk::Open(parts) = &mut walk {
-        // What is at rest nobody claims: the index knows all of it.
-        let (moving, at_rest): (Vec<Part>, Vec<Part>) =
-            parts.iter().partition(|part| matches!(part.class, Class::OnItsWay | Class::Scheduled));
-        *parts = moving;
-        for part in at_rest {
-            from_index(&log.table, part.class, filter, &mut counts).await?;
-        }
-    }
-    let mut source = Source::open(&log.table, walk, filter, None, ROWS_AT_ONCE);
+/// Rows and entries are both read: the deadline stands in the one, the template in the other.
+pub(super) async fn groups(log: &DynamoLog, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError> {
+    let mut groups = Vec::new();
+    let mut source = Source::open(&log.table, Walk::of(filter, now), filter, None, ROWS_AT_ONCE);
     loop {
         let candidates = source.next(ROWS_AT_ONCE).await?;
         if candidates.is_empty() {
-            break;
+            return Ok(Group::merged(groups));
         }
-        for (_, row) in fitting(&log.table, filter, &candidates, now).await? {
-            let life = row.value.life;
-            *counts.entry((life.status(now), life.reason)).or_default() += 1;
+        let rows: Vec<Row> = fitting(&log.table, filter, &candidates, now)
+            .await?
+            .into_iter()
+            .map(|(_, row)| row.value)
+            .collect();
+        let entries = log.table.get(rows.iter().map(Row::entry_key)).await?;
+        for row in rows {
+            let entry = entries.get(&row.entry_key()).and_then(|item| Entry::read(item).ok());
+            groups.push(Group {
+                status: row.life.status(now),
+                template: entry.and_then(|entry| entry.template()),
+                deadline: Deadline::of(row.life.useful_until, now),
+                reason: row.life.reason,
+                tenant: row.tenant,
+                count: 1,
+            });
         }
+        // A hundred thousand of a kind are one line.
+        groups = Group::merged(groups);
     }
-    let counted = |((status, reason), count)| ReasonCount { status, reason, count };
-    Ok(counts.into_iter().map(counted).collect())
-}
-
-async fn from_index(
-    table: &Table,
-    class: Class,
-    filter: &Filter,
-    counts: &mut ByReason,
-) -> Result<(), LogError> {
-    for item in entries(table, class, Span::default(), "sv, rn, te, ba, aa").await? {
-        let seen = Seen::read(&item);
-        let status = match seen.state {
-            Some(State::Held) => Status::Held,
-            Some(State::Failed) => Status::Failed,
-            Some(State::Expired) => Status::Expired,
-            Some(State::Cancelled) => Status::Cancelled,
-            Some(State::Suppressed) => Status::Suppressed,
-            _ => continue,
-        };
-        if seen.may_fit(filter) {
-            *counts.entry((status, seen.reason.map(str::to_owned))).or_default() += 1;
-        }
-    }
-    Ok(())
 }

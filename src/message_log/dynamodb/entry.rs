@@ -103,6 +103,20 @@ impl Entry {
         Ok(Self { id, body })
     }
 
+    /// The provider's template that it is made from; `None` also where the content lies elsewhere.
+    pub(super) fn template(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Made {
+            template: Option<Of>,
+        }
+        #[derive(Deserialize)]
+        struct Of {
+            id: String,
+        }
+        let Body::Content(content) = &self.body else { return None };
+        serde_json::from_slice::<Made>(content).ok()?.template.map(|template| template.id)
+    }
+
     /// Who and which labels; nothing in an entry that is not the first recipient's.
     pub(super) fn card(&self) -> Result<Option<Card>, LogError> {
         match &self.body {

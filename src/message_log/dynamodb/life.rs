@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::message_log::LogError;
 use crate::notification::OnUnknown;
-use crate::notification::status::{Attempt, AttemptOutcome, Life, State, Token};
+use crate::notification::status::{Act, Attempt, AttemptOutcome, Life, State, Token};
 
 /// Every written state; its place is its code in the table.
 pub(super) const STATES: [State; 10] = [
@@ -74,6 +74,8 @@ struct Stored<'a> {
     sent_at: Option<i64>,
     #[serde(rename = "at", borrow, default, skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<StoredAttempt<'a>>,
+    #[serde(rename = "ac", default, skip_serializing_if = "is_empty")]
+    acts: Cow<'a, [Act]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,6 +102,10 @@ fn is_false(flag: &bool) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+fn is_empty(acts: &Cow<'_, [Act]>) -> bool {
+    acts.is_empty()
 }
 
 const OUTCOMES: [AttemptOutcome; 5] = [
@@ -150,6 +156,7 @@ pub(super) fn write(life: &Life) -> String {
                 x: attempt.error.as_deref().map(Cow::Borrowed),
             })
             .collect(),
+        acts: Cow::Borrowed(&life.acts),
     };
     // Texts and numbers only: writing them as JSON cannot fail.
     serde_json::to_string(&stored).unwrap_or_default()
@@ -194,6 +201,7 @@ pub(super) fn read(text: &str) -> Result<Life, LogError> {
         provider_message_id: stored.message_id.map(Cow::into_owned),
         sent_at: stored.sent_at.map(time),
         attempts: attempts.collect::<Result<_, LogError>>()?,
+        acts: stored.acts.into_owned(),
     })
 }
 
@@ -212,6 +220,7 @@ fn corrupt(what: &str) -> LogError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notification::status::ActKind;
 
     #[test]
     fn a_life_is_read_back_as_it_was_written() {
@@ -242,6 +251,7 @@ mod tests {
             provider_message_id: Some("m1".into()),
             sent_at: Some(time(10)),
             attempts: OUTCOMES.map(attempt).to_vec(),
+            acts: vec![Act { at: time(11), kind: ActKind::Redriven, who: "予約".into(), why: None }],
             ..plain.clone()
         });
         for life in full.into_iter().chain([plain]) {

@@ -93,6 +93,7 @@ fn fits(filter: &Filter, item: &Item, row: &Row, now: Timestamp) -> bool {
         && (filter.statuses.is_empty() || filter.statuses.contains(&life.status(now)))
         && filter.tenant.as_ref().is_none_or(|tenant| row.tenant == *tenant)
         && filter.batch.as_ref().is_none_or(|batch| row.batch.as_ref() == Some(batch))
+        && filter.provider.as_ref().is_none_or(|provider| life.provider.as_ref() == Some(provider))
         && filter.reason.as_ref().is_none_or(|reason| life.reason.as_ref() == Some(reason))
         && is_within(filter, life.accepted_at)
 }

@@ -75,6 +75,14 @@ pub(super) async fn get(log: &DynamoLog, id: NotificationId) -> Result<Option<Re
     records(&log.table, vec![row]).await?.pop().map(Stored::sound).transpose()
 }
 
+pub(super) async fn lives(log: &DynamoLog, ids: &[NotificationId]) -> Result<Vec<Option<Life>>, LogError> {
+    let found = log.table.get(ids.iter().map(|id| keys::row_key(*id))).await?;
+    let life = |id: &NotificationId| {
+        found.get(&keys::row_key(*id)).map(|item| Row::read(item).map(|row| row.life)).transpose()
+    };
+    ids.iter().map(life).collect()
+}
+
 /// The records of these rows, in their order.
 pub(super) async fn records(table: &Table, rows: Vec<Stored<Row>>) -> Result<Vec<Stored<Record>>, LogError> {
     let keys: Vec<Key> = rows.iter().map(|row| row.value.entry_key()).collect();

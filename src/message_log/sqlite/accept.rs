@@ -85,7 +85,7 @@ fn insert(tx: &Connection, new: &NewRow) -> rusqlite::Result<bool> {
             life_columns!(),
             ", id, tenant, batch, priority, unsent, ready_at, metadata, content_hash)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-                 ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)
+                 ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
              ON CONFLICT (id) DO NOTHING"
         ))?
         .execute(params![
@@ -109,6 +109,7 @@ fn insert(tx: &Connection, new: &NewRow) -> rusqlite::Result<bool> {
             life.provider_message_id,
             life.sent_at.map(Timestamp::as_ms),
             row::attempts_json(life),
+            row::acts_json(life),
             new.id.as_bytes(),
             new.tenant,
             new.batch,

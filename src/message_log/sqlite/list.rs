@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::event::recipient_status;
@@ -10,6 +11,7 @@ use super::row::{self, Stored, life, life_columns};
 use crate::clock::Timestamp;
 use crate::message_log::{Filter, LogError, Page, Recipient, Record, RecordedEvent};
 use crate::notification::NotificationId;
+use crate::notification::status::Life;
 use crate::provider::EventKind;
 
 /// What a listing shows as the reason of a record that cannot be read whole.
@@ -132,6 +134,28 @@ pub(super) fn get(tx: &Connection, id: NotificationId) -> rusqlite::Result<Resul
         .query_row([id.as_bytes()], |row| record(tx, row))
         .optional()?;
     Ok(stored.map(Stored::sound).transpose())
+}
+
+pub(super) fn lives(
+    tx: &Connection,
+    ids: &[NotificationId],
+) -> rusqlite::Result<Result<Vec<Option<Life>>, LogError>> {
+    let mut lives = Vec::with_capacity(ids.len());
+    for id in ids {
+        match row::find(tx, *id)?.map(|(_, life)| life.sound()).transpose() {
+            Ok(life) => lives.push(life),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(lives))
+}
+
+pub(super) fn contents(tx: &Connection, ids: &[NotificationId]) -> rusqlite::Result<Vec<Option<Bytes>>> {
+    let mut select = tx.prepare_cached(
+        "SELECT body FROM notification JOIN content ON content.n = notification.n WHERE id = ?1",
+    )?;
+    let body = |row: &Row<'_>| Ok(Bytes::from(row.get::<_, Vec<u8>>(0)?));
+    ids.iter().map(|id| select.query_row([id.as_bytes()], body).optional()).collect()
 }
 
 fn record(tx: &Connection, row: &Row<'_>) -> rusqlite::Result<Stored<Record>> {

@@ -197,7 +197,12 @@ fn is(state: State) -> String {
 fn common(filter: &Filter) -> (String, Vec<Value>) {
     let mut condition = String::new();
     let mut texts = Vec::new();
-    let columns = [("tenant", &filter.tenant), ("batch", &filter.batch), ("reason", &filter.reason)];
+    let columns = [
+        ("tenant", &filter.tenant),
+        ("batch", &filter.batch),
+        ("provider", &filter.provider),
+        ("reason", &filter.reason),
+    ];
     for (column, value) in columns {
         if let Some(value) = value {
             condition.push_str(&format!(" AND {column} = ?"));

@@ -30,7 +30,8 @@ pub(super) const STATES: [State; 10] = [
 macro_rules! life_columns {
     () => {
         "state, state_since, reason, accepted_at, deliver_at, useful_until, on_unknown, due_at, wake_at, attempt, \
-         spent, resends, is_resend, token, lease_until, hold_until, provider, provider_message_id, sent_at, attempts"
+         spent, resends, is_resend, token, lease_until, hold_until, provider, provider_message_id, sent_at, attempts, \
+         acts"
     };
 }
 pub(super) use life_columns;
@@ -142,11 +143,13 @@ pub(super) fn life(row: &Row<'_>, at: usize) -> rusqlite::Result<Stored<Life>> {
     let state = state(row.get(at)?);
     let token: Option<Vec<u8>> = row.get(at + 13)?;
     let attempts = serde_json::from_str(row.get_ref(at + 19)?.as_str()?);
+    let acts = row.get_ref(at + 20)?.as_str_or_null()?.map_or(Ok(Vec::new()), serde_json::from_str);
     let token_bytes = token.map(<[u8; 16]>::try_from);
-    let fault = match (&state, &attempts, &token_bytes) {
+    let fault = match (&state, &attempts, &acts, &token_bytes) {
         (None, ..) => Some("its state"),
-        (_, Err(_), _) => Some("its attempts"),
-        (_, _, Some(Err(_))) => Some("its token"),
+        (_, Err(_), ..) => Some("its attempts"),
+        (_, _, Err(_), _) => Some("its acts"),
+        (.., Some(Err(_))) => Some("its token"),
         _ => None,
     };
     let value = Life {
@@ -170,6 +173,7 @@ pub(super) fn life(row: &Row<'_>, at: usize) -> rusqlite::Result<Stored<Life>> {
         provider_message_id: row.get(at + 17)?,
         sent_at: maybe_time(row, at + 18)?,
         attempts: attempts.unwrap_or_default(),
+        acts: acts.unwrap_or_default(),
     };
     Ok(Stored { value, fault })
 }
@@ -211,7 +215,14 @@ pub(super) fn store(
     tally.count(before.state, -1);
     tally.count(after.state, 1);
     let named = before.reason != after.reason || before.provider_message_id != after.provider_message_id;
-    let sql = if named || is_unsent(before.state) != is_unsent(after.state) {
+    let acted = before.acts != after.acts;
+    let sql = if acted {
+        concat!(
+            moved!(),
+            ", unsent = ?15, reason = ?16, provider_message_id = ?17, sent_at = ?18, useful_until = ?19, acts = ?20 \
+             WHERE n = ?1"
+        )
+    } else if named || is_unsent(before.state) != is_unsent(after.state) {
         concat!(
             moved!(),
             ", unsent = ?15, reason = ?16, provider_message_id = ?17, sent_at = ?18 WHERE n = ?1"
@@ -226,6 +237,10 @@ pub(super) fn store(
         update.raw_bind_parameter(16, &after.reason)?;
         update.raw_bind_parameter(17, &after.provider_message_id)?;
         update.raw_bind_parameter(18, after.sent_at.map(Timestamp::as_ms))?;
+    }
+    if acted {
+        update.raw_bind_parameter(19, after.useful_until.map(Timestamp::as_ms))?;
+        update.raw_bind_parameter(20, acts_json(after))?;
     }
     update.raw_execute()?;
     Ok(())
@@ -252,6 +267,12 @@ fn bind(update: &mut Statement<'_>, n: i64, life: &Life) -> rusqlite::Result<()>
 pub(super) fn attempts_json(life: &Life) -> String {
     // Plain structs of texts and numbers: writing them as JSON cannot fail.
     serde_json::to_string(&life.attempts).unwrap_or_else(|_| "[]".into())
+}
+
+/// The acts as they are stored; `None` for none.
+pub(super) fn acts_json(life: &Life) -> Option<String> {
+    // Texts and times only: writing them as JSON cannot fail.
+    (!life.acts.is_empty()).then(|| serde_json::to_string(&life.acts).unwrap_or_else(|_| "[]".into()))
 }
 
 /// Adds a row to the tally's change.

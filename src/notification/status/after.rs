@@ -43,10 +43,10 @@ impl Life {
             }
             Fact::Parked { reason, hold } => life.park(reason, *hold, now)?,
             Fact::Expired => life.expire(now)?,
-            Fact::Held { reason } => life.hold(reason, now)?,
-            Fact::Released => life.release(now)?,
-            Fact::Cancelled { reason } => life.cancel(reason, now)?,
-            Fact::Redriven => life.redrive(now)?,
+            Fact::Held { by } => life.hold(by, now)?,
+            Fact::Released { by } => life.release(by, now)?,
+            Fact::Cancelled { by } => life.cancel(by, now)?,
+            Fact::Redriven { by, late } => life.redrive(by, *late, now)?,
             Fact::Enqueued { wake_at } => life.look_again(*wake_at, now)?,
         }
         Ok(life)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::{AttemptLimits, Status};
+use super::super::{AttemptLimits, By, Status};
 use super::*;
 use crate::notification::OnUnknown;
 
@@ -26,8 +26,12 @@ enum Act {
     Held,
     Released,
     Cancelled,
-    Redriven,
+    Redriven { late: bool },
     Enqueued,
+}
+
+fn by() -> By {
+    By::new("tester", Some("why"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,7 +65,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Held),
         2 => Just(Act::Released),
         1 => Just(Act::Cancelled),
-        2 => Just(Act::Redriven),
+        2 => any::<bool>().prop_map(|late| Act::Redriven { late }),
         1 => Just(Act::Enqueued),
     ]
 }
@@ -111,10 +115,10 @@ fn fact(act: &Act, step: u8, life: &Life, now: Timestamp) -> Fact {
         Act::PutBack { by, wait_s } => Fact::PutBack { token: token(by), due_at: later(wait_s) },
         Act::Parked { hold } => Fact::Parked { reason: "parked".into(), hold },
         Act::Expired => Fact::Expired,
-        Act::Held => Fact::Held { reason: "why".into() },
-        Act::Released => Fact::Released,
-        Act::Cancelled => Fact::Cancelled { reason: "why".into() },
-        Act::Redriven => Fact::Redriven,
+        Act::Held => Fact::Held { by: by() },
+        Act::Released => Fact::Released { by: by() },
+        Act::Cancelled => Fact::Cancelled { by: by() },
+        Act::Redriven { late } => Fact::Redriven { by: by(), late },
         Act::Enqueued => Fact::Enqueued { wake_at: later(600) },
     }
 }
@@ -166,7 +170,7 @@ proptest! {
             if h.before.state == State::Sent {
                 assert_eq!((h.after.state, h.after.sent_at), (State::Sent, h.before.sent_at));
             }
-            let by_whom = matches!(h.fact, Fact::Accepted { .. } | Fact::Cancelled { .. } | Fact::Redriven);
+            let by_whom = matches!(h.fact, Fact::Accepted { .. } | Fact::Cancelled { .. } | Fact::Redriven { .. });
             if h.before.status(h.now).is_end() && !by_whom {
                 assert_eq!(h.after, h.before);
             }
@@ -325,7 +329,7 @@ proptest! {
     #[test]
     fn no_dead_letter_is_sent_again_after_its_deadline(start in start(), acts in acts()) {
         walk(&start, &acts, |h| {
-            if h.fact == Fact::Redriven && h.result.is_ok() {
+            if matches!(h.fact, Fact::Redriven { .. }) && h.result.is_ok() {
                 assert_eq!(h.before.state, State::Failed);
                 assert!(h.before.useful_until.is_none_or(|deadline| deadline > h.now));
                 assert_eq!((h.after.spent, h.after.resends), (0, 0));

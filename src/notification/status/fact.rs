@@ -1,6 +1,6 @@
 //! What can happen to a notification, and why it may not apply.
 
-use super::{Status, Token};
+use super::{By, Status, Token};
 use crate::clock::Timestamp;
 
 /// What the provider or the network answered to one attempt.
@@ -93,20 +93,28 @@ pub enum Fact {
     },
     /// Its `useful_until` has passed.
     Expired,
-    /// An operator keeps it back.
+    /// Somebody, a standing stop or a guard keeps it back.
     Held {
-        /// In the operator's words.
-        reason: String,
+        /// Who and why.
+        by: By,
     },
-    /// An operator lets it go on.
-    Released,
-    /// An operator or producer stops it.
+    /// Somebody lets it go on.
+    Released {
+        /// Who and why.
+        by: By,
+    },
+    /// Somebody or a standing stop ends it.
     Cancelled {
-        /// In their words.
-        reason: String,
+        /// Who and why.
+        by: By,
     },
-    /// An operator sends a dead letter again, with fresh attempts.
-    Redriven,
+    /// Somebody sends a dead letter again, with fresh attempts.
+    Redriven {
+        /// Who and why.
+        by: By,
+        /// Also what is past its `useful_until`, which is then no more.
+        late: bool,
+    },
     /// The sweeper saw to it that a queue message exists, and looks again at `wake_at`.
     Enqueued {
         /// When the sweeper looks again.

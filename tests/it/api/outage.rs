@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use kakitome::clock::Timestamp;
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
-    Page, ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
+    NewNotification, Page, Record, Recorded,
 };
 use kakitome::notification::NotificationId;
-use kakitome::notification::status::Fact;
+use kakitome::notification::status::{Fact, Life};
 use kakitome::provider::ProviderEvent;
 use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 
@@ -85,13 +86,19 @@ impl MessageLog for Broken {
         assert_eq!(*id.as_bytes(), [0; 16], "a panic on purpose");
         Err(full())
     }
+    async fn lives(&self, _: &[NotificationId]) -> Result<Vec<Option<Life>>, LogError> {
+        Err(full())
+    }
+    async fn contents(&self, _: &[NotificationId]) -> Result<Vec<Option<Bytes>>, LogError> {
+        Err(full())
+    }
     async fn list(&self, _: &Filter, _: Option<&str>, _: usize, _: Timestamp) -> Result<Page, LogError> {
         Err(LogError::Corrupt("row 7".into()))
     }
     async fn counts(&self, _: Timestamp) -> Result<Counts, LogError> {
         Err(full())
     }
-    async fn count_by_reason(&self, _: &Filter, _: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
+    async fn count_groups(&self, _: &Filter, _: Timestamp) -> Result<Vec<Group>, LogError> {
         Err(full())
     }
     async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<Due>, LogError> {

@@ -10,6 +10,8 @@ use http_body_util::BodyExt;
 use kakitome::api::auth::{ApiKey, KeyRing, Scope};
 use kakitome::api::{ApiState, Config, router};
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::journal::Journal;
+use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::{Applied, MessageLog};
 use kakitome::notification::NotificationId;
@@ -18,6 +20,7 @@ use kakitome::provider::health::HealthBoard;
 use kakitome::queue::Queue;
 use kakitome::queue::sqlite::SqliteQueue;
 use kakitome::sqlite::Engine;
+use kakitome::stops::Stops;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -85,11 +88,14 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let engine = Engine::open(directory.path(), kakitome::sqlite::Config::default()).unwrap();
     let queue = SqliteQueue::open(engine.clone(), clock.clone(), kakitome::queue::sqlite::Config::default());
     let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
-    let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine));
+    let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine.clone()));
+    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine, clock.clone()));
     let health = HealthBoard::default();
     let mut state = ApiState {
         log: Arc::clone(&log),
         queue: Arc::clone(&queue),
+        stops: Stops::new(Arc::clone(&journal)),
+        journal,
         clock: clock.clone(),
         keys: Arc::new(keys()),
         health: health.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use kakitome::message_log::{Applied, Claim, MessageLog};
-use kakitome::notification::status::{Answer, Fact, Refusal, State, Status, Token};
+use kakitome::notification::status::{Answer, By, Fact, Refusal, State, Status, Token};
 use serde_json::Value;
 
 use super::*;
@@ -132,7 +132,12 @@ async fn the_content_of_a_direct_message_is_kept_when_its_attempt_fails() {
         let applied = bench.log.apply(&[(new.id, end(token))], now).await.remove(0).unwrap();
         assert!(matches!(applied, Applied::Done { before: Status::Attempting, .. }), "{applied:?}");
         if matches!(end(token), Fact::Refused { .. }) {
-            bench.log.apply(&[(new.id, Fact::Redriven)], now).await.remove(0).unwrap();
+            bench
+                .log
+                .apply(&[(new.id, Fact::Redriven { by: By::new("tester", None), late: false })], now)
+                .await
+                .remove(0)
+                .unwrap();
         }
         assert_eq!(bench.win(bare(&new, now), now).await.content, new.content);
     }
@@ -164,11 +169,16 @@ async fn what_a_message_says_is_not_taken_for_true() {
     let (bench, now) = (bench().await, start());
     let new = plain();
     bench.accept(std::slice::from_ref(&new)).await;
-    let held = Fact::Held { reason: "ask first".into() };
+    let held = Fact::Held { by: By::new("tester", Some("ask first")) };
     bench.log.apply(&[(new.id, held)], now).await.remove(0).unwrap();
     let refused = bench.claim(fresh(&new, now), now).await;
     assert!(matches!(refused, Claim::Refused { refusal: Refusal::Held, .. }), "{refused:?}");
-    bench.log.apply(&[(new.id, Fact::Released)], now).await.remove(0).unwrap();
+    bench
+        .log
+        .apply(&[(new.id, Fact::Released { by: By::new("tester", None) })], now)
+        .await
+        .remove(0)
+        .unwrap();
     bench.win(fresh(&new, now), now).await;
     let gone = plain();
     assert!(matches!(bench.claim(fresh(&gone, now), now).await, Claim::Absent));
@@ -200,7 +210,7 @@ async fn a_record_expires_long_after_its_end_and_a_dead_letter_never() {
     let tell = async |fact| bench.log.apply(&[(new.id, fact)], now).await.remove(0).unwrap();
     tell(Fact::Parked { reason: "no".into(), hold: false }).await;
     assert_eq!(expires().await, None, "it lists as unsent until somebody deals with it");
-    tell(Fact::Redriven).await;
+    tell(Fact::Redriven { by: By::new("tester", None), late: false }).await;
     assert_eq!(expires().await, None);
     tell(accepted()).await;
     let end = u64::try_from(now.as_ms()).unwrap() / 1000 + bench.config.retention.as_secs();

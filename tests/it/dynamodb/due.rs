@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kakitome::message_log::MessageLog;
-use kakitome::notification::status::{Answer, Fact, Life};
+use kakitome::notification::status::{Answer, By, Fact, Life};
 
 use super::*;
 use crate::proxy::Action;
@@ -119,7 +119,7 @@ async fn whatever_is_at_its_end_is_never_due() {
     let ends = several(3);
     bench.accept(&ends).await;
     bench.tell(&ends[0], accepted(), now).await;
-    bench.tell(&ends[1], Fact::Cancelled { reason: "closed".into() }, now).await;
+    bench.tell(&ends[1], Fact::Cancelled { by: By::new("tester", Some("closed")) }, now).await;
     bench.tell(&ends[2], Fact::Parked { reason: "no".into(), hold: false }, now).await;
     for later in [60, 700, 100_000] {
         assert_eq!(bench.due(now.plus(secs(later))).await, 0);

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, LogError, MessageLog, NewNotification,
-    Page, ReasonCount, Record, Recorded,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
+    NewNotification, Page, Record, Recorded,
 };
-use kakitome::notification::status::Fact;
+use kakitome::notification::status::{Fact, Life};
 use kakitome::notification::{Notification, NotificationId, Priority};
 use kakitome::provider::health::HealthBoard;
 use kakitome::provider::{Handover, Provider, ProviderEvent, SendError, SendErrorClass};
@@ -296,6 +297,12 @@ impl MessageLog for SlowLog {
     async fn get(&self, id: NotificationId) -> Result<Option<Record>, LogError> {
         self.inner.get(id).await
     }
+    async fn lives(&self, ids: &[NotificationId]) -> Result<Vec<Option<Life>>, LogError> {
+        self.inner.lives(ids).await
+    }
+    async fn contents(&self, ids: &[NotificationId]) -> Result<Vec<Option<Bytes>>, LogError> {
+        self.inner.contents(ids).await
+    }
     async fn list(
         &self,
         filter: &Filter,
@@ -308,8 +315,8 @@ impl MessageLog for SlowLog {
     async fn counts(&self, now: Timestamp) -> Result<Counts, LogError> {
         self.inner.counts(now).await
     }
-    async fn count_by_reason(&self, filter: &Filter, now: Timestamp) -> Result<Vec<ReasonCount>, LogError> {
-        self.inner.count_by_reason(filter, now).await
+    async fn count_groups(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError> {
+        self.inner.count_groups(filter, now).await
     }
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LogError> {
         self.inner.due(now, limit).await

@@ -2,9 +2,10 @@
 
 use super::{Answer, AttemptOutcome, Life, Refusal, State};
 use crate::clock::Timestamp;
+use crate::notification::status::{ActKind, By};
 
 impl Life {
-    pub(super) fn hold(&mut self, reason: &str, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn hold(&mut self, by: &By, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
             State::Accepted | State::Scheduled | State::Retrying => {}
             // The token stays: released, it is the same unknown again.
@@ -15,11 +16,12 @@ impl Life {
             State::Held => return Ok(()),
             _ => return Err(Refusal::Ended(self.status(now))),
         }
-        self.enter(State::Held, Some(reason.to_owned()), now);
+        self.keep_act(ActKind::Held, by, now);
+        self.enter(State::Held, Some(by.reason()), now);
         Ok(())
     }
 
-    pub(super) fn release(&mut self, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn release(&mut self, by: &By, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
             State::Held if self.token.is_some() => self.enter(State::Attempting, None, now),
             State::Held => {
@@ -34,10 +36,11 @@ impl Life {
             }
             _ => return Err(Refusal::NotAllowed(self.status(now))),
         }
+        self.keep_act(ActKind::Released, by, now);
         Ok(())
     }
 
-    pub(super) fn cancel(&mut self, reason: &str, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn cancel(&mut self, by: &By, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
             State::Attempting if self.lease_until > now => {
                 return Err(Refusal::Leased { until: self.lease_until });
@@ -48,20 +51,28 @@ impl Life {
         }
         self.close_attempt(AttemptOutcome::Unknown, &Answer::default(), self.lease_until);
         self.token = None;
-        self.enter(State::Cancelled, Some(reason.to_owned()), now);
+        self.keep_act(ActKind::Cancelled, by, now);
+        self.enter(State::Cancelled, Some(by.reason()), now);
         Ok(())
     }
 
-    pub(super) fn redrive(&mut self, now: Timestamp) -> Result<(), Refusal> {
-        if self.state != State::Failed {
-            return Err(Refusal::NotAllowed(self.status(now)));
+    pub(super) fn redrive(&mut self, by: &By, late: bool, now: Timestamp) -> Result<(), Refusal> {
+        match self.state {
+            State::Failed => {}
+            State::Expired if late => {}
+            _ => return Err(Refusal::NotAllowed(self.status(now))),
         }
-        if self.is_past_deadline(now) {
+        let is_late = self.is_past_deadline(now);
+        if is_late && !late {
             return Err(Refusal::DeadlineOver);
+        }
+        if is_late {
+            self.useful_until = None;
         }
         self.spent = 0;
         self.resends = 0;
         self.due_at = now;
+        self.keep_act(if is_late { ActKind::RedrivenLate } else { ActKind::Redriven }, by, now);
         self.enter(State::Retrying, None, now);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Recording, claiming, and facts by compare-and-set.
 
 use kakitome::message_log::{Acceptance, Applied, Claim};
-use kakitome::notification::status::{Answer, Fact, Refusal, Status, Token};
+use kakitome::notification::status::{Answer, By, Fact, Refusal, Status, Token};
 
 use super::super::LogBench;
 use super::*;
@@ -52,7 +52,7 @@ pub async fn an_unknown_id_is_absent(bench: &LogBench) {
     let (log, id, now) = (&*bench.log, NotificationId::fresh(), start());
     assert!(log.get(id).await.unwrap().is_none());
     assert!(matches!(claim_with(log, id, claim_of(Token::fresh(), now), now).await, Claim::Absent));
-    assert_eq!(apply(log, id, Fact::Released, now).await, Applied::Absent);
+    assert_eq!(apply(log, id, Fact::Released { by: By::new("tester", None) }, now).await, Applied::Absent);
 }
 
 pub async fn a_claim_hands_out_the_content_and_leases_the_notification(bench: &LogBench) {
@@ -174,9 +174,15 @@ pub async fn an_unknown_is_resent_only_by_who_saw_its_token(bench: &LogBench) {
 pub async fn facts_for_one_id_apply_in_their_order(bench: &LogBench) {
     let (log, now) = (&*bench.log, start());
     let id = accept(log, now, |_| ()).await;
-    let held = Fact::Held { reason: "ask first".into() };
-    let cancelled = Fact::Cancelled { reason: "closed".into() };
-    let facts = [(id, held.clone()), (id, Fact::Released), (id, held), (id, cancelled), (id, Fact::Released)];
+    let held = Fact::Held { by: By::new("tester", Some("ask first")) };
+    let cancelled = Fact::Cancelled { by: By::new("tester", Some("closed")) };
+    let facts = [
+        (id, held.clone()),
+        (id, Fact::Released { by: By::new("tester", None) }),
+        (id, held),
+        (id, cancelled),
+        (id, Fact::Released { by: By::new("tester", None) }),
+    ];
     let applied: Vec<_> = log.apply(&facts, now).await.into_iter().map(Result::unwrap).collect();
     let befores: Vec<_> = applied
         .iter()

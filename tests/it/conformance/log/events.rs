@@ -2,7 +2,7 @@
 
 use kakitome::message_log::Recorded;
 use kakitome::notification::status::recipient::RecipientStatus;
-use kakitome::notification::status::{Fact, Status};
+use kakitome::notification::status::{By, Fact, Status};
 use kakitome::provider::{EventKind, ProviderEvent};
 use rand::RngExt;
 use serde_json::json;
@@ -204,5 +204,5 @@ pub async fn the_witness_is_the_newest_event_but_never_the_future(bench: &LogBen
     let id = accept(log, now, |_| ()).await;
     tell(log, &event(Some(id), EventKind::Processed, now.plus(secs(2))), now).await;
     assert_eq!(log.witness("sendgrid").await.unwrap(), Some(now.plus(secs(2))));
-    apply(log, id, Fact::Released, now).await;
+    apply(log, id, Fact::Released { by: By::new("tester", None) }, now).await;
 }

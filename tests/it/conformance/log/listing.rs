@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kakitome::message_log::{Filter, LogError, Order, Record};
-use kakitome::notification::status::{Answer, Fact, Status};
+use kakitome::notification::status::{Answer, By, Fact, Status};
 
 use super::super::LogBench;
 use super::*;
@@ -36,8 +36,8 @@ async fn furnish(log: &dyn MessageLog) {
         .await;
         match fate {
             3 => drop(apply(log, id, Fact::Expired, now.plus(secs(2))).await),
-            4 => drop(apply(log, id, Fact::Held { reason: "ask first".into() }, now).await),
-            5 => drop(apply(log, id, Fact::Cancelled { reason: "closed".into() }, now).await),
+            4 => drop(apply(log, id, Fact::Held { by: By::new("tester", Some("ask first")) }, now).await),
+            5 => drop(apply(log, id, Fact::Cancelled { by: By::new("tester", Some("closed")) }, now).await),
             6 => drop(claim(log, id, now).await),
             7 => drop(claim(log, id, listed_at()).await),
             8 => {
@@ -183,8 +183,10 @@ pub async fn counts_agree_with_the_listing(bench: &LogBench) {
         for record in everything(log).await.into_iter().filter(|record| fits(&filter, record)) {
             *expected.entry((record.life.status(now), record.life.reason)).or_default() += 1;
         }
-        let counted = log.count_by_reason(&filter, now).await.unwrap();
-        let counted: BTreeMap<_, _> = counted.into_iter().map(|c| ((c.status, c.reason), c.count)).collect();
+        let mut counted: BTreeMap<_, u64> = BTreeMap::new();
+        for group in log.count_groups(&filter, now).await.unwrap() {
+            *counted.entry((group.status, group.reason)).or_default() += group.count;
+        }
         assert_eq!(counted, expected, "{filter:?}");
     }
 }
@@ -194,7 +196,7 @@ pub async fn the_oldest_unsent_is_on_its_way(bench: &LogBench) {
     let oldest = async |now| log.counts(now).await.unwrap().oldest_unsent;
     assert_eq!(oldest(now).await, None);
     let held = accept(log, now, |_| ()).await;
-    apply(log, held, Fact::Held { reason: "ask first".into() }, now).await;
+    apply(log, held, Fact::Held { by: By::new("tester", Some("ask first")) }, now).await;
     let dead = accept(log, now, |_| ()).await;
     apply(log, dead, Fact::Parked { reason: "attempts_used_up".into(), hold: false }, now).await;
     accept(log, now, |n| n.deliver_at = Some(now.plus(secs(100)))).await;
