@@ -327,11 +327,13 @@ proptest! {
     }
 
     #[test]
-    fn no_dead_letter_is_sent_again_after_its_deadline(start in start(), acts in acts()) {
+    fn no_dead_letter_is_sent_again_after_its_deadline_unless_somebody_says_so(start in start(), acts in acts()) {
         walk(&start, &acts, |h| {
-            if matches!(h.fact, Fact::Redriven { .. }) && h.result.is_ok() {
-                assert_eq!(h.before.state, State::Failed);
-                assert!(h.before.useful_until.is_none_or(|deadline| deadline > h.now));
+            if let Fact::Redriven { late, .. } = h.fact && h.result.is_ok() {
+                let is_late = h.before.useful_until.is_some_and(|deadline| deadline <= h.now);
+                assert!(late || !is_late && h.before.state == State::Failed);
+                assert!(matches!(h.before.state, State::Failed | State::Expired));
+                assert_eq!(h.after.useful_until, h.before.useful_until.filter(|_| !is_late));
                 assert_eq!((h.after.spent, h.after.resends), (0, 0));
             }
             if h.fact == Fact::Expired && h.result.is_ok() {
