@@ -35,6 +35,7 @@ use crate::notification::content::Limits;
 use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::stops::Stops;
+use crate::storm::meter::Meter;
 use auth::KeyRing;
 use limit::{Backlog, BodyBudget, RequestRates};
 
@@ -94,6 +95,8 @@ pub struct ApiState {
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.
     pub stops: Stops,
+    /// How many each tenant hands in.
+    pub meter: Meter,
     /// Where the time comes from.
     pub clock: Clock,
     /// Who may do what.

@@ -34,9 +34,8 @@ use crate::secret::Secret;
 use crate::server;
 use crate::settings::{ProviderName, Roles, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
-use crate::stops::Stops;
 use crate::webhook::{self, WebhookState};
-use crate::worker::Worker;
+use crate::worker::{Guards, Worker};
 
 pub use check::{CheckLine, SetupLine, check, setup};
 use server_file::ServerFile;
@@ -141,7 +140,8 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let health = HealthBoard::default();
     let (stop, stopped) = shutdown::channel();
     let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
-    let stops = Stops::new(storage.journal.clone());
+    let guards = rooms::guards(settings, &storage, &clock);
+    let Guards { stops, storm } = &guards;
     let listener = server::bind(settings.listen).with_context(|| {
         format!("cannot listen on {} (choose another with --listen or KAKITOME_LISTEN)", settings.listen)
     })?;
@@ -152,16 +152,11 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let operator_key = Secret::new(api::auth::ApiKey::generate("operator", "default", &[]).0);
     let (ring, key_file) = keys::ring(settings, &operator_key)?;
     let state = ApiState {
-        log: storage.log.clone(),
-        queue: storage.queue.clone(),
-        journal: storage.journal.clone(),
-        stops: stops.clone(),
-        clock: clock.clone(),
         keys: Arc::new(ring),
         health: health.clone(),
         worker_expected: roles.worker,
         metrics: Some(prometheus),
-        config: rooms::api(settings),
+        ..rooms::api_state(settings, &storage, &guards, clock.clone())
     };
     let mut router = if roles.api { api::router(state) } else { api::probes(state) };
     if roles.webhook {
@@ -173,10 +168,13 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.console {
         router = router.merge(console::router(&rooms::console(settings)));
     }
-    let mut loops = vec![("stops", tokio::spawn(stops.clone().run(stopped.clone())))];
+    let mut loops = vec![
+        ("stops", tokio::spawn(stops.clone().run(stopped.clone()))),
+        ("storm", tokio::spawn(storm.clone().run(stopped.clone()))),
+    ];
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;
-        let worker = worker(settings, &storage, providers, (&clock, &health, &stops));
+        let worker = worker(settings, &storage, providers, (&clock, &health, &guards));
         loops.push(("worker", tokio::spawn(drained(worker, stopped.clone()))));
         let (queue, log) = (storage.queue.clone(), storage.log.clone());
         let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
@@ -231,11 +229,11 @@ fn worker(
     settings: &Settings,
     storage: &Storage,
     providers: Vec<Arc<dyn Provider>>,
-    (clock, health, stops): (&Clock, &HealthBoard, &Stops),
+    (clock, health, guards): (&Clock, &HealthBoard, &Guards),
 ) -> Worker {
     let (queue, log) = (storage.queue.clone(), storage.log.clone());
     let config = rooms::worker(settings);
-    Worker::new(queue, log, providers, clock.clone(), health.clone(), stops.clone(), config)
+    Worker::new(queue, log, providers, clock.clone(), health.clone(), guards.clone(), config)
 }
 
 async fn drained(worker: Worker, stopped: Shutdown) {
@@ -294,16 +292,7 @@ fn nobody() -> NotificationId {
 
 /// The router of the API over this storage, for a client inside this process.
 fn in_process(storage: &Storage, settings: &Settings, key: &Secret) -> Router {
-    api::router(ApiState {
-        log: storage.log.clone(),
-        queue: storage.queue.clone(),
-        journal: storage.journal.clone(),
-        stops: Stops::new(storage.journal.clone()),
-        clock: Clock::system(),
-        keys: Arc::new(KeyRing::single(key.reveal())),
-        health: HealthBoard::default(),
-        worker_expected: false,
-        metrics: None,
-        config: rooms::api(settings),
-    })
+    let guards = rooms::guards(settings, storage, &Clock::system());
+    let state = rooms::api_state(settings, storage, &guards, Clock::system());
+    api::router(ApiState { keys: Arc::new(KeyRing::single(key.reveal())), ..state })
 }

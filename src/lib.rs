@@ -12,6 +12,7 @@
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
 //! | L1 | [`journal`] | port: small documents of what operators, jobs and guards do |
 //! | L1 | [`stops`], [`jobs`] | what is stopped, and what is being done to many, as the journal has it |
+//! | L1 | [`storm`] | what looks like a mistake, as memory, log and journal tell |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
 //! | L1 | [`aws`] | what both AWS adapters share: clients, errors, shared calls |
@@ -45,5 +46,6 @@ pub mod settings;
 pub mod shutdown;
 pub mod sqlite;
 pub mod stops;
+pub mod storm;
 pub mod webhook;
 pub mod worker;

@@ -21,6 +21,7 @@ use kakitome::queue::Queue;
 use kakitome::queue::sqlite::SqliteQueue;
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
+use kakitome::storm::meter::Meter;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -95,6 +96,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         log: Arc::clone(&log),
         queue: Arc::clone(&queue),
         stops: Stops::new(Arc::clone(&journal)),
+        meter: Meter::new(Arc::clone(&journal), clock.clone(), 10, 100),
         journal,
         clock: clock.clone(),
         keys: Arc::new(keys()),
