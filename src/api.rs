@@ -13,6 +13,7 @@ pub mod bulk;
 pub mod enqueue;
 mod guard;
 mod limit;
+pub mod next;
 mod openapi;
 mod probe;
 pub mod query;
@@ -63,6 +64,12 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// `/healthz` fails once the worker has received nothing for this long.
     pub worker_silence: Duration,
+    /// What the worker goes by, to tell what happens next.
+    pub policy: next::Policy,
+    /// Unsent or sent later than this after it was ready counts as late.
+    pub late_after: Duration,
+    /// What the sources of a proof are called.
+    pub sources: status::Sources,
 }
 
 impl Default for Config {
@@ -79,6 +86,9 @@ impl Default for Config {
             schedule_horizon: Duration::from_secs(366 * 24 * 3600),
             queue_timeout: Duration::from_secs(2),
             worker_silence: Duration::from_secs(120),
+            policy: next::Policy::default(),
+            late_after: Duration::from_secs(600),
+            sources: status::Sources::default(),
         }
     }
 }
