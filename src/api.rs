@@ -12,6 +12,7 @@ mod body;
 pub mod bulk;
 pub mod enqueue;
 mod guard;
+pub mod incident;
 mod limit;
 pub mod next;
 mod openapi;
@@ -127,6 +128,7 @@ struct Door {
     bodies: BodyBudget,
     rates: RequestRates,
     backlog: Backlog,
+    incidents: tokio::sync::Semaphore,
 }
 
 /// The router of every API path, with 404 and 405 answers as problems. Merge it with routers that set no fallback of
@@ -147,6 +149,7 @@ fn door(state: ApiState) -> Shared {
         bodies: BodyBudget::new(state.config.in_flight_body_bytes),
         rates: RequestRates::new(state.config.requests_per_second),
         backlog: Backlog::new(state.config.backlog_cap),
+        incidents: tokio::sync::Semaphore::new(incident::AT_ONCE),
         state,
     })
 }

@@ -177,7 +177,8 @@ fn unknown(
     let provider = life.provider.as_deref().unwrap_or("the provider");
     let settles = format!("an event of {provider} about it settles it as sent");
     if let Some(deadline) = life.useful_until.filter(|deadline| *deadline <= at) {
-        let why = format!("{settles}; without one its useful_until ({deadline}) ends it: it is not sent again");
+        let why =
+            format!("{settles}; without one its useful_until ({deadline}) ends it: it is not sent again");
         return Next::new(Step::Expire, deadline.max(at), why);
     }
     if life.on_unknown == OnUnknown::Hold {
@@ -205,9 +206,11 @@ fn unknown(
         Some(deadline) => format!("its useful_until ({deadline}) ends it otherwise"),
         None => format!("without any such event it is sent again at {cap}"),
     };
-    let why =
-        format!("{settles}; sent again once {provider}'s events from {past} or later arrive without it; {late}");
-    let latest = Some(cap).filter(|cap| *cap > at && life.useful_until.is_none_or(|deadline| deadline > *cap));
+    let why = format!(
+        "{settles}; sent again once {provider}'s events from {past} or later arrive without it; {late}"
+    );
+    let latest =
+        Some(cap).filter(|cap| *cap > at && life.useful_until.is_none_or(|deadline| deadline > *cap));
     Next { latest, ..Next::new(Step::Resend, at, why) }
 }
 
@@ -235,12 +238,7 @@ impl Door {
     }
 
     /// The same without asking the log for the provider's events: for listings.
-    pub(super) fn view_with(
-        &self,
-        record: Record,
-        witness: Option<Timestamp>,
-        now: Timestamp,
-    ) -> RecordView {
+    pub(super) fn view_with(&self, record: Record, witness: Option<Timestamp>, now: Timestamp) -> RecordView {
         let life = &record.life;
         let stop = self.state.stops.judge(&Candidate {
             id: record.id,

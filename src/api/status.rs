@@ -193,12 +193,10 @@ pub(super) async fn status(
         providers: state.health.providers(),
         last_receive_at: state.health.last_receive(),
         sent_per_second: rate,
-        stops: stops.value.map(|stops| {
-            stops.into_iter().filter(|stop| may_know(stop.scope.tenant.as_deref())).collect()
-        }),
-        jobs: jobs
+        stops: stops
             .value
-            .map(|jobs| jobs.into_iter().filter(|job| may_know(job.tenant.as_deref())).collect()),
+            .map(|stops| stops.into_iter().filter(|stop| may_know(stop.scope.tenant.as_deref())).collect()),
+        jobs: jobs.value.map(|jobs| jobs.into_iter().filter(|job| may_know(job.tenant.as_deref())).collect()),
         converged: open.as_ref().map(Vec::is_empty),
         open: open.unwrap_or_default(),
         evidence,

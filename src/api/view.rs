@@ -66,7 +66,7 @@ pub struct RecordView {
     /// What people, jobs, stops and guards did to it, oldest first.
     #[serde(default)]
     pub acts: Vec<Act>,
-    /// What happens next by itself, when and why; null in the answer to an act.
+    /// What happens next by itself, when and why.
     #[serde(default)]
     #[schema(required = true)]
     pub next: Option<Next>,

@@ -229,10 +229,8 @@ impl Evidence {
                 standings: standings.value.as_ref().map(views),
             },
             dead_letters: dead_letters(queue, count(Status::Failed), sources),
-            jobs: jobs.reading(
-                &sources.journal,
-                Some(format!("the latest {} jobs were looked at", jobs::LATEST)),
-            ),
+            jobs: jobs
+                .reading(&sources.journal, Some(format!("the latest {} jobs were looked at", jobs::LATEST))),
             stops: stops.reading(&sources.journal, None),
             provider_scheduled: ScheduledProof {
                 reading: standings.reading(&sources.log, Some(why.into())),
