@@ -12,7 +12,9 @@ mod body;
 pub mod bulk;
 pub mod enqueue;
 mod guard;
+pub mod incident;
 mod limit;
+pub mod next;
 mod openapi;
 mod probe;
 pub mod query;
@@ -63,6 +65,12 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// `/healthz` fails once the worker has received nothing for this long.
     pub worker_silence: Duration,
+    /// What the worker goes by, to tell what happens next.
+    pub policy: next::Policy,
+    /// Unsent or sent later than this after it was ready counts as late.
+    pub late_after: Duration,
+    /// What the sources of a proof are called.
+    pub sources: status::Sources,
 }
 
 impl Default for Config {
@@ -79,6 +87,9 @@ impl Default for Config {
             schedule_horizon: Duration::from_secs(366 * 24 * 3600),
             queue_timeout: Duration::from_secs(2),
             worker_silence: Duration::from_secs(120),
+            policy: next::Policy::default(),
+            late_after: Duration::from_secs(600),
+            sources: status::Sources::default(),
         }
     }
 }
@@ -117,6 +128,7 @@ struct Door {
     bodies: BodyBudget,
     rates: RequestRates,
     backlog: Backlog,
+    incidents: tokio::sync::Semaphore,
 }
 
 /// The router of every API path, with 404 and 405 answers as problems. Merge it with routers that set no fallback of
@@ -137,6 +149,7 @@ fn door(state: ApiState) -> Shared {
         bodies: BodyBudget::new(state.config.in_flight_body_bytes),
         rates: RequestRates::new(state.config.requests_per_second),
         backlog: Backlog::new(state.config.backlog_cap),
+        incidents: tokio::sync::Semaphore::new(incident::AT_ONCE),
         state,
     })
 }

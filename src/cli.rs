@@ -7,6 +7,7 @@ mod demo;
 pub mod enqueue;
 mod filter;
 mod hold;
+mod incident;
 mod keys;
 mod list;
 mod logging;
@@ -88,6 +89,7 @@ enum Command {
     Release(hold::ReleaseArgs),
     Cancel(hold::CancelArgs),
     Status(status::StatusArgs),
+    Incident(incident::IncidentArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
     Keys(keys::KeysArgs),
@@ -194,6 +196,7 @@ impl Cli {
             Command::Hold(args) => hold::run_hold(args, client, out).await,
             Command::Release(args) => hold::run_release(args, client, out).await,
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
+            Command::Incident(args) => incident::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
         }

@@ -14,6 +14,7 @@ use super::routes::{self, Route};
 use super::status::StatusView;
 use super::view::RecordView;
 use super::{act, probe};
+use crate::incident::Report;
 use crate::notification::Notification;
 use crate::server::problem::Problem;
 
@@ -39,6 +40,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     BulkRequest,
     BulkAnswer,
     StatusView,
+    Report,
     probe::Fine,
     Problem
 )))]

@@ -8,7 +8,7 @@ use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
-use super::{Shared, act, batch, bulk, enqueue, guard, probe, read, status};
+use super::{Shared, act, batch, bulk, enqueue, guard, incident, probe, read, status};
 
 /// One method on one path.
 pub(super) struct Route {
@@ -51,6 +51,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<act::__path_redrive, _, _>(Scope::Operate, act::redrive),
         route::<bulk::__path_bulk, _, _>(Scope::Operate, bulk::bulk),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
+        route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
         route::<probe::__path_healthz, _, _>(None, probe::healthz),
         route::<probe::__path_readyz, _, _>(None, probe::readyz),
         route::<probe::__path_metrics, _, _>(None, probe::metrics),

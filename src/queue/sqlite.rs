@@ -1,6 +1,7 @@
 //! The queue in SQLite: visibility time-outs, receive counts, delays, dead letters and fairness like SQS.
 
 mod lanes;
+mod spent;
 mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -173,6 +174,10 @@ impl Queue for SqliteQueue {
     async fn depth(&self) -> Result<Depth, QueueError> {
         let now = self.clock.now();
         Ok(self.engine.read(move |tx| store::depth(tx, now)).await?)
+    }
+
+    async fn spent(&self) -> Result<Option<u64>, QueueError> {
+        Ok(self.engine.read(spent::spent).await?)
     }
 
     fn merges(&self) -> bool {
