@@ -1,5 +1,6 @@
 //! The commands. Every operator command speaks the HTTP API, over a socket or in process: one code path.
 
+mod alerts;
 mod change;
 mod check;
 pub mod client;
@@ -88,6 +89,7 @@ enum Command {
     Release(hold::ReleaseArgs),
     Cancel(hold::CancelArgs),
     Status(status::StatusArgs),
+    Alerts(alerts::AlertsArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
     Keys(keys::KeysArgs),
@@ -195,6 +197,7 @@ impl Cli {
             Command::Release(args) => hold::run_release(args, client, out).await,
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
+            Command::Alerts(args) => alerts::run(args, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
         }
     }

@@ -8,7 +8,7 @@ use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
-use super::{Shared, act, batch, bulk, enqueue, guard, probe, read, status};
+use super::{Shared, act, alerts, batch, bulk, enqueue, guard, probe, read, status};
 
 /// One method on one path.
 pub(super) struct Route {
@@ -51,6 +51,8 @@ pub(super) fn table() -> Vec<Route> {
         route::<act::__path_redrive, _, _>(Scope::Operate, act::redrive),
         route::<bulk::__path_bulk, _, _>(Scope::Operate, bulk::bulk),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
+        route::<alerts::__path_alerts, _, _>(Scope::Operate, alerts::alerts),
+        route::<alerts::__path_test, _, _>(Scope::Operate, alerts::test),
         route::<probe::__path_healthz, _, _>(None, probe::healthz),
         route::<probe::__path_readyz, _, _>(None, probe::readyz),
         route::<probe::__path_metrics, _, _>(None, probe::metrics),
