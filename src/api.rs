@@ -5,6 +5,7 @@
 //! carry none and these answers name no notification, tenant or address.
 
 pub mod act;
+pub mod alerts;
 mod answer;
 pub mod auth;
 mod batch;
@@ -113,6 +114,8 @@ pub struct ApiState {
     pub health: HealthBoard,
     /// Whether this process runs the worker role, so that its silence is a fault of this process.
     pub worker_expected: bool,
+    /// Where alerts are posted, for trying it.
+    pub channels: Option<Arc<dyn alerts::Channels>>,
     /// Renders `/metrics`; without one that path answers 404.
     pub metrics: Option<PrometheusHandle>,
     /// Bounds.

@@ -1,5 +1,6 @@
 //! The composition root: the one place that names concrete backends, and hands every room its own configuration.
 
+mod alerts;
 mod aws;
 mod check;
 mod gauges;
@@ -159,6 +160,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         keys: Arc::new(ring),
         health: health.clone(),
         worker_expected: roles.worker,
+        channels: alerts::tester(settings)?,
         metrics: Some(prometheus),
         config: rooms::api(settings),
     };
@@ -166,13 +168,17 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.webhook {
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
-        let state = WebhookState { log: storage.log.clone(), sources, clock: clock.clone(), config };
+        let state = WebhookState { log: storage.log.clone(), sources, clock: clock.clone(), health: health.clone(), config };
         router = router.merge(webhook::router(state));
     }
     if roles.console {
         router = router.merge(console::router(&rooms::console(settings)));
     }
     let mut loops = vec![("stops", tokio::spawn(stops.clone().run(stopped.clone())))];
+    if roles.worker || roles.webhook {
+        let alerts = alerts::watch(settings, roles, sandbox.as_ref(), &storage, (&clock, &health))?;
+        loops.push(("alerts", tokio::spawn(alerts.run(stopped.clone()))));
+    }
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;
         let config = rooms::worker(settings);
@@ -293,6 +299,7 @@ fn in_process(storage: &Storage, settings: &Settings, key: &Secret) -> Router {
         keys: Arc::new(KeyRing::single(key.reveal())),
         health: HealthBoard::default(),
         worker_expected: false,
+        channels: alerts::tester(settings).ok().flatten(),
         metrics: None,
         config: rooms::api(settings),
     })

@@ -1,5 +1,6 @@
 //! The commands. Every operator command speaks the HTTP API, over a socket or in process: one code path.
 
+mod alerts;
 mod change;
 mod check;
 pub mod client;
@@ -90,6 +91,7 @@ enum Command {
     Cancel(hold::CancelArgs),
     Status(status::StatusArgs),
     Incident(incident::IncidentArgs),
+    Alerts(alerts::AlertsArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
     Keys(keys::KeysArgs),
@@ -198,6 +200,7 @@ impl Cli {
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
+            Command::Alerts(args) => alerts::run(args, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
         }
     }

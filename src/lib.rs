@@ -22,9 +22,11 @@
 //! | L2 | [`webhook`] | the door back |
 //! | L2 | [`recovery`] | second chances: sweep, redrive |
 //! | L2 | [`sandbox`] | the scripted SendGrid-style provider, a product of its own |
+//! | L3 | [`alerts`] | is anything wrong, since when, and who was told |
 //! | L3 | [`console`] | the operators' page, a client of the API |
 //! | L4 | [`settings`], [`app`], [`cli`] | configuration, composition, commands; `app` alone names backends |
 
+pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod aws;

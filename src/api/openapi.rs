@@ -6,6 +6,7 @@ use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
+use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
 use super::bulk::{BulkAnswer, BulkRequest};
 use super::enqueue::Enqueued;
@@ -41,6 +42,8 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     BulkAnswer,
     StatusView,
     Report,
+    AlertsView,
+    ChannelTests,
     probe::Fine,
     Problem
 )))]

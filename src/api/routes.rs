@@ -8,7 +8,7 @@ use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
-use super::{Shared, act, batch, bulk, enqueue, guard, incident, probe, read, status};
+use super::{Shared, act, alerts, batch, bulk, enqueue, guard, incident, probe, read, status};
 
 /// One method on one path.
 pub(super) struct Route {
@@ -52,6 +52,8 @@ pub(super) fn table() -> Vec<Route> {
         route::<bulk::__path_bulk, _, _>(Scope::Operate, bulk::bulk),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
         route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
+        route::<alerts::__path_alerts, _, _>(Scope::Operate, alerts::alerts),
+        route::<alerts::__path_test, _, _>(Scope::Operate, alerts::test),
         route::<probe::__path_healthz, _, _>(None, probe::healthz),
         route::<probe::__path_readyz, _, _>(None, probe::readyz),
         route::<probe::__path_metrics, _, _>(None, probe::metrics),

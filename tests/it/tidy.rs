@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("webhook", 2),
     ("recovery", 2),
     ("sandbox", 2),
+    ("alerts", 3),
     ("console", 3),
     ("settings", 4),
     ("app", 4),
@@ -59,7 +60,7 @@ const SIDEWAYS: [(&str, &str); 19] = [
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
     ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite"]),
-    ("reqwest::", &["provider/", "sandbox", "cli/client", "app"]),
+    ("reqwest::", &["provider/", "sandbox", "cli/client", "app", "alerts/post.rs"]),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
     ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
