@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::console;
 use crate::metrics;
 use crate::notification::NotificationId;
+use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::faults::Plan;
@@ -181,15 +182,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     }
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;
-        let config = rooms::worker(settings);
+        let worker = worker(settings, &storage, providers, (&clock, &health, &stops));
+        loops.push(("worker", tokio::spawn(drained(worker, stopped.clone()))));
         let (queue, log) = (storage.queue.clone(), storage.log.clone());
-        let worker =
-            Worker::new(queue.clone(), log.clone(), providers, clock.clone(), health.clone(), config);
-        let stopped_worker = stopped.clone();
-        let worker = async move {
-            worker.run(stopped_worker).await;
-        };
-        loops.push(("worker", tokio::spawn(worker)));
         let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
         loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
     }
@@ -236,6 +231,21 @@ impl Running {
         self.storage.close().await;
         tracing::info!("stopped");
     }
+}
+
+fn worker(
+    settings: &Settings,
+    storage: &Storage,
+    providers: Vec<Arc<dyn Provider>>,
+    (clock, health, stops): (&Clock, &HealthBoard, &Stops),
+) -> Worker {
+    let (queue, log) = (storage.queue.clone(), storage.log.clone());
+    let config = rooms::worker(settings);
+    Worker::new(queue, log, providers, clock.clone(), health.clone(), stops.clone(), config)
+}
+
+async fn drained(worker: Worker, stopped: Shutdown) {
+    worker.run(stopped).await;
 }
 
 /// The sandbox provider inside this process, where it is configured and none is named by URL.
