@@ -7,6 +7,7 @@ mod demo;
 pub mod enqueue;
 mod filter;
 mod hold;
+mod jobs;
 mod keys;
 mod list;
 mod logging;
@@ -87,6 +88,7 @@ enum Command {
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Cancel(hold::CancelArgs),
+    Jobs(jobs::JobsArgs),
     Status(status::StatusArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
@@ -194,6 +196,7 @@ impl Cli {
             Command::Hold(args) => hold::run_hold(args, client, out).await,
             Command::Release(args) => hold::run_release(args, client, out).await,
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
+            Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
         }

@@ -7,8 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::batch::BatchAnswer;
-use super::bulk::{BulkAnswer, BulkRequest};
 use super::enqueue::Enqueued;
+use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
@@ -36,8 +36,11 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     RecordView,
     PageView,
     act::Reason,
-    BulkRequest,
-    BulkAnswer,
+    JobRequest,
+    Preview,
+    JobView,
+    JobsView,
+    StopsView,
     StatusView,
     probe::Fine,
     Problem
