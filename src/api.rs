@@ -10,10 +10,10 @@ mod answer;
 pub mod auth;
 mod batch;
 mod body;
-pub mod bulk;
 pub mod enqueue;
 mod guard;
 pub mod incident;
+pub mod jobs;
 mod limit;
 pub mod next;
 mod openapi;
@@ -32,6 +32,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, Timestamp};
+use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
 use crate::notification::content::Limits;
@@ -106,6 +107,8 @@ pub struct ApiState {
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.
     pub stops: Stops,
+    /// Wakes whoever does jobs in this process.
+    pub bell: Bell,
     /// Where the time comes from.
     pub clock: Clock,
     /// Who may do what.

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::api::{self, ApiState, auth::KeyRing};
 use crate::clock::Clock;
 use crate::console;
+use crate::jobs::Bell;
 use crate::metrics;
 use crate::notification::NotificationId;
 use crate::provider::Provider;
@@ -152,7 +153,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
 
     let operator_key = Secret::new(api::auth::ApiKey::generate("operator", "default", &[]).0);
     let (ring, key_file) = keys::ring(settings, &operator_key)?;
+    let (bell, rings) = Bell::new(true);
     let state = ApiState {
+        bell,
         log: storage.log.clone(),
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
@@ -185,6 +188,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         let worker = worker(settings, &storage, providers, (&clock, &health, &stops));
         loops.push(("worker", tokio::spawn(drained(worker, stopped.clone()))));
         let (queue, log) = (storage.queue.clone(), storage.log.clone());
+        let runner = storage.runner(&clock, rooms::jobs(settings));
+        storage.interrupt_left_behind(&runner).await?;
+        loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
         let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
         loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
     }
@@ -299,8 +305,9 @@ fn nobody() -> NotificationId {
 }
 
 /// The router of the API over this storage, for a client inside this process.
-fn in_process(storage: &Storage, settings: &Settings, key: &Secret) -> Router {
+fn in_process(storage: &Storage, settings: &Settings, key: &Secret, bell: Bell) -> Router {
     api::router(ApiState {
+        bell,
         log: storage.log.clone(),
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),

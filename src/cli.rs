@@ -9,6 +9,7 @@ pub mod enqueue;
 mod filter;
 mod hold;
 mod incident;
+mod jobs;
 mod keys;
 mod list;
 mod logging;
@@ -89,6 +90,7 @@ enum Command {
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Cancel(hold::CancelArgs),
+    Jobs(jobs::JobsArgs),
     Status(status::StatusArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
@@ -199,6 +201,7 @@ impl Cli {
             Command::Release(args) => hold::run_release(args, client, out).await,
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
+            Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             Command::Alerts(args) => alerts::run(args, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
