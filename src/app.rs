@@ -43,7 +43,7 @@ use crate::worker::Worker;
 pub use check::{CheckLine, SetupLine, check, setup};
 use server_file::ServerFile;
 use storage::Storage;
-pub use storage::{Locked, OperatorSession, operator_router};
+pub use storage::{Locked, OperatorSession, operator_router, purge_queue};
 
 /// What `sandbox` was asked for.
 #[derive(Debug, Clone)]

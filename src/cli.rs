@@ -5,6 +5,7 @@ mod change;
 mod check;
 pub mod client;
 mod demo;
+mod drill;
 pub mod enqueue;
 mod filter;
 mod hold;
@@ -81,6 +82,7 @@ struct Global {
 enum Command {
     Serve(serve::ServeArgs),
     Demo(demo::DemoArgs),
+    Drill(drill::DrillArgs),
     Sandbox(sandbox::SandboxArgs),
     Enqueue(enqueue::EnqueueArgs),
     Show(show::ShowArgs),
@@ -165,13 +167,14 @@ async fn run(cli: Cli, settings: Settings, out: &mut Output) -> anyhow::Result<E
     let level = match cli.command {
         Command::Serve(_) | Command::Sandbox(_) => "info",
         // Its table tells the story; the failures in it are on purpose.
-        Command::Demo(_) => "error",
+        Command::Demo(_) | Command::Drill(_) => "error",
         _ => "warn",
     };
     logging::init(&settings, level, out.is_err_terminal());
     match &cli.command {
         Command::Serve(args) => serve::run(args, &settings).await,
         Command::Demo(args) => demo::run(args, &settings, out).await,
+        Command::Drill(args) => drill::run(args, &settings, out).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Check(args) => Ok(check::run(args, &settings, out).await?.into()),
         Command::Setup(args) => Ok(setup::run(args, &settings, out).await?.into()),

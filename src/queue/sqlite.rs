@@ -77,6 +77,17 @@ impl SqliteQueue {
         Self { shutdown: Some(shutdown), ..self }
     }
 
+    /// Deletes every message, as `PurgeQueue` of SQS does. Dead letters stay.
+    pub async fn purge(&self) -> Result<(), QueueError> {
+        let shared = Arc::clone(&self.shared);
+        let purged = self.engine.write(move |tx| {
+            store::purge(tx)?;
+            *shared.lanes() = Lanes::default();
+            Ok(())
+        });
+        Ok(purged.await?)
+    }
+
     async fn shut_down(&self) {
         match &self.shutdown {
             Some(shutdown) => shutdown.pulled().await,
