@@ -172,7 +172,13 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.webhook {
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
-        let state = WebhookState { log: storage.log.clone(), sources, clock: clock.clone(), health: health.clone(), config };
+        let state = WebhookState {
+            log: storage.log.clone(),
+            sources,
+            clock: clock.clone(),
+            health: health.clone(),
+            config,
+        };
         router = router.merge(webhook::router(state));
     }
     if roles.console {
