@@ -168,7 +168,13 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.webhook {
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
-        let state = WebhookState { log: storage.log.clone(), sources, clock: clock.clone(), health: health.clone(), config };
+        let state = WebhookState {
+            log: storage.log.clone(),
+            sources,
+            clock: clock.clone(),
+            health: health.clone(),
+            config,
+        };
         router = router.merge(webhook::router(state));
     }
     if roles.console {
@@ -176,8 +182,8 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     }
     let mut loops = vec![("stops", tokio::spawn(stops.clone().run(stopped.clone())))];
     if roles.worker || roles.webhook {
-        let alerts = alerts::watch(settings, roles, sandbox.as_ref(), &storage, (&clock, &health))?;
-        loops.push(("alerts", tokio::spawn(alerts.run(stopped.clone()))));
+        let watch = alerts::watch(settings, roles, sandbox.as_ref(), &storage, (&clock, &health))?;
+        loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
     }
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;

@@ -20,8 +20,7 @@ fn provider(name: &str, circuit: Circuit, error: &str) -> ProviderHealth {
 
 /// Everything is seen, and well.
 fn well() -> Reading {
-    let providers =
-        vec![provider("sendgrid", Circuit::Closed, ""), provider("spare", Circuit::Closed, "")];
+    let providers = vec![provider("sendgrid", Circuit::Closed, ""), provider("spare", Circuit::Closed, "")];
     Reading {
         at: Timestamp::from_ms(1_795_251_600_000),
         running_for: 120 * MINUTE,
@@ -156,9 +155,8 @@ fn trouble_with_a_certificate_is_told_from_illness() {
 
 #[test]
 fn bounces_and_complaints_count_from_a_number_that_says_something() {
-    let bounced = |bounced, delivered| {
-        found(webhook(move |w| (w.bounced, w.delivered) = (bounced, delivered))).len()
-    };
+    let bounced =
+        |bounced, delivered| found(webhook(move |w| (w.bounced, w.delivered) = (bounced, delivered))).len();
     assert_eq!((bounced(6, 94), bounced(5, 95), bounced(50, 49)), (1, 0, 0));
     let complained = |complained, delivered| {
         found(webhook(move |w| (w.complained, w.delivered) = (complained, delivered))).len()

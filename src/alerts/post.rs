@@ -119,12 +119,14 @@ impl Channel {
             .header(ID_HEADER, message.id.as_str());
         if let Target::Webhook { secret: Some(secret), .. } = &self.target {
             let seconds = self.clock.now().as_ms() / 1000;
-            let signed = sign::hmac_sha256(secret.reveal().as_bytes(), format!("{seconds}.{body}").as_bytes());
+            let signed =
+                sign::hmac_sha256(secret.reveal().as_bytes(), format!("{seconds}.{body}").as_bytes());
             request = request.header(SIGNATURE_HEADER, format!("t={seconds},v1={signed}"));
         }
-        let answer = request.body(body).send().await.map_err(|error| {
-            if error.is_timeout() { PostError::Timeout } else { PostError::Unreachable }
-        })?;
+        let answer =
+            request.body(body).send().await.map_err(|error| {
+                if error.is_timeout() { PostError::Timeout } else { PostError::Unreachable }
+            })?;
         let status = answer.status();
         if status.is_success() { Ok(()) } else { Err(PostError::Answer(status.as_u16())) }
     }

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the failed test")]
+
 use proptest::prelude::*;
 
 use super::super::check::AlertName;
@@ -94,8 +96,7 @@ fn what_becomes_ten_times_as_many_or_critical_is_said_again() {
     }
     assert_eq!(house.said, [Change::Firing, Change::Worse, Change::Worse]);
     let critical = Finding { severity: Severity::Critical, ..finding(100) };
-    let (_, change) =
-        after(house.alert.as_ref(), &Sight::Bad(critical), "a", at(200), &policy()).unwrap();
+    let (_, change) = after(house.alert.as_ref(), &Sight::Bad(critical), "a", at(200), &policy()).unwrap();
     assert_eq!(change, Some(Change::Worse));
 }
 

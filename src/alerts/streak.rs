@@ -75,7 +75,9 @@ impl Streak {
         match &self.verdict {
             Verdict::None => None,
             Verdict::Bad(finding) => Some(Sight::Bad(finding.clone())),
-            Verdict::Well => Some(Sight::Well(self.well_since.map_or(Duration::ZERO, |since| now.since(since)))),
+            Verdict::Well => {
+                Some(Sight::Well(self.well_since.map_or(Duration::ZERO, |since| now.since(since))))
+            }
         }
     }
 }

@@ -98,7 +98,8 @@ impl AlertView {
     responses((status = 200, description = "Firing first, then what ended within a week", body = AlertsView))
 )]
 pub(super) async fn alerts(State(door): State<Shared>) -> Result<Json<AlertsView>, Problem> {
-    let documents = door.state.journal.list(Kind::Alert, None, MOST).await.map_err(|error| trouble(&error))?;
+    let documents =
+        door.state.journal.list(Kind::Alert, None, MOST).await.map_err(|error| trouble(&error))?;
     let mut items: Vec<AlertView> = documents.iter().filter_map(AlertView::of).collect();
     let rank = |alert: &AlertView| (alert.state != "firing", alert.severity != "critical");
     items.sort_by(|a, b| rank(a).cmp(&rank(b)).then(b.since.cmp(&a.since)));

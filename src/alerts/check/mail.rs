@@ -1,6 +1,8 @@
 //! What is wrong with the mail itself: late, dead, unknown, bounced, held.
 
-use super::{AlertName, Checked, Finding, Limits, LogReading, Reading, Severity, WebhookReading, human, word};
+use super::{
+    AlertName, Checked, Finding, Limits, LogReading, Reading, Severity, WebhookReading, human, word,
+};
 
 /// Fewer unknown outcomes settle themselves: every time-out leaves one for some minutes.
 const UNKNOWN_AT: u64 = 10;
@@ -14,8 +16,10 @@ const COMPLAINT_PERCENT: f64 = 0.1;
 const TENANTS: usize = 10;
 
 /// Reasons with which the storm guard holds, and what they mean.
-const GUARD_REASONS: [(&str, &str); 2] =
-    [("repeat", "the same content to the same recipient again"), ("batch_size", "more than their batch declared")];
+const GUARD_REASONS: [(&str, &str); 2] = [
+    ("repeat", "the same content to the same recipient again"),
+    ("batch_size", "more than their batch declared"),
+];
 /// The reason with which an unknown outcome is held for a person.
 const UNKNOWN_REASON: &str = "unknown_outcome";
 
@@ -32,8 +36,10 @@ pub(super) fn check(reading: &Reading, limits: &Limits, checked: &mut Checked) {
     }
     if reading.unreadable > 0 {
         let count = reading.unreadable;
-        let summary = format!("{count} queue messages could not be read; they are kept for repair and sent by nobody.");
-        let found = Finding::new(AlertName::Unreadable, Severity::Warning, summary, "kakitome dead-letters list");
+        let summary =
+            format!("{count} queue messages could not be read; they are kept for repair and sent by nobody.");
+        let found =
+            Finding::new(AlertName::Unreadable, Severity::Warning, summary, "kakitome dead-letters list");
         checked.findings.push(found.counting(count));
     }
     match &reading.webhook {
@@ -66,10 +72,13 @@ fn backlog(log: &LogReading, limits: &Limits, checked: &mut Checked) {
     }
     if log.unknown >= UNKNOWN_AT {
         let count = log.unknown;
-        let summary =
-            format!("Whether a provider took {} is unknown; events or time will settle it.", notifications(count));
-        let found = Finding::new(AlertName::Unknown, Severity::Warning, summary, "kakitome list --status unknown");
-        checked.findings.push(found.counting(count).to_be_seen_twice());
+        let summary = format!(
+            "Whether a provider took {} is unknown; events or time will settle it.",
+            notifications(count)
+        );
+        let found =
+            Finding::new(AlertName::Unknown, Severity::Warning, summary, "kakitome list --status unknown");
+        checked.findings.push(found.counting(count).not_at_once());
     }
     let Some(held) = &log.held else {
         checked.skip(&[AlertName::UnknownHeld, AlertName::GuardHeld]);
@@ -78,10 +87,11 @@ fn backlog(log: &LogReading, limits: &Limits, checked: &mut Checked) {
     let count = |reason: &str| held.get(reason).copied().filter(|count| *count > 0);
     let command = |reason: &str| format!("kakitome list --status held --reason {reason}");
     if let Some(count) = count(UNKNOWN_REASON) {
-        let summary =
-            format!("{} whose outcome is unknown wait for a person to release or cancel.", notifications(count));
-        let found =
-            Finding::new(AlertName::UnknownHeld, Severity::Warning, summary, command(UNKNOWN_REASON));
+        let summary = format!(
+            "{} whose outcome is unknown wait for a person to release or cancel.",
+            notifications(count)
+        );
+        let found = Finding::new(AlertName::UnknownHeld, Severity::Warning, summary, command(UNKNOWN_REASON));
         checked.findings.push(found.counting(count));
     }
     for (reason, meaning) in GUARD_REASONS {
@@ -111,13 +121,21 @@ fn rates(events: &WebhookReading, reading: &Reading, checked: &mut Checked) {
         if percent > limit {
             let summary =
                 format!("{percent:.2} % {what} in the last hour ({part} of {whole}), above {limit} %.");
-            let found = Finding::new(name, Severity::Critical, summary, "kakitome list --status sent --since 1h");
-            checked.findings.push(found.to_be_seen_twice());
+            let found =
+                Finding::new(name, Severity::Critical, summary, "kakitome list --status sent --since 1h");
+            checked.findings.push(found.not_at_once());
         }
     };
     rate(AlertName::BounceRate, events.bounced, ended, BOUNCE_EVENTS, BOUNCE_PERCENT, "bounced");
     let (part, whole) = (events.complained, events.delivered);
-    rate(AlertName::ComplaintRate, part, whole, COMPLAINT_EVENTS, COMPLAINT_PERCENT, "of deliveries were complained of");
+    rate(
+        AlertName::ComplaintRate,
+        part,
+        whole,
+        COMPLAINT_EVENTS,
+        COMPLAINT_PERCENT,
+        "of deliveries were complained of",
+    );
 }
 
 fn storm(reading: &Reading, checked: &mut Checked) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AlertName, Checked, Finding, Limits, POST_WINDOW, Reading, Severity, WebhookReading, Witness, WorkerReading,
-    human, word,
+    AlertName, Checked, Finding, Limits, POST_WINDOW, Reading, Severity, WebhookReading, Witness,
+    WorkerReading, human, word,
 };
 use crate::clock::Timestamp;
 use crate::provider::health::{Circuit, ProviderHealth};
@@ -43,11 +43,29 @@ pub(super) fn check(reading: &Reading, limits: &Limits, checked: &mut Checked) {
         None => checked.skip(&[AlertName::WebhookRefused]),
     }
     let consequence = "nothing can be accepted or sent, and producers get errors";
-    storage(AlertName::LogUnreachable, "The message log", reading.log.as_ref().map(drop_value), consequence, checked);
+    storage(
+        AlertName::LogUnreachable,
+        "The message log",
+        reading.log.as_ref().map(drop_value),
+        consequence,
+        checked,
+    );
     let consequence = "what is accepted waits in the log";
-    storage(AlertName::QueueUnreachable, "The queue", reading.queue.as_ref().map(drop_value), consequence, checked);
+    storage(
+        AlertName::QueueUnreachable,
+        "The queue",
+        reading.queue.as_ref().map(drop_value),
+        consequence,
+        checked,
+    );
     let consequence = "stops, jobs and alerts cannot be changed";
-    storage(AlertName::JournalUnreachable, "The journal", reading.journal.as_ref().map(drop_value), consequence, checked);
+    storage(
+        AlertName::JournalUnreachable,
+        "The journal",
+        reading.journal.as_ref().map(drop_value),
+        consequence,
+        checked,
+    );
     jobs(reading, checked);
 }
 
@@ -112,7 +130,9 @@ fn shown(words: &str) -> String {
 fn failover(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
     let circuit = |name: &String| worker.providers.iter().find(|p| p.name == *name).map(|p| p.circuit);
     let Some(preferred) = limits.providers.first() else { return };
-    let Some(used) = limits.providers.iter().find(|name| circuit(name) == Some(Circuit::Closed)) else { return };
+    let Some(used) = limits.providers.iter().find(|name| circuit(name) == Some(Circuit::Closed)) else {
+        return;
+    };
     if used != preferred && circuit(preferred).is_some() {
         let summary = format!("Mail goes by provider {used}: the preferred {preferred} is not well.");
         let found = Finding::new(AlertName::Failover, Severity::Warning, summary, "kakitome status");
@@ -125,7 +145,7 @@ fn polling(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
     if age > limits.poll_silence {
         let summary = format!("A worker has received nothing from the queue for {}.", human(age));
         let found = Finding::new(AlertName::NotPolling, Severity::Critical, summary, "kakitome status");
-        checked.findings.push(found.to_be_seen_twice());
+        checked.findings.push(found.not_at_once());
     }
 }
 
@@ -143,9 +163,13 @@ fn silence(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
         }
         let since = newest_age.map_or("ever".to_owned(), |age| format!("for {}", human(age)));
         let summary = format!("No event of provider {name} {since}, though {sent_since} were sent since.");
-        let found =
-            Finding::new(AlertName::WebhookSilent, Severity::Critical, summary, "kakitome list --status sent --since 1h");
-        checked.findings.push(found.of(name).to_be_seen_twice());
+        let found = Finding::new(
+            AlertName::WebhookSilent,
+            Severity::Critical,
+            summary,
+            "kakitome list --status sent --since 1h",
+        );
+        checked.findings.push(found.of(name).not_at_once());
     }
 }
 
@@ -158,7 +182,7 @@ fn refused_posts(webhook: &WebhookReading, checked: &mut Checked) {
              the key right?"
         );
         let found = Finding::new(AlertName::WebhookRefused, Severity::Critical, summary, "kakitome check");
-        checked.findings.push(found.to_be_seen_twice());
+        checked.findings.push(found.not_at_once());
     }
 }
 
@@ -175,7 +199,7 @@ fn storage(
         Some(Err(error)) => {
             let summary = format!("{what} does not answer: {consequence}{}.", shown(error));
             let found = Finding::new(alert, Severity::Critical, summary, "kakitome check");
-            checked.findings.push(found.to_be_seen_twice());
+            checked.findings.push(found.not_at_once());
         }
     }
 }
@@ -190,5 +214,7 @@ fn jobs(reading: &Reading, checked: &mut Checked) {
     let what = if count == 1 { "1 job was".to_owned() } else { format!("{count} jobs were") };
     let summary = format!("{what} interrupted and will not go on by itself.");
     let command = format!("kakitome redrive --resume {}", word(first));
-    checked.findings.push(Finding::new(AlertName::JobInterrupted, Severity::Warning, summary, command).counting(count));
+    checked
+        .findings
+        .push(Finding::new(AlertName::JobInterrupted, Severity::Warning, summary, command).counting(count));
 }
