@@ -24,8 +24,10 @@ use tokio::task::JoinHandle;
 use crate::api::{self, ApiState, auth::KeyRing};
 use crate::clock::Clock;
 use crate::console;
+use crate::jobs::Bell;
 use crate::metrics;
 use crate::notification::NotificationId;
+use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::faults::Plan;
@@ -41,7 +43,7 @@ use crate::worker::Worker;
 pub use check::{CheckLine, SetupLine, check, setup};
 use server_file::ServerFile;
 use storage::Storage;
-pub use storage::{Locked, OperatorSession, operator_router};
+pub use storage::{Locked, OperatorSession, operator_router, purge_queue};
 
 /// What `sandbox` was asked for.
 #[derive(Debug, Clone)]
@@ -151,7 +153,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
 
     let operator_key = Secret::new(api::auth::ApiKey::generate("operator", "default", &[]).0);
     let (ring, key_file) = keys::ring(settings, &operator_key)?;
+    let (bell, rings) = Bell::new(true);
     let state = ApiState {
+        bell,
         log: storage.log.clone(),
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
@@ -187,15 +191,12 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     }
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;
-        let config = rooms::worker(settings);
+        let worker = worker(settings, &storage, providers, (&clock, &health, &stops));
+        loops.push(("worker", tokio::spawn(drained(worker, stopped.clone()))));
         let (queue, log) = (storage.queue.clone(), storage.log.clone());
-        let worker =
-            Worker::new(queue.clone(), log.clone(), providers, clock.clone(), health.clone(), config);
-        let stopped_worker = stopped.clone();
-        let worker = async move {
-            worker.run(stopped_worker).await;
-        };
-        loops.push(("worker", tokio::spawn(worker)));
+        let runner = storage.runner(&clock, rooms::jobs(settings));
+        storage.interrupt_left_behind(&runner).await?;
+        loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
         let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
         loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
     }
@@ -242,6 +243,21 @@ impl Running {
         self.storage.close().await;
         tracing::info!("stopped");
     }
+}
+
+fn worker(
+    settings: &Settings,
+    storage: &Storage,
+    providers: Vec<Arc<dyn Provider>>,
+    (clock, health, stops): (&Clock, &HealthBoard, &Stops),
+) -> Worker {
+    let (queue, log) = (storage.queue.clone(), storage.log.clone());
+    let config = rooms::worker(settings);
+    Worker::new(queue, log, providers, clock.clone(), health.clone(), stops.clone(), config)
+}
+
+async fn drained(worker: Worker, stopped: Shutdown) {
+    worker.run(stopped).await;
 }
 
 /// The sandbox provider inside this process, where it is configured and none is named by URL.
@@ -295,8 +311,9 @@ fn nobody() -> NotificationId {
 }
 
 /// The router of the API over this storage, for a client inside this process.
-fn in_process(storage: &Storage, settings: &Settings, key: &Secret) -> Router {
+fn in_process(storage: &Storage, settings: &Settings, key: &Secret, bell: Bell) -> Router {
     api::router(ApiState {
+        bell,
         log: storage.log.clone(),
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),

@@ -44,7 +44,7 @@ pub struct ProviderHealth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub probe_at: Option<Timestamp>,
-    /// The last error, addresses masked.
+    /// The last error, addresses masked; or who holds it, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
@@ -61,6 +61,8 @@ pub enum Circuit {
     HalfOpen,
     /// It refuses us (key, credits, sender): paused, somebody must mend it.
     Refused,
+    /// An operator holds it: nothing is sent to it until somebody releases it.
+    Held,
 }
 
 impl HealthBoard {

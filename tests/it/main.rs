@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod console;
 mod docs;
+mod drill;
 mod dynamodb;
 mod dynamodb_read;
 mod emulator;

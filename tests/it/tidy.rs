@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 25] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("journal", 1),
     ("stops", 1),
     ("jobs", 1),
+    ("incident", 1),
     ("provider", 1),
     ("sqlite", 1),
     ("aws", 1),
@@ -34,7 +35,7 @@ const LAYERS: [(&str, u8); 24] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 17] = [
+const SIDEWAYS: [(&str, &str); 19] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -47,6 +48,8 @@ const SIDEWAYS: [(&str, &str); 17] = [
     ("jobs", "journal"),
     ("jobs", "stops"),
     ("jobs", "message_log"),
+    ("incident", "message_log"),
+    ("incident", "provider"),
     ("app", "settings"),
     ("app", "cli"),
     ("cli", "app"),
