@@ -106,7 +106,7 @@ impl Alerts {
             reminder: config.reminder,
             calm: config.calm,
             // A process that is restarted has this long to say that it still sees what it saw.
-            stale: (config.interval * 4 + config.calm).max(Duration::from_secs(120)),
+            stale: config.interval * 8 + config.calm,
             lease: LEASE,
             channels: channels.iter().map(|channel| channel.name().to_owned()).collect(),
         };

@@ -186,8 +186,8 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     }
     let mut loops = vec![("stops", tokio::spawn(stops.clone().run(stopped.clone())))];
     if roles.worker || roles.webhook {
-        let alerts = alerts::watch(settings, roles, sandbox.as_ref(), &storage, (&clock, &health))?;
-        loops.push(("alerts", tokio::spawn(alerts.run(stopped.clone()))));
+        let watch = alerts::watch(settings, roles, sandbox.as_ref(), &storage, (&clock, &health))?;
+        loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
     }
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;

@@ -151,7 +151,7 @@ impl Finding {
         Self { count, ..self }
     }
 
-    fn to_be_seen_twice(self) -> Self {
+    fn not_at_once(self) -> Self {
         Self { is_conclusive: false, ..self }
     }
 

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the failed test")]
+
 use proptest::prelude::*;
 
 use super::super::check::AlertName;

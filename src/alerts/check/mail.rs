@@ -78,7 +78,7 @@ fn backlog(log: &LogReading, limits: &Limits, checked: &mut Checked) {
         );
         let found =
             Finding::new(AlertName::Unknown, Severity::Warning, summary, "kakitome list --status unknown");
-        checked.findings.push(found.counting(count).to_be_seen_twice());
+        checked.findings.push(found.counting(count).not_at_once());
     }
     let Some(held) = &log.held else {
         checked.skip(&[AlertName::UnknownHeld, AlertName::GuardHeld]);
@@ -123,7 +123,7 @@ fn rates(events: &WebhookReading, reading: &Reading, checked: &mut Checked) {
                 format!("{percent:.2} % {what} in the last hour ({part} of {whole}), above {limit} %.");
             let found =
                 Finding::new(name, Severity::Critical, summary, "kakitome list --status sent --since 1h");
-            checked.findings.push(found.to_be_seen_twice());
+            checked.findings.push(found.not_at_once());
         }
     };
     rate(AlertName::BounceRate, events.bounced, ended, BOUNCE_EVENTS, BOUNCE_PERCENT, "bounced");

@@ -145,7 +145,7 @@ fn polling(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
     if age > limits.poll_silence {
         let summary = format!("A worker has received nothing from the queue for {}.", human(age));
         let found = Finding::new(AlertName::NotPolling, Severity::Critical, summary, "kakitome status");
-        checked.findings.push(found.to_be_seen_twice());
+        checked.findings.push(found.not_at_once());
     }
 }
 
@@ -169,7 +169,7 @@ fn silence(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
             summary,
             "kakitome list --status sent --since 1h",
         );
-        checked.findings.push(found.of(name).to_be_seen_twice());
+        checked.findings.push(found.of(name).not_at_once());
     }
 }
 
@@ -182,7 +182,7 @@ fn refused_posts(webhook: &WebhookReading, checked: &mut Checked) {
              the key right?"
         );
         let found = Finding::new(AlertName::WebhookRefused, Severity::Critical, summary, "kakitome check");
-        checked.findings.push(found.to_be_seen_twice());
+        checked.findings.push(found.not_at_once());
     }
 }
 
@@ -199,7 +199,7 @@ fn storage(
         Some(Err(error)) => {
             let summary = format!("{what} does not answer: {consequence}{}.", shown(error));
             let found = Finding::new(alert, Severity::Critical, summary, "kakitome check");
-            checked.findings.push(found.to_be_seen_twice());
+            checked.findings.push(found.not_at_once());
         }
     }
 }
