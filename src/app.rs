@@ -1,9 +1,11 @@
 //! The composition root: the one place that names concrete backends, and hands every room its own configuration.
 
+mod alerts;
 mod aws;
 mod check;
 mod gauges;
 mod keys;
+mod loops;
 mod rooms;
 mod server_file;
 mod storage;
@@ -23,11 +25,10 @@ use tokio::task::JoinHandle;
 use crate::api::{self, ApiState, auth::KeyRing};
 use crate::clock::Clock;
 use crate::console;
+use crate::jobs::Bell;
 use crate::metrics;
 use crate::notification::NotificationId;
-use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
-use crate::recovery::sweep::Sweeper;
 use crate::sandbox::faults::Plan;
 use crate::sandbox::{self, Sandbox};
 use crate::secret::Secret;
@@ -35,12 +36,11 @@ use crate::server;
 use crate::settings::{ProviderName, Roles, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::webhook::{self, WebhookState};
-use crate::worker::{Guards, Worker};
 
 pub use check::{CheckLine, SetupLine, check, setup};
 use server_file::ServerFile;
 use storage::Storage;
-pub use storage::{Locked, OperatorSession, operator_router};
+pub use storage::{Locked, OperatorSession, operator_router, purge_queue};
 
 /// What `sandbox` was asked for.
 #[derive(Debug, Clone)]
@@ -141,7 +141,6 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let (stop, stopped) = shutdown::channel();
     let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
     let guards = rooms::guards(settings, &storage, &clock);
-    let Guards { stops, storm } = &guards;
     let listener = server::bind(settings.listen).with_context(|| {
         format!("cannot listen on {} (choose another with --listen or KAKITOME_LISTEN)", settings.listen)
     })?;
@@ -151,38 +150,42 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
 
     let operator_key = Secret::new(api::auth::ApiKey::generate("operator", "default", &[]).0);
     let (ring, key_file) = keys::ring(settings, &operator_key)?;
+    let (bell, rings) = Bell::new(true);
     let state = ApiState {
         keys: Arc::new(ring),
         health: health.clone(),
         worker_expected: roles.worker,
+        channels: alerts::tester(settings)?,
         metrics: Some(prometheus),
-        ..rooms::api_state(settings, &storage, &guards, clock.clone())
+        ..rooms::api_state(settings, &storage, &guards, (clock.clone(), bell))
     };
     let mut router = if roles.api { api::router(state) } else { api::probes(state) };
     if roles.webhook {
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
-        let state = WebhookState { log: storage.log.clone(), sources, clock: clock.clone(), config };
+        let state = WebhookState {
+            log: storage.log.clone(),
+            sources,
+            clock: clock.clone(),
+            health: health.clone(),
+            config,
+        };
         router = router.merge(webhook::router(state));
     }
     if roles.console {
         router = router.merge(console::router(&rooms::console(settings)));
     }
-    let mut loops = vec![
-        ("stops", tokio::spawn(stops.clone().run(stopped.clone()))),
-        ("storm", tokio::spawn(storm.clone().run(stopped.clone()))),
-    ];
-    if roles.worker {
-        let providers = rooms::providers(settings, sandbox.as_ref())?;
-        let worker = worker(settings, &storage, providers, (&clock, &health, &guards));
-        loops.push(("worker", tokio::spawn(drained(worker, stopped.clone()))));
-        let (queue, log) = (storage.queue.clone(), storage.log.clone());
-        let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
-        loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
-    }
-    let gauges = gauges::Gauges::new(&storage, rooms::gauges(settings), clock, health);
-    gauges.read().await;
-    loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
+    let house = loops::House {
+        settings,
+        roles,
+        storage: &storage,
+        clock: &clock,
+        health: &health,
+        guards: &guards,
+        sandbox: sandbox.as_ref(),
+        stopped: &stopped,
+    };
+    let loops = house.start(rings).await?;
     let doors = tokio::spawn(server::serve(listener, router, rooms::server(settings), stopped));
     let server_file = ServerFile::write(&settings.data_dir, &url, &operator_key)?;
     let console_url = roles.console.then(|| format!("{url}{}", console::PATH));
@@ -223,21 +226,6 @@ impl Running {
         self.storage.close().await;
         tracing::info!("stopped");
     }
-}
-
-fn worker(
-    settings: &Settings,
-    storage: &Storage,
-    providers: Vec<Arc<dyn Provider>>,
-    (clock, health, guards): (&Clock, &HealthBoard, &Guards),
-) -> Worker {
-    let (queue, log) = (storage.queue.clone(), storage.log.clone());
-    let config = rooms::worker(settings);
-    Worker::new(queue, log, providers, clock.clone(), health.clone(), guards.clone(), config)
-}
-
-async fn drained(worker: Worker, stopped: Shutdown) {
-    worker.run(stopped).await;
 }
 
 /// The sandbox provider inside this process, where it is configured and none is named by URL.
@@ -291,8 +279,9 @@ fn nobody() -> NotificationId {
 }
 
 /// The router of the API over this storage, for a client inside this process.
-fn in_process(storage: &Storage, settings: &Settings, key: &Secret) -> Router {
+fn in_process(storage: &Storage, settings: &Settings, key: &Secret, bell: Bell) -> Router {
     let guards = rooms::guards(settings, storage, &Clock::system());
-    let state = rooms::api_state(settings, storage, &guards, Clock::system());
-    api::router(ApiState { keys: Arc::new(KeyRing::single(key.reveal())), ..state })
+    let state = rooms::api_state(settings, storage, &guards, (Clock::system(), bell));
+    let channels = alerts::tester(settings).ok().flatten();
+    api::router(ApiState { channels, keys: Arc::new(KeyRing::single(key.reveal())), ..state })
 }

@@ -32,6 +32,11 @@ pub const WEBHOOK_LAG_SECONDS: &str = "kakitome_webhook_lag_seconds";
 /// Seconds since the queue last answered a receive. Gauge.
 pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
 
+/// Alerts that fire, by `alert`. Gauge.
+pub const ALERT_FIRING: &str = "kakitome_alert_firing";
+/// Messages about alerts, by `channel` and `outcome`: `posted`, `failed`, `dropped`. Counter.
+pub const ALERT_POSTS_TOTAL: &str = "kakitome_alert_posts_total";
+
 /// Commits of the embedded storage, each one `fsync`. Counter.
 pub const STORAGE_COMMITS_TOTAL: &str = "kakitome_storage_commits_total";
 
@@ -77,6 +82,8 @@ fn begin() {
 }
 
 fn describe() {
+    describe_gauge!(ALERT_FIRING, "Alerts that fire, by alert");
+    describe_counter!(ALERT_POSTS_TOTAL, "Messages about alerts, by channel and outcome");
     describe_counter!(STORAGE_COMMITS_TOTAL, "Commits of the embedded storage, each one fsync");
     describe_counter!(DYNAMODB_UNITS_TOTAL, "Write units that DynamoDB charged, by operation");
     describe_counter!(ACCEPTED_TOTAL, "Notifications recorded");

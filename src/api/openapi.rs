@@ -6,14 +6,16 @@ use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
+use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
-use super::bulk::{BulkAnswer, BulkRequest};
 use super::enqueue::Enqueued;
+use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
 use super::view::RecordView;
 use super::{act, probe};
+use crate::incident::Report;
 use crate::notification::Notification;
 use crate::server::problem::Problem;
 
@@ -36,9 +38,15 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     RecordView,
     PageView,
     act::Reason,
-    BulkRequest,
-    BulkAnswer,
+    JobRequest,
+    Preview,
+    JobView,
+    JobsView,
+    StopsView,
     StatusView,
+    Report,
+    AlertsView,
+    ChannelTests,
     probe::Fine,
     Problem
 )))]

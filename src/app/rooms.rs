@@ -8,12 +8,13 @@ use super::Storage;
 use crate::api::{self, ApiState};
 use crate::clock::Clock;
 use crate::console;
+use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::health::HealthBoard;
 use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
 use crate::provider::{EventSource, Provider};
-use crate::recovery::sweep;
+use crate::recovery::{jobs, sweep};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use crate::server;
@@ -42,7 +43,39 @@ pub(super) fn api(settings: &Settings) -> api::Config {
         batch_entries: limits.batch_entries,
         requests_per_second: limits.requests_per_second,
         backlog_cap: limits.backlog,
+        policy: api::next::Policy {
+            limits: attempt_limits(settings),
+            witness_margin: settings.worker.witness_margin,
+            witness_cap: settings.worker.witness_cap,
+        },
+        late_after: settings.alert_delay,
+        sources: sources(settings),
         ..api::Config::default()
+    }
+}
+
+fn attempt_limits(settings: &Settings) -> AttemptLimits {
+    let from = &settings.worker;
+    AttemptLimits { attempts: from.max_attempts, unknown_resends: from.unknown_resends }
+}
+
+fn sources(settings: &Settings) -> api::status::Sources {
+    match &settings.backend {
+        Backend::Embedded => {
+            let file = settings.data_dir.display();
+            api::status::Sources {
+                queue: format!("queue in {file}"),
+                log: format!("log in {file}"),
+                journal: format!("journal in {file}"),
+                is_queue_exact: true,
+            }
+        }
+        Backend::Aws(aws) => api::status::Sources {
+            queue: format!("SQS {}", aws.queue_url.rsplit('/').next().unwrap_or_default()),
+            log: format!("DynamoDB {}", aws.table),
+            journal: format!("journal in DynamoDB {}", aws.table),
+            is_queue_exact: false,
+        },
     }
 }
 
@@ -66,7 +99,7 @@ pub(super) fn worker(settings: &Settings) -> worker::Config {
         retry: retry::Policy {
             base: from.backoff_base,
             cap: from.backoff_cap,
-            limits: AttemptLimits { attempts: from.max_attempts, unknown_resends: from.unknown_resends },
+            limits: attempt_limits(settings),
             witness_margin: from.witness_margin,
             witness_cap: from.witness_cap,
             witness_poll: from.witness_poll,
@@ -92,17 +125,24 @@ pub(super) fn guards(settings: &Settings, storage: &Storage, clock: &Clock) -> G
 }
 
 /// What the door stands on, without keys and without a worker.
-pub(super) fn api_state(settings: &Settings, storage: &Storage, guards: &Guards, clock: Clock) -> ApiState {
+pub(super) fn api_state(
+    settings: &Settings,
+    storage: &Storage,
+    guards: &Guards,
+    (clock, bell): (Clock, Bell),
+) -> ApiState {
     ApiState {
         log: storage.log.clone(),
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
         stops: guards.stops.clone(),
         meter: guards.storm.meter().clone(),
+        bell,
         clock,
         keys: Arc::default(),
         health: HealthBoard::default(),
         worker_expected: false,
+        channels: None,
         metrics: None,
         config: api(settings),
     }
@@ -124,6 +164,19 @@ pub(super) fn sweeper(settings: &Settings) -> sweep::Config {
         Backend::Aws(_) => Duration::from_secs(5),
     };
     sweep::Config { interval, ..sweep::Config::default() }
+}
+
+/// On AWS a look costs a request for every hundred that are awaited, and a write of the journal is paid for by its size.
+pub(super) fn jobs(settings: &Settings) -> jobs::Config {
+    match settings.backend {
+        Backend::Embedded => jobs::Config::default(),
+        Backend::Aws(_) => jobs::Config {
+            window: 1000,
+            look_every: Duration::from_secs(1),
+            scan_every: Duration::from_secs(5),
+            ..jobs::Config::default()
+        },
+    }
 }
 
 /// Between two readings of the gauges. A count over a million open rows takes SQLite some 50 ms; on AWS it is paid for.

@@ -1,6 +1,7 @@
 //! The queue in SQLite: visibility time-outs, receive counts, delays, dead letters and fairness like SQS.
 
 mod lanes;
+mod spent;
 mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,6 +75,17 @@ impl SqliteQueue {
     /// may have taken messages, which then rest for the whole visibility time-out.
     pub fn waiting_until(self, shutdown: Shutdown) -> Self {
         Self { shutdown: Some(shutdown), ..self }
+    }
+
+    /// Deletes every message, as `PurgeQueue` of SQS does. Dead letters stay.
+    pub async fn purge(&self) -> Result<(), QueueError> {
+        let shared = Arc::clone(&self.shared);
+        let purged = self.engine.write(move |tx| {
+            store::purge(tx)?;
+            *shared.lanes() = Lanes::default();
+            Ok(())
+        });
+        Ok(purged.await?)
     }
 
     async fn shut_down(&self) {
@@ -173,6 +185,10 @@ impl Queue for SqliteQueue {
     async fn depth(&self) -> Result<Depth, QueueError> {
         let now = self.clock.now();
         Ok(self.engine.read(move |tx| store::depth(tx, now)).await?)
+    }
+
+    async fn spent(&self) -> Result<Option<u64>, QueueError> {
+        Ok(self.engine.read(spent::spent).await?)
     }
 
     fn merges(&self) -> bool {

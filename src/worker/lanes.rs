@@ -10,7 +10,7 @@ use super::breaker::{self, Breaker, Gate, Heard};
 use super::concurrency::{self, Concurrency};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::{ATTEMPTS_TOTAL, PROVIDER_UP};
-use crate::provider::health::{Circuit, HealthBoard, ProviderHealth};
+use crate::provider::health::{Circuit, HealthBoard, ProviderHealth, Tick};
 use crate::provider::{Provider, SendErrorClass};
 use crate::stops::Stops;
 
@@ -170,7 +170,9 @@ impl Lanes {
         state.breaker.hear(heard, now, randomness);
         state.concurrency.hear(heard, now);
         if heard.is_ok() {
-            self.health.record_sent(self.clock.now());
+            let sent_at = self.clock.now();
+            self.health.record_sent(sent_at);
+            self.health.count(Tick::Sent(permit.lane.provider.name().to_owned()), sent_at);
         }
         self.show(&permit.lane, &mut state, error);
         counts

@@ -1,6 +1,7 @@
 //! The one integration binary: one file a flow.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
+mod alerts;
 mod api;
 mod aws;
 mod backend;
@@ -9,6 +10,7 @@ mod cli;
 mod conformance;
 mod console;
 mod docs;
+mod drill;
 mod dynamodb;
 mod dynamodb_read;
 mod emulator;

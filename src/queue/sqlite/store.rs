@@ -324,6 +324,10 @@ fn settle_one(
     Ok(true)
 }
 
+pub(super) fn purge(tx: &Connection) -> rusqlite::Result<usize> {
+    tx.execute("DELETE FROM queue", [])
+}
+
 pub(super) fn depth(tx: &Connection, now: Timestamp) -> rusqlite::Result<Depth> {
     let count = |row: &Row<'_>, ix| row.get::<_, Option<i64>>(ix).map(|n| n.unwrap_or(0).unsigned_abs());
     let dead = tx.prepare_cached("SELECT count(*) FROM queue_dead")?.query_row([], |row| count(row, 0))?;
