@@ -9,6 +9,7 @@ pub mod alerts;
 mod answer;
 pub mod auth;
 mod batch;
+mod batches;
 mod body;
 pub mod enqueue;
 mod guard;

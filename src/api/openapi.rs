@@ -8,6 +8,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
+use super::batches::{Declaration, DeclaredBatches};
 use super::enqueue::Enqueued;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
@@ -35,6 +36,8 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     Notification,
     Enqueued,
     BatchAnswer,
+    Declaration,
+    DeclaredBatches,
     RecordView,
     PageView,
     act::Reason,

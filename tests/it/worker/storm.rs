@@ -209,7 +209,7 @@ async fn retries_and_resends_take_no_second_place() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_holds_too_many_and_never_too_few() {
     let visibility = Duration::from_secs(1);
-    let config = kakitome::queue::sqlite::Config { visibility, ..Default::default() };
+    let config = kakitome::queue::sqlite::Config { visibility_timeout: visibility, ..Default::default() };
     let mut bench = bench_with(kakitome::clock::Clock::system(), config).await;
     bench.storm = no_repeats();
     declare(&bench, "inn", "tos", 200).await;
