@@ -10,6 +10,7 @@ pub mod auth;
 mod batch;
 mod body;
 pub mod bulk;
+pub mod dead_letters;
 pub mod enqueue;
 mod guard;
 mod limit;

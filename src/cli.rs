@@ -3,6 +3,7 @@
 mod change;
 mod check;
 pub mod client;
+mod dead_letters;
 mod demo;
 pub mod enqueue;
 mod filter;
@@ -87,6 +88,7 @@ enum Command {
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Cancel(hold::CancelArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
     Status(status::StatusArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
@@ -194,6 +196,7 @@ impl Cli {
             Command::Hold(args) => hold::run_hold(args, client, out).await,
             Command::Release(args) => hold::run_release(args, client, out).await,
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
+            Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
         }

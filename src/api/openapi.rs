@@ -8,6 +8,8 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::batch::BatchAnswer;
 use super::bulk::{BulkAnswer, BulkRequest};
+use super::dead_letters::DeadLetters;
+use super::dead_letters::resend::{ResendAnswer, ResendLine};
 use super::enqueue::Enqueued;
 use super::read::PageView;
 use super::routes::{self, Route};
@@ -38,6 +40,9 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     act::Reason,
     BulkRequest,
     BulkAnswer,
+    DeadLetters,
+    ResendLine,
+    ResendAnswer,
     StatusView,
     probe::Fine,
     Problem

@@ -8,7 +8,8 @@ use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
-use super::{Shared, act, batch, bulk, enqueue, guard, probe, read, status};
+use super::dead_letters::resend;
+use super::{Shared, act, batch, bulk, dead_letters, enqueue, guard, probe, read, status};
 
 /// One method on one path.
 pub(super) struct Route {
@@ -50,6 +51,9 @@ pub(super) fn table() -> Vec<Route> {
         route::<act::__path_release, _, _>(Scope::Operate, act::release),
         route::<act::__path_redrive, _, _>(Scope::Operate, act::redrive),
         route::<bulk::__path_bulk, _, _>(Scope::Operate, bulk::bulk),
+        route::<dead_letters::__path_dead_letters, _, _>(Scope::Operate, dead_letters::dead_letters),
+        route::<dead_letters::__path_dead_letter, _, _>(Scope::Operate, dead_letters::dead_letter),
+        route::<resend::__path_resend, _, _>(Scope::Operate, resend::resend),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
         route::<probe::__path_healthz, _, _>(None, probe::healthz),
         route::<probe::__path_readyz, _, _>(None, probe::readyz),

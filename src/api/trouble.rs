@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
+use crate::journal::JournalError;
 use crate::message_log::LogError;
 use crate::notification::content::Fault;
 use crate::notification::status::Refusal;
+use crate::queue::QueueError;
 use crate::server::BodyError;
 use crate::server::problem::Problem;
 
@@ -93,6 +95,23 @@ pub(super) fn log(error: &LogError) -> Problem {
         tracing::error!(%error, "a request could not be answered");
     }
     log_failed(error)
+}
+
+/// The journal failed: writes that down once, and says so to the caller.
+pub(super) fn journal(error: &JournalError) -> Problem {
+    tracing::error!(%error, "a request could not be answered");
+    let status = match error {
+        JournalError::Unavailable(_) | JournalError::Contended(_) => StatusCode::SERVICE_UNAVAILABLE,
+        JournalError::Corrupt { .. } | JournalError::TooLarge(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Problem::new(status).with_detail("the journal could not answer").with_retry_after(SHORTAGE)
+}
+
+/// The queue failed: writes that down once, and says so to the caller.
+pub(super) fn queue(error: &QueueError) -> Problem {
+    tracing::error!(%error, "a request could not be answered");
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE);
+    problem.with_detail("the queue could not answer")
 }
 
 /// What the caller reads when the log failed. The cause is for our own log: it may name paths and hosts.

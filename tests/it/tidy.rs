@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 23] = [
     ("journal", 1),
     ("stops", 1),
     ("jobs", 1),
+    ("dead_letters", 1),
     ("provider", 1),
     ("sqlite", 1),
     ("aws", 1),
@@ -33,7 +34,7 @@ const LAYERS: [(&str, u8); 23] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 17] = [
+const SIDEWAYS: [(&str, &str); 20] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -44,6 +45,9 @@ const SIDEWAYS: [(&str, &str); 17] = [
     ("journal", "aws"),
     ("stops", "journal"),
     ("jobs", "journal"),
+    ("dead_letters", "journal"),
+    ("dead_letters", "message_log"),
+    ("dead_letters", "queue"),
     ("jobs", "stops"),
     ("jobs", "message_log"),
     ("app", "settings"),

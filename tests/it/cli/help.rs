@@ -15,9 +15,25 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 15] = [
-        "serve", "demo", "sandbox", "enqueue", "show", "list", "unsent", "redrive", "hold", "release",
-        "cancel", "status", "check", "setup", "keys new",
+    const COMMANDS: [&str; 18] = [
+        "serve",
+        "demo",
+        "sandbox",
+        "enqueue",
+        "show",
+        "list",
+        "unsent",
+        "redrive",
+        "hold",
+        "release",
+        "cancel",
+        "dead-letters list",
+        "dead-letters export",
+        "dead-letters resend",
+        "status",
+        "check",
+        "setup",
+        "keys new",
     ];
     insta::assert_snapshot!("help", help(&[]));
     for command in COMMANDS {
