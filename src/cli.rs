@@ -8,6 +8,7 @@ mod demo;
 pub mod enqueue;
 mod filter;
 mod hold;
+mod incident;
 mod keys;
 mod list;
 mod logging;
@@ -90,6 +91,7 @@ enum Command {
     Cancel(hold::CancelArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Status(status::StatusArgs),
+    Incident(incident::IncidentArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
     Keys(keys::KeysArgs),
@@ -197,6 +199,7 @@ impl Cli {
             Command::Release(args) => hold::run_release(args, client, out).await,
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
             Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
+            Command::Incident(args) => incident::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
         }

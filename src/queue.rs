@@ -48,6 +48,12 @@ pub trait Queue: Send + Sync {
         vec![Err(QueueError::StaleReceipt); ends.len()]
     }
 
+    /// How many of the live messages are for notifications that are at an end, so that nothing can be sent for them;
+    /// `None` where that cannot be told cheaply.
+    async fn spent(&self) -> Result<Option<u64>, QueueError> {
+        Ok(None)
+    }
+
     /// Whether a message for an id that has one is merged into it, so that sending it again costs nobody anything.
     fn merges(&self) -> bool {
         false

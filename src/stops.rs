@@ -1,6 +1,8 @@
 //! Standing stops: what an operator holds or cancels stays so, also for what arrives, retries or is redriven later, on
 //! every worker within [`REFRESH`] and across restarts.
 
+mod words;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 

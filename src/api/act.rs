@@ -193,7 +193,7 @@ async fn act(
     if action.wakes() {
         wake(door, &[&record]).await;
     }
-    Ok(Json(RecordView::of(record, now)))
+    Ok(Json(door.view(record, now).await))
 }
 
 /// Has the queue bring these notifications.

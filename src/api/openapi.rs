@@ -16,6 +16,7 @@ use super::routes::{self, Route};
 use super::status::StatusView;
 use super::view::RecordView;
 use super::{act, probe};
+use crate::incident::Report;
 use crate::notification::Notification;
 use crate::server::problem::Problem;
 
@@ -44,6 +45,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     ResendLine,
     ResendAnswer,
     StatusView,
+    Report,
     probe::Fine,
     Problem
 )))]

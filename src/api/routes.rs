@@ -9,7 +9,7 @@ use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
 use super::dead_letters::resend;
-use super::{Shared, act, batch, bulk, dead_letters, enqueue, guard, probe, read, status};
+use super::{Shared, act, batch, bulk, dead_letters, enqueue, guard, incident, probe, read, status};
 
 /// One method on one path.
 pub(super) struct Route {
@@ -55,6 +55,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<dead_letters::__path_dead_letter, _, _>(Scope::Operate, dead_letters::dead_letter),
         route::<resend::__path_resend, _, _>(Scope::Operate, resend::resend),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
+        route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
         route::<probe::__path_healthz, _, _>(None, probe::healthz),
         route::<probe::__path_readyz, _, _>(None, probe::readyz),
         route::<probe::__path_metrics, _, _>(None, probe::metrics),

@@ -37,6 +37,12 @@ pub fn relative(at: Timestamp, now: Timestamp) -> String {
     if at > now { format!("in {}", human(at.since(now))) } else { format!("{} ago", human(now.since(at))) }
 }
 
+/// The time of day, as in `14:32:05 UTC`; of a moment that is kept whole elsewhere.
+pub fn clock(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(11..19).map_or(text.clone(), |time| format!("{time} UTC"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

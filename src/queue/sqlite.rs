@@ -2,6 +2,7 @@
 
 mod dead;
 mod lanes;
+mod spent;
 mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -190,6 +191,10 @@ impl Queue for SqliteQueue {
         }
         let count = ends.len();
         each(self.engine.write(move |tx| dead::end(tx, &ends)).await, count)
+    }
+
+    async fn spent(&self) -> Result<Option<u64>, QueueError> {
+        Ok(self.engine.read(spent::spent).await?)
     }
 
     fn merges(&self) -> bool {

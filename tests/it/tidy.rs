@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 25] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u8); 23] = [
     ("stops", 1),
     ("jobs", 1),
     ("dead_letters", 1),
+    ("incident", 1),
     ("provider", 1),
     ("sqlite", 1),
     ("aws", 1),
@@ -34,7 +35,7 @@ const LAYERS: [(&str, u8); 23] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 20] = [
+const SIDEWAYS: [(&str, &str); 22] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -50,6 +51,8 @@ const SIDEWAYS: [(&str, &str); 20] = [
     ("dead_letters", "queue"),
     ("jobs", "stops"),
     ("jobs", "message_log"),
+    ("incident", "message_log"),
+    ("incident", "provider"),
     ("app", "settings"),
     ("app", "cli"),
     ("cli", "app"),

@@ -20,7 +20,7 @@ use http_body_util::BodyExt;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded,
+    NewNotification, Page, Record, Recorded, Standings,
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::{Fact, Life, Status};
@@ -113,6 +113,9 @@ impl MessageLog for EventLog {
         unreachable!("{ONLY_EVENTS}")
     }
     async fn counts(&self, _: Timestamp) -> Result<Counts, LogError> {
+        unreachable!("{ONLY_EVENTS}")
+    }
+    async fn standings(&self, _: Timestamp) -> Result<Standings, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
     async fn count_groups(&self, _: &Filter, _: Timestamp) -> Result<Vec<Group>, LogError> {

@@ -15,7 +15,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 18] = [
+    const COMMANDS: [&str; 19] = [
         "serve",
         "demo",
         "sandbox",
@@ -31,6 +31,7 @@ fn every_command_explains_itself_with_an_example() {
         "dead-letters export",
         "dead-letters resend",
         "status",
+        "incident",
         "check",
         "setup",
         "keys new",

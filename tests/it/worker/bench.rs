@@ -11,7 +11,7 @@ use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded,
+    NewNotification, Page, Record, Recorded, Standings,
 };
 use kakitome::notification::status::{Fact, Life};
 use kakitome::notification::{Notification, NotificationId, Priority};
@@ -314,6 +314,9 @@ impl MessageLog for SlowLog {
     }
     async fn counts(&self, now: Timestamp) -> Result<Counts, LogError> {
         self.inner.counts(now).await
+    }
+    async fn standings(&self, now: Timestamp) -> Result<Standings, LogError> {
+        self.inner.standings(now).await
     }
     async fn count_groups(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError> {
         self.inner.count_groups(filter, now).await
