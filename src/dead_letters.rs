@@ -21,7 +21,7 @@ use crate::message_log::{LogError, MessageLog};
 use crate::notification::NotificationId;
 use crate::notification::content::{self, Limits};
 use crate::queue::{DeadLetter, RECEIVED_TOO_OFTEN};
-pub use walk::{Looked, Walk, look};
+pub use walk::{Survey, Walk, survey};
 
 /// For how long a copy is kept, and what was resent is remembered.
 pub const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);

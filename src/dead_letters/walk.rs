@@ -1,6 +1,8 @@
 //! A look at the dead-letter queue, page by page, after which everything that stays is shown to others again.
 
 use crate::clock::Timestamp;
+use crate::journal::Journal;
+use crate::message_log::MessageLog;
 use crate::queue::{DeadEnd, DeadHandle, DeadLetter, Queue, QueueError};
 
 /// Letters of one page.
@@ -56,31 +58,65 @@ impl<'a> Walk<'a> {
 
 /// What a look saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Looked {
+pub struct Survey {
     /// How many.
     pub seen: usize,
     /// When the queue destroys the first of them.
     pub first_destroyed_at: Option<Timestamp>,
+    /// Of them: they have a record in the log.
+    pub recorded: usize,
+    /// Of the others: a copy is kept in the journal.
+    pub kept: usize,
     /// There may be more, which were not looked at.
     pub is_cut_short: bool,
 }
 
-/// Looks at up to `most` dead letters for the moment at which the queue destroys the first. On SQS a request for ten.
-pub async fn look(queue: &dyn Queue, most: usize) -> Result<Looked, QueueError> {
+impl Survey {
+    /// Those that would be lost with the queue.
+    pub fn unkept(&self) -> usize {
+        self.seen.saturating_sub(self.recorded + self.kept)
+    }
+}
+
+/// Why a survey failed, in words.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Looks at up to `most` dead letters: what becomes of them, and when the queue destroys the first. On SQS a request
+/// for ten.
+pub async fn survey(
+    queue: &dyn Queue,
+    log: &dyn MessageLog,
+    journal: &dyn Journal,
+    most: usize,
+) -> Result<Survey, Failure> {
     let mut walk = Walk::over(queue, most);
-    let mut looked = Looked::default();
-    let ended = loop {
-        match walk.next().await {
-            Ok(letters) if letters.is_empty() => break Ok(()),
-            Ok(letters) => {
-                looked.seen += letters.len();
-                let first = letters.iter().map(|letter| letter.destroyed_at).min();
-                looked.first_destroyed_at = looked.first_destroyed_at.into_iter().chain(first).min();
-            }
-            Err(error) => break Err(error),
-        }
-    };
-    looked.is_cut_short = walk.is_cut_short();
+    let mut survey = Survey::default();
+    let ended = go(&mut walk, log, journal, &mut survey).await;
+    survey.is_cut_short = walk.is_cut_short();
     walk.end().await;
-    ended.map(|()| looked)
+    ended.map(|()| survey)
+}
+
+async fn go(
+    walk: &mut Walk<'_>,
+    log: &dyn MessageLog,
+    journal: &dyn Journal,
+    survey: &mut Survey,
+) -> Result<(), Failure> {
+    loop {
+        let letters = walk.next().await?;
+        if letters.is_empty() {
+            return Ok(());
+        }
+        survey.seen += letters.len();
+        let first = letters.iter().map(|letter| letter.destroyed_at).min();
+        survey.first_destroyed_at = survey.first_destroyed_at.into_iter().chain(first).min();
+        for (letter, is_recorded) in letters.iter().zip(super::recorded(log, &letters).await?) {
+            if is_recorded {
+                survey.recorded += 1;
+            } else if super::kept(journal, &letter.key).await?.is_some() {
+                survey.kept += 1;
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod blackbox;
 mod cli;
 mod conformance;
 mod console;
+mod dead_letters;
 mod docs;
 mod dynamodb;
 mod dynamodb_read;
