@@ -45,6 +45,8 @@ pub struct Config {
     pub lease: Duration,
     /// Between two looks through the journal.
     pub scan_every: Duration,
+    /// How long a page waits for the queue. What the queue did not take in time is the sweeper's to bring.
+    pub queue_timeout: Duration,
     /// Jobs at once.
     pub at_once: usize,
     /// Whether workers run, so that what becomes of the redriven can be learnt.
@@ -61,6 +63,7 @@ impl Default for Config {
             look_every: Duration::from_millis(200),
             lease: Duration::from_secs(10),
             scan_every: Duration::from_secs(1),
+            queue_timeout: Duration::from_secs(5),
             at_once: 16,
             sees_outcomes: true,
             only_own: false,
