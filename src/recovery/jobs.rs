@@ -41,6 +41,8 @@ pub struct Config {
     pub window: usize,
     /// Between two looks at what became of them.
     pub look_every: Duration,
+    /// Between two times that what became of them is written down, while nothing else is.
+    pub tell_every: Duration,
     /// For how long nobody else may do a job; renewed at a third of it.
     pub lease: Duration,
     /// Between two looks through the journal.
@@ -61,6 +63,7 @@ impl Default for Config {
             page: 500,
             window: 2000,
             look_every: Duration::from_millis(200),
+            tell_every: Duration::from_millis(500),
             lease: Duration::from_secs(10),
             scan_every: Duration::from_secs(1),
             queue_timeout: Duration::from_secs(5),

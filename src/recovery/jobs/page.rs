@@ -97,6 +97,7 @@ impl Runner {
         }
         self.bring(&messages).await;
         work.job.page.clear();
+        work.is_page_done = true;
         match work.job.behind.take() {
             Some(behind) => work.job.cursor = Some(behind),
             None => work.job.state = JobState::Watching,

@@ -120,6 +120,7 @@ async fn what_fails_again_at_once_is_not_redriven_again_by_the_same_job() {
             world.fail(id, "bad_request").await;
         }
     }
+    world.clock.advance(Duration::from_secs(1));
     world.go_on(&mut work).await;
     assert_eq!((work.job.progress.done, work.job.progress.failed), (10, 4));
     assert_eq!(world.drain_queue().await.len(), 10);
