@@ -15,9 +15,9 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 15] = [
+    const COMMANDS: [&str; 16] = [
         "serve", "demo", "sandbox", "enqueue", "show", "list", "unsent", "redrive", "hold", "release",
-        "cancel", "status", "check", "setup", "keys new",
+        "cancel", "jobs", "status", "check", "setup", "keys new",
     ];
     insta::assert_snapshot!("help", help(&[]));
     for command in COMMANDS {
