@@ -9,9 +9,7 @@ use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
 use super::dead_letters::resend;
-use super::{
-    Shared, act, alerts, batch, dead_letters, enqueue, guard, incident, jobs, probe, read, status,
-};
+use super::{Shared, act, alerts, batch, dead_letters, enqueue, guard, incident, jobs, probe, read, status};
 
 /// One method on one path.
 pub(super) struct Route {
