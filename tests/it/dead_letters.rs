@@ -65,6 +65,8 @@ impl House {
             queue: queue.clone(),
             stops: Stops::new(journal.clone()),
             journal: journal.clone(),
+            bell: Bell::new(false).0,
+            channels: None,
             clock,
             keys: Arc::new(KeyRing::single(KEY)),
             health: HealthBoard::default(),

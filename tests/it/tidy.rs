@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 25] = [
+const LAYERS: [(&str, u8); 26] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
