@@ -15,9 +15,10 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 19] = [
+    const COMMANDS: [&str; 24] = [
         "serve",
         "demo",
+        "drill",
         "sandbox",
         "enqueue",
         "show",
@@ -27,6 +28,10 @@ fn every_command_explains_itself_with_an_example() {
         "hold",
         "release",
         "cancel",
+        "jobs",
+        "dead-letters list",
+        "dead-letters export",
+        "dead-letters resend",
         "status",
         "incident",
         "alerts",
