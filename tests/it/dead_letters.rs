@@ -27,6 +27,7 @@ use kakitome::recovery::dead_letters::{Config, Keeper, Looked};
 use kakitome::secret::Secret;
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
+use kakitome::storm::meter::Meter;
 use serde_json::{Value, json};
 
 use super::conformance::{new, notification};
@@ -65,6 +66,7 @@ impl House {
             log: log.clone(),
             queue: queue.clone(),
             stops: Stops::new(journal.clone()),
+            meter: Meter::new(journal.clone(), clock.clone(), 10, 100),
             journal: journal.clone(),
             bell: Bell::new(false).0,
             channels: None,

@@ -28,6 +28,8 @@ mod sendgrid;
 mod server;
 mod settings;
 mod sqs;
+mod stops;
+mod storm;
 mod tidy;
 mod webhook;
 mod worker;
