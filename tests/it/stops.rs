@@ -150,6 +150,14 @@ impl House {
     }
 }
 
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take().filter(|_| std::thread::panicking()) {
+            println!("{}", server.kill());
+        }
+    }
+}
+
 fn mail(tenant: &str, i: usize, more: Value) -> Value {
     let mut mail = json!({
         "idempotency_key": format!("{tenant}-{i}"), "tenant": tenant,
