@@ -18,13 +18,19 @@ fn provider(name: &str, circuit: Circuit, error: &str) -> ProviderHealth {
     ProviderHealth { name: name.into(), circuit, since: Timestamp::default(), probe_at: None, last_error }
 }
 
+/// Both providers' events came just now.
+fn heard() -> BTreeMap<String, Witness> {
+    let witness = Witness { newest_age: Some(Duration::ZERO), sent_since: 0 };
+    limits().providers.into_iter().map(|name| (name, witness)).collect()
+}
+
 /// Everything is seen, and well.
 fn well() -> Reading {
     let providers = vec![provider("sendgrid", Circuit::Closed, ""), provider("spare", Circuit::Closed, "")];
     Reading {
         at: Timestamp::from_ms(1_795_251_600_000),
         running_for: 120 * MINUTE,
-        worker: Some(WorkerReading { providers, ..WorkerReading::default() }),
+        worker: Some(WorkerReading { providers, witnesses: heard(), ..WorkerReading::default() }),
         webhook: Some(WebhookReading::default()),
         log: Some(Ok(LogReading { held: Some(BTreeMap::new()), ..LogReading::default() })),
         unreadable: 0,

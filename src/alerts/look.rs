@@ -1,7 +1,6 @@
 //! Takes the readings: asks every port, each for a few seconds at most, and never fails.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::time::Duration;
 
 use super::check::{
@@ -65,10 +64,10 @@ impl Eyes {
     /// Looks. `journal`: whether it answered just now.
     pub(super) async fn look(&mut self, journal: Result<(), String>) -> Reading {
         let now = self.ports.clock.now();
-        let worker = if self.config.worker { Some(self.worker(now).await) } else { None };
+        let queue = self.ports.queue.clone();
+        let (log, queue) = futures::join!(self.log(now), within(queue.depth()));
+        let worker = if self.config.worker { Some(self.worker(now, log.is_ok()).await) } else { None };
         let webhook = self.config.webhook.then(|| self.webhook(now));
-        let log = self.log(now).await;
-        let queue = within(self.ports.queue.depth()).await.map(drop);
         let interrupted_jobs = if journal.is_ok() { self.jobs(now).await } else { None };
         Reading {
             at: now,
@@ -77,14 +76,14 @@ impl Eyes {
             webhook,
             log: Some(log),
             unreadable: 0,
-            queue: Some(queue),
+            queue: Some(queue.map(drop)),
             journal: Some(journal),
             unusual: self.config.unusual.as_ref().map(|unusual| unusual()),
             interrupted_jobs,
         }
     }
 
-    async fn worker(&mut self, now: Timestamp) -> WorkerReading {
+    async fn worker(&mut self, now: Timestamp, log_answers: bool) -> WorkerReading {
         let health = &self.ports.health;
         let openings = health.openings();
         let more = |(name, count): &(&String, &u64)| self.openings.get(*name).unwrap_or(&0) < count;
@@ -100,6 +99,9 @@ impl Eyes {
         let Limits { webhook_silence: Some(silence), providers, .. } = &self.config.limits else {
             return reading;
         };
+        if !log_answers {
+            return reading;
+        }
         for name in providers {
             let Ok(newest) = within(self.ports.log.witness(name)).await else { continue };
             // From the minute after the event's own.

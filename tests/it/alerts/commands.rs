@@ -13,7 +13,7 @@ use kakitome::provider::health::{Circuit, ProviderHealth};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Commands of alerts that stand before what they name does.
-const LATER: [AlertName; 2] = [AlertName::Unreadable, AlertName::JobInterrupted];
+const LATER: [AlertName; 1] = [AlertName::Unreadable];
 
 fn provider(name: &str, circuit: Circuit, error: Option<&str>) -> ProviderHealth {
     let last_error = error.map(str::to_owned);
