@@ -10,6 +10,7 @@ mod answer;
 pub mod auth;
 mod batch;
 mod body;
+pub mod dead_letters;
 pub mod enqueue;
 mod guard;
 pub mod incident;

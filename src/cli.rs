@@ -4,6 +4,7 @@ mod alerts;
 mod change;
 mod check;
 pub mod client;
+mod dead_letters;
 mod demo;
 mod drill;
 pub mod enqueue;
@@ -93,6 +94,7 @@ enum Command {
     Release(hold::ReleaseArgs),
     Cancel(hold::CancelArgs),
     Jobs(jobs::JobsArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
     Status(status::StatusArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
@@ -203,6 +205,7 @@ impl Cli {
             Command::Hold(args) => hold::run_hold(args, client, out).await,
             Command::Release(args) => hold::run_release(args, client, out).await,
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
+            Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
             Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,

@@ -59,12 +59,21 @@ pub enum Kind {
     Usual,
     /// A queue message that could not be read, kept beyond the queue's own retention.
     DeadLetter,
+    /// A piece of such a message's body.
+    DeadLetterPart,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 6] =
-        [Kind::Stop, Kind::Job, Kind::Alert, Kind::Batch, Kind::Usual, Kind::DeadLetter];
+    pub const ALL: [Kind; 7] = [
+        Kind::Stop,
+        Kind::Job,
+        Kind::Alert,
+        Kind::Batch,
+        Kind::Usual,
+        Kind::DeadLetter,
+        Kind::DeadLetterPart,
+    ];
 
     /// Its name in storage.
     pub fn as_str(self) -> &'static str {
@@ -75,6 +84,7 @@ impl Kind {
             Kind::Batch => "batch",
             Kind::Usual => "usual",
             Kind::DeadLetter => "dead_letter",
+            Kind::DeadLetterPart => "dead_letter_part",
         }
     }
 }

@@ -8,6 +8,8 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
+use super::dead_letters::DeadLetters;
+use super::dead_letters::resend::{ResendAnswer, ResendLine};
 use super::enqueue::Enqueued;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
@@ -43,6 +45,9 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     JobView,
     JobsView,
     StopsView,
+    DeadLetters,
+    ResendLine,
+    ResendAnswer,
     StatusView,
     Report,
     AlertsView,

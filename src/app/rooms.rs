@@ -135,6 +135,7 @@ pub(super) fn jobs(settings: &Settings) -> jobs::Config {
         Backend::Aws(_) => jobs::Config {
             window: 1000,
             look_every: Duration::from_secs(1),
+            tell_every: Duration::from_secs(2),
             scan_every: Duration::from_secs(5),
             ..jobs::Config::default()
         },

@@ -160,8 +160,8 @@ impl Drill {
     fn tell_alerts(&mut self, out: &mut Output) -> anyhow::Result<()> {
         while let Ok(alert) = self.alerts.try_recv() {
             let at = self.begun.elapsed().as_secs();
-            out.line(format_args!("{at:>5}s  {}: {} — {}", alert.state, alert.alert, alert.summary))?;
-            if alert.state == "firing" {
+            out.line(format_args!("{at:>5}s  {}: {} — {}", alert.change, alert.alert, alert.summary))?;
+            if alert.change == "firing" {
                 out.line(format_args!("        {}; begin with: {}", alert.runbook, alert.command))?;
             }
         }

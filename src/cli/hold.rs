@@ -40,6 +40,8 @@ pub struct ReleaseArgs {
     #[command(flatten)]
     named: ReleaseNamed,
     #[command(flatten)]
+    narrow: NarrowArgs,
+    #[command(flatten)]
     how: HowArgs,
     /// At most this many a second, such as 50/s
     #[arg(long, value_name = "N/s", value_parser = parse_rate)]
@@ -58,6 +60,8 @@ Example: two bookings that were withdrawn
 pub struct CancelArgs {
     #[command(flatten)]
     named: CancelNamed,
+    #[command(flatten)]
+    narrow: NarrowArgs,
     #[command(flatten)]
     how: HowArgs,
     /// Why; shown with each of them
@@ -114,8 +118,6 @@ struct ReleaseNamed {
     /// Every one that is held for this reason, to the letter; standing holds stay
     #[arg(long, value_name = "REASON", conflicts_with = "provider")]
     held_for: Option<String>,
-    #[command(flatten)]
-    narrow: NarrowArgs,
     /// Everything
     #[arg(long, conflicts_with_all = ["id", "batch", "tenant", "provider", "held_for", "recipient", "since", "until"])]
     all: bool,
@@ -136,8 +138,6 @@ struct CancelNamed {
     /// Every one that is held or failed for this reason, to the letter
     #[arg(long, value_name = "REASON")]
     held_for: Option<String>,
-    #[command(flatten)]
-    narrow: NarrowArgs,
     /// Everything
     #[arg(long, conflicts_with_all = ["id", "batch", "tenant", "held_for", "recipient", "since", "until"])]
     all: bool,
@@ -177,13 +177,13 @@ pub async fn run_hold(args: &HoldArgs, client: &Client, out: &mut Output) -> any
 
 /// Runs `release`.
 pub async fn run_release(args: &ReleaseArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
-    let ReleaseNamed { id, batch, tenant, provider, held_for, narrow, all } = &args.named;
+    let ReleaseNamed { id, batch, tenant, provider, held_for, all } = &args.named;
     let mut pace = Map::new();
     pace.extend(args.rate.map(|rate| ("per_second".to_owned(), Value::from(rate))));
     let change = Change {
         action: "release",
         ids: id,
-        filter: narrow.filter(tenant, batch, held_for),
+        filter: args.narrow.filter(tenant, batch, held_for),
         provider: provider.as_deref(),
         all: *all,
         reason: Some(&args.reason),
@@ -196,11 +196,11 @@ pub async fn run_release(args: &ReleaseArgs, client: &Client, out: &mut Output) 
 
 /// Runs `cancel`.
 pub async fn run_cancel(args: &CancelArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
-    let CancelNamed { id, batch, tenant, held_for, narrow, all } = &args.named;
+    let CancelNamed { id, batch, tenant, held_for, all } = &args.named;
     let change = Change {
         action: "cancel",
         ids: id,
-        filter: narrow.filter(tenant, batch, held_for),
+        filter: args.narrow.filter(tenant, batch, held_for),
         all: *all,
         reason: Some(&args.reason),
         yes: args.how.yes,

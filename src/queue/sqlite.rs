@@ -1,5 +1,6 @@
 //! The queue in SQLite: visibility time-outs, receive counts, delays, dead letters and fairness like SQS.
 
+mod dead;
 mod lanes;
 mod spent;
 mod store;
@@ -11,7 +12,9 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Delivery, Depth, Message, Origin, Queue, QueueError, Receipt, Settlement};
+use super::{
+    DeadEnd, DeadHandle, DeadLetter, Delivery, Depth, Message, Origin, Queue, QueueError, Receipt, Settlement,
+};
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
 use crate::sqlite::{Engine, EngineError};
@@ -185,6 +188,20 @@ impl Queue for SqliteQueue {
     async fn depth(&self) -> Result<Depth, QueueError> {
         let now = self.clock.now();
         Ok(self.engine.read(move |tx| store::depth(tx, now)).await?)
+    }
+
+    async fn dead_letters(&self, after: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let after = after.and_then(|key| key.parse().ok());
+        let kept = self.config.dead_letters_kept;
+        Ok(self.engine.read(move |tx| dead::letters(tx, after, limit, kept)).await?)
+    }
+
+    async fn end_dead_letters(&self, ends: Vec<(DeadHandle, DeadEnd)>) -> Vec<Result<(), QueueError>> {
+        if ends.is_empty() {
+            return Vec::new();
+        }
+        let count = ends.len();
+        each(self.engine.write(move |tx| dead::end(tx, &ends)).await, count)
     }
 
     async fn spent(&self) -> Result<Option<u64>, QueueError> {

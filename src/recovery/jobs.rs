@@ -41,10 +41,14 @@ pub struct Config {
     pub window: usize,
     /// Between two looks at what became of them.
     pub look_every: Duration,
+    /// Between two times that what became of them is written down, while nothing else is.
+    pub tell_every: Duration,
     /// For how long nobody else may do a job; renewed at a third of it.
     pub lease: Duration,
     /// Between two looks through the journal.
     pub scan_every: Duration,
+    /// How long a page waits for the queue. What the queue did not take in time is the sweeper's to bring.
+    pub queue_timeout: Duration,
     /// Jobs at once.
     pub at_once: usize,
     /// Whether workers run, so that what becomes of the redriven can be learnt.
@@ -59,8 +63,10 @@ impl Default for Config {
             page: 500,
             window: 2000,
             look_every: Duration::from_millis(200),
+            tell_every: Duration::from_millis(500),
             lease: Duration::from_secs(10),
             scan_every: Duration::from_secs(1),
+            queue_timeout: Duration::from_secs(5),
             at_once: 16,
             sees_outcomes: true,
             only_own: false,

@@ -2,9 +2,9 @@
 
 mod batch;
 mod bodies;
-mod bulk;
 mod describe;
 mod enqueue;
+mod jobs;
 mod keys;
 mod lookup;
 mod operate;

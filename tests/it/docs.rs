@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use kakitome::api::bulk::BulkRequest;
 use kakitome::api::enqueue::Enqueued;
+use kakitome::api::jobs::JobRequest;
 use kakitome::notification::content::{self, Limits};
 use kakitome::settings::keys::{AWS_KEYS, KEYS};
 use kakitome::settings::{ConfigFile, Settings, Sources};
@@ -89,7 +89,7 @@ fn the_examples_of_the_description_and_of_the_readme_are_taken() {
     assert!(read.is_ok(), "{read:?}");
     let told: Result<Enqueued, _> = serde_json::from_value(example("Enqueued").clone());
     assert!(told.is_ok(), "{told:?}");
-    let asked: Result<BulkRequest, _> = serde_json::from_value(example("BulkRequest").clone());
+    let asked: Result<JobRequest, _> = serde_json::from_value(example("JobRequest").clone());
     assert!(asked.is_ok(), "{asked:?}");
 
     let readme = page("README.md");

@@ -9,6 +9,7 @@ mod blackbox;
 mod cli;
 mod conformance;
 mod console;
+mod dead_letters;
 mod docs;
 mod drill;
 mod dynamodb;

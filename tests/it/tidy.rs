@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 25] = [
+const LAYERS: [(&str, u8); 26] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 25] = [
     ("journal", 1),
     ("stops", 1),
     ("jobs", 1),
+    ("dead_letters", 1),
     ("incident", 1),
     ("provider", 1),
     ("sqlite", 1),
@@ -35,7 +36,7 @@ const LAYERS: [(&str, u8); 25] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 19] = [
+const SIDEWAYS: [(&str, &str); 22] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -46,6 +47,9 @@ const SIDEWAYS: [(&str, &str); 19] = [
     ("journal", "aws"),
     ("stops", "journal"),
     ("jobs", "journal"),
+    ("dead_letters", "journal"),
+    ("dead_letters", "message_log"),
+    ("dead_letters", "queue"),
     ("jobs", "stops"),
     ("jobs", "message_log"),
     ("incident", "message_log"),

@@ -227,6 +227,19 @@ impl World {
         self.record_when(id, |record| record["status"] == status).await
     }
 
+    /// The job, once `wanted` holds of it.
+    pub async fn job_when(&self, id: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let job = self.get(&format!("/v1/jobs/{}", id.as_str().unwrap())).await;
+            if wanted(&job) {
+                return job;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it did not come to that: {job:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// How many stand at `status`.
     pub async fn count(&self, status: &str) -> u64 {
         self.get("/v1/status").await["by_status"][status].as_u64().unwrap_or(0)

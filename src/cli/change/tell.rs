@@ -73,6 +73,9 @@ pub(super) fn question(change: &Change<'_>, preview: &Preview) -> String {
 /// What came of it.
 pub(super) fn result(job: &Job, out: &mut Output) -> std::io::Result<()> {
     let (action, progress) = (&job.action, &job.progress);
+    if action != "redrive" && !job.filter["provider"].is_null() {
+        return out.line(format_args!("{action}: done; every worker knows it within a second"));
+    }
     let refused: u64 = progress.refused.values().sum();
     out.line(format_args!("{action}: {} done, {refused} refused", progress.done))?;
     for (code, count) in &progress.refused {

@@ -201,7 +201,7 @@ fn configuration(
     format!(
         "data_dir = {data:?}\nlisten = \"{listen}\"\napi_key = \"{key}\"\nprovider = \"sendgrid\"\n\n\
          [sendgrid]\nbase_url = \"{}\"\napi_key_file = {provider_key:?}\nwebhook_key_file = {webhook_key:?}\n\n\
-         [alert]\ndelay = \"5s\"\ninterval = \"1s\"\nwebhook_url = \"{alerts_url}\"\n{SHORT_WAITS}",
+         [alert]\ndelay = \"5s\"\ninterval = \"1s\"\ncalm = \"2s\"\nwebhook_silence = \"6s\"\nwebhook_url = \"{alerts_url}\"\n{SHORT_WAITS}",
         sandbox.url(),
     )
 }

@@ -18,8 +18,8 @@ use crate::shutdown::Shutdown;
 pub struct Alert {
     /// Its name.
     pub alert: String,
-    /// `firing`, `reminder` or `resolved`.
-    pub state: String,
+    /// `firing`, `worse`, `reminder` or `resolved`.
+    pub change: String,
     /// One sentence.
     pub summary: String,
     /// The page to follow.
@@ -80,10 +80,10 @@ pub async fn watch(
         } else {
             None
         };
-        if let Some((state, summary)) = told {
+        if let Some((change, summary)) = told {
             let _ended = alerts.send(Alert {
                 alert: "server_silent".into(),
-                state: state.into(),
+                change: change.into(),
                 summary: summary.into(),
                 runbook: "runbooks/worker-not-polling.md".into(),
                 command: format!("curl --max-time 3 {url}/healthz"),

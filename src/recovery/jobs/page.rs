@@ -7,7 +7,7 @@ use crate::jobs::{Action, Job, JobState};
 use crate::message_log::{Applied, LogError, Record};
 use crate::notification::NotificationId;
 use crate::notification::status::{Life, Refusal, State};
-use crate::queue::Message;
+use crate::queue::{Message, QueueError};
 
 /// Listings in one turn of the page: where hardly any belong, the lease must be renewed in between.
 const LISTINGS: usize = 10;
@@ -97,6 +97,7 @@ impl Runner {
         }
         self.bring(&messages).await;
         work.job.page.clear();
+        work.is_page_done = true;
         match work.job.behind.take() {
             Some(behind) => work.job.cursor = Some(behind),
             None => work.job.state = JobState::Watching,
@@ -188,16 +189,14 @@ impl Runner {
         if messages.is_empty() {
             return;
         }
-        let results = self.queue.send_batch(messages).await;
-        let mut errors = results.into_iter().filter_map(Result::err).peekable();
-        if let Some(error) = errors.peek().map(ToString::to_string) {
-            let failed = errors.count();
-            tracing::warn!(
-                error,
-                failed,
-                of = messages.len(),
-                "the queue did not take every message; the sweeper brings them"
-            );
+        let sent = tokio::time::timeout(self.config.queue_timeout, self.queue.send_batch(messages)).await;
+        let failed: Vec<QueueError> = match sent {
+            Ok(results) => results.into_iter().filter_map(Result::err).collect(),
+            Err(_elapsed) => vec![QueueError::Unavailable("no answer in time".into())],
+        };
+        if let Some(error) = failed.first() {
+            let (failed, of) = (failed.len(), messages.len());
+            tracing::warn!(%error, failed, of, "the queue did not take every message; the sweeper brings them");
         }
     }
 }

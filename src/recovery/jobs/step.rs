@@ -32,7 +32,10 @@ pub struct Work {
     looked_at: Option<Duration>,
     changed_at: Duration,
     written_at: Duration,
+    /// Counts differ from those in the journal.
     is_changed: bool,
+    /// A page is done that the journal has as under way.
+    pub(super) is_page_done: bool,
 }
 
 /// How a step ended.
@@ -71,6 +74,7 @@ impl Work {
             changed_at: now,
             written_at: now,
             is_changed: false,
+            is_page_done: false,
         }
     }
 
@@ -134,8 +138,9 @@ impl Runner {
             }
             Next::Wait => {
                 let since_written = now.saturating_sub(work.written_at);
-                let is_stale = work.is_changed && since_written >= self.config.scan_every;
-                if (is_stale || since_written >= self.config.lease / 3) && !self.write(work).await? {
+                let is_stale = work.is_changed && since_written >= self.config.tell_every;
+                let is_due = work.is_page_done || is_stale || since_written >= self.config.lease / 3;
+                if is_due && !self.write(work).await? {
                     return Ok(Outcome::Lost);
                 }
                 let look = work.look_pause(now, self.config.look_every);
@@ -185,7 +190,7 @@ impl Runner {
             let put = self.journal.put(Kind::Job, &work.job.id, &body, work.version, Some(keep_until));
             if let Put::Done(version) = put.await? {
                 (work.version, work.written_at) = (version, self.clock.boot_time());
-                work.is_changed = false;
+                (work.is_changed, work.is_page_done) = (false, false);
                 return Ok(true);
             }
             let Some(document) = self.journal.get(Kind::Job, &work.job.id).await? else { return Ok(false) };
