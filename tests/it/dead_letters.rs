@@ -11,6 +11,7 @@ use kakitome::cli::client::Client;
 use kakitome::cli::output::Output;
 use kakitome::cli::{Cli, Exit};
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::jobs::Bell;
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::journal::{Journal, Kind};
