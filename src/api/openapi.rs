@@ -10,6 +10,7 @@ use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
+use super::batches::{Declaration, DeclaredBatches};
 use super::enqueue::Enqueued;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
@@ -37,6 +38,8 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     Notification,
     Enqueued,
     BatchAnswer,
+    Declaration,
+    DeclaredBatches,
     RecordView,
     PageView,
     act::Reason,
