@@ -5,14 +5,18 @@
 //! carry none and these answers name no notification, tenant or address.
 
 pub mod act;
+pub mod alerts;
 mod answer;
 pub mod auth;
 mod batch;
 mod body;
+pub mod dead_letters;
 pub mod enqueue;
 mod guard;
+pub mod incident;
 pub mod jobs;
 mod limit;
+pub mod next;
 mod openapi;
 mod probe;
 pub mod query;
@@ -64,6 +68,12 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// `/healthz` fails once the worker has received nothing for this long.
     pub worker_silence: Duration,
+    /// What the worker goes by, to tell what happens next.
+    pub policy: next::Policy,
+    /// Unsent or sent later than this after it was ready counts as late.
+    pub late_after: Duration,
+    /// What the sources of a proof are called.
+    pub sources: status::Sources,
 }
 
 impl Default for Config {
@@ -80,6 +90,9 @@ impl Default for Config {
             schedule_horizon: Duration::from_secs(366 * 24 * 3600),
             queue_timeout: Duration::from_secs(2),
             worker_silence: Duration::from_secs(120),
+            policy: next::Policy::default(),
+            late_after: Duration::from_secs(600),
+            sources: status::Sources::default(),
         }
     }
 }
@@ -105,6 +118,8 @@ pub struct ApiState {
     pub health: HealthBoard,
     /// Whether this process runs the worker role, so that its silence is a fault of this process.
     pub worker_expected: bool,
+    /// Where alerts are posted, for trying it.
+    pub channels: Option<Arc<dyn alerts::Channels>>,
     /// Renders `/metrics`; without one that path answers 404.
     pub metrics: Option<PrometheusHandle>,
     /// Bounds.
@@ -120,6 +135,7 @@ struct Door {
     bodies: BodyBudget,
     rates: RequestRates,
     backlog: Backlog,
+    incidents: tokio::sync::Semaphore,
 }
 
 /// The router of every API path, with 404 and 405 answers as problems. Merge it with routers that set no fallback of
@@ -140,6 +156,7 @@ fn door(state: ApiState) -> Shared {
         bodies: BodyBudget::new(state.config.in_flight_body_bytes),
         rates: RequestRates::new(state.config.requests_per_second),
         backlog: Backlog::new(state.config.backlog_cap),
+        incidents: tokio::sync::Semaphore::new(incident::AT_ONCE),
         state,
     })
 }

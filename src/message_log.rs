@@ -4,6 +4,7 @@
 pub mod dynamodb;
 mod preview;
 pub mod sqlite;
+mod standing;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::notification::status::{Fact, Life, Refusal, Status};
 use crate::notification::{Notification, NotificationId, Priority, RecipientKind, content};
 use crate::provider::{EventKind, ProviderEvent};
 pub use preview::{Deadline, Group};
+pub use standing::{ByAge, Standing, Standings};
 
 /// The record of every notification. Batches in, a result per entry out, in order. An answer is given only once what
 /// it says is durable.
@@ -60,6 +62,9 @@ pub trait MessageLog: Send + Sync {
 
     /// Counts by status of everything that is unsent, and what `sent` and the other ends add up to since the start.
     async fn counts(&self, now: Timestamp) -> Result<Counts, LogError>;
+
+    /// How all that is unsent stands, by status and age: exact where everything is at rest, and never from memory.
+    async fn standings(&self, now: Timestamp) -> Result<Standings, LogError>;
 
     /// How many records match, by everything that a preview shows: exact, not sampled.
     async fn count_groups(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError>;

@@ -153,7 +153,7 @@ async fn act(
     if action.sets_on_the_way() {
         wake(door, &[&record]).await;
     }
-    Ok(Json(RecordView::of(record, now)))
+    Ok(Json(door.view(record, now).await))
 }
 
 /// Has the queue bring these notifications.

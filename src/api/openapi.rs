@@ -6,7 +6,10 @@ use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
+use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
+use super::dead_letters::DeadLetters;
+use super::dead_letters::resend::{ResendAnswer, ResendLine};
 use super::enqueue::Enqueued;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
@@ -14,6 +17,7 @@ use super::routes::{self, Route};
 use super::status::StatusView;
 use super::view::RecordView;
 use super::{act, probe};
+use crate::incident::Report;
 use crate::notification::Notification;
 use crate::server::problem::Problem;
 
@@ -41,7 +45,13 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     JobView,
     JobsView,
     StopsView,
+    DeadLetters,
+    ResendLine,
+    ResendAnswer,
     StatusView,
+    Report,
+    AlertsView,
+    ChannelTests,
     probe::Fine,
     Problem
 )))]

@@ -42,7 +42,7 @@ pub(super) async fn show(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<RecordView>, Problem> {
     let record = find(&door, &caller, id).await?;
-    Ok(Json(RecordView::of(record, door.state.clock.now())))
+    Ok(Json(door.view(record, door.state.clock.now()).await))
 }
 
 /// The record that a path names, if the caller may see it. Another tenant's does not exist for them.
@@ -84,6 +84,6 @@ pub(super) async fn list(
             door.state.log.list(&selection.filter, wanted.cursor.as_deref(), wanted.limit, now).await;
         listed.map_err(|error| trouble::log(&error))?
     };
-    let items = page.items.into_iter().map(|record| RecordView::of(record, now)).collect();
+    let items = page.items.into_iter().map(|record| door.view_with(record, None, now)).collect();
     Ok(Json(PageView { items, next_cursor: page.next_cursor }))
 }

@@ -1,24 +1,62 @@
-//! How the whole instance stands. Numbers only: no tenant's data is in them.
+//! How the whole instance stands: figures for a glance, and with `prove` the evidence, each with its source and the
+//! moment at which it was read. No notification and no address is in it.
+
+pub mod evidence;
+pub mod jobs;
+pub mod open;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use axum::extract::State;
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Json;
+use super::auth::Scope;
+use super::guard::Caller;
 use super::{Shared, trouble};
 use crate::clock::Timestamp;
+use crate::message_log::{Counts, Standings};
 use crate::notification::status::Status;
 use crate::provider::health::ProviderHealth;
 use crate::queue::Depth;
 use crate::server::problem::Problem;
+use crate::stops::Stop;
+use evidence::Evidence;
+use jobs::JobLine;
+use open::Open;
+
+/// What the sources of a proof are called.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The queue.
+    pub queue: String,
+    /// The message log.
+    pub log: String,
+    /// The journal.
+    pub journal: String,
+    /// Whether the queue counts exactly. SQS does not.
+    pub is_queue_exact: bool,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        let [queue, log, journal] = ["queue", "log", "journal"].map(str::to_owned);
+        Self { queue, log, journal, is_queue_exact: true }
+    }
+}
 
 /// How the instance stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = InstanceStatus)]
 pub struct StatusView {
-    /// Notifications by status; every status is there.
+    /// When it was read.
+    #[schema(value_type = String, format = DateTime)]
+    pub now: Timestamp,
+    /// Notifications by status; every status is there. Empty in a proof for which the log did not answer.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub by_status: BTreeMap<Status, u64>,
     /// How long the longest-waiting notification that should be on its way has waited, in whole seconds; null when
@@ -41,6 +79,40 @@ pub struct StatusView {
     /// How long the backlog takes at that rate, in whole seconds; 0 without a backlog, null when nothing moves.
     #[schema(required = true)]
     pub drain_seconds: Option<u64>,
+    /// When the backlog is sent at that rate; null without a backlog, and when nothing moves.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    pub clear_at: Option<Timestamp>,
+    /// The standing stops that the key may know of; null when the journal did not answer.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub stops: Option<Vec<Stop>>,
+    /// The jobs that are active, and those that were interrupted or stopped before everything was done, as far as the
+    /// key may know of them; null when the journal did not answer.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub jobs: Option<Vec<JobLine>>,
+    /// With `prove`: whether nothing can still be sent. Null without it.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub converged: Option<bool>,
+    /// With `prove`: what can still be sent, or could not be read. Empty if and only if it converged.
+    #[serde(default)]
+    pub open: Vec<Open>,
+    /// With `prove`: what was read, where and when. Null without it.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub evidence: Option<Evidence>,
+}
+
+/// What is asked of the status.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct Asked {
+    /// `true`: read every source anew, and tell whether nothing can still be sent. Costs more on a large table.
+    #[param(required = false)]
+    pub prove: bool,
 }
 
 /// Queue messages by where they lie.
@@ -67,36 +139,82 @@ impl From<Depth> for QueueView {
 /// See how the instance stands
 #[utoipa::path(
     get, path = "/v1/status", operation_id = "status", tag = "operations",
-    responses((status = 200, description = "How it stands", body = StatusView))
+    params(Asked),
+    responses(
+        (status = 200, description = "How it stands", body = StatusView),
+        (status = 422, description = "A parameter is not valid or not known", body = Problem, content_type = "application/problem+json"),
+    )
 )]
-pub(super) async fn status(State(door): State<Shared>) -> Result<Json<StatusView>, Problem> {
+pub(super) async fn status(
+    State(door): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<StatusView>, Problem> {
+    let Ok(Query(asked)) = asked else {
+        return Err(trouble::invalid_at("/prove", "the one parameter is prove, which is true or false"));
+    };
     let state = &door.state;
     let now = state.clock.now();
-    let counts = state.log.counts(now).await.map_err(|error| trouble::log(&error))?;
-    // An operator asks just when something is ill: what still answers is shown.
-    let depth = match tokio::time::timeout(state.config.queue_timeout, state.queue.depth()).await {
-        Ok(Ok(depth)) => Some(QueueView::from(depth)),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the queue's depth cannot be read");
+    // In this order: a job sets notifications on their way before it says that it is done, and each has its row before
+    // it has its message. Read the other way round, something could hide between two readings.
+    let jobs = jobs::read(state, now).await;
+    let stops = evidence::stops(state).await;
+    let queue = evidence::queue(state, asked.prove).await;
+    let standings = if asked.prove { Some(evidence::standings(state).await) } else { None };
+    let counts = state.log.counts(now).await;
+    let counts = match counts {
+        Ok(counts) => Some(counts),
+        Err(error) if !asked.prove => return Err(trouble::log(&error)),
+        Err(error) => {
+            tracing::warn!(%error, "the log cannot be counted");
             None
         }
-        Err(_elapsed) => None,
     };
-    let by_status: BTreeMap<Status, u64> = Status::ALL
-        .into_iter()
-        .map(|status| (status, counts.by_status.get(&status).copied().unwrap_or(0)))
-        .collect();
+    let by_status = by_status(counts.as_ref(), standings.as_ref().and_then(|read| read.value.as_ref()));
     let rate = state.health.sent_per_second(now);
+    let oldest = oldest(counts.as_ref());
+    let drain = drain_seconds(&by_status, rate).filter(|_| counts.is_some());
+    let may_know = |tenant: Option<&str>| {
+        caller.0.allows(Scope::Admin) || tenant.is_none_or(|tenant| caller.0.may_act_for(tenant))
+    };
+    let proof = standings.map(|standings| {
+        let open = open::open(&by_status, &standings, &queue, &jobs);
+        (open, Evidence::of(state, &standings, &queue, &jobs, &stops, &by_status))
+    });
+    let (open, evidence) = proof.map_or((None, None), |(open, evidence)| (Some(open), Some(evidence)));
     Ok(Json(StatusView {
-        drain_seconds: drain_seconds(&by_status, rate),
+        now,
+        clear_at: drain.filter(|seconds| *seconds > 0).map(|s| now.plus(Duration::from_secs(s))),
+        drain_seconds: drain,
         by_status,
-        oldest_unsent_seconds: counts.oldest_unsent.map(|since| now.since(since).as_secs()),
-        oldest_unsent_since: counts.oldest_unsent,
-        queue: depth,
+        oldest_unsent_seconds: oldest.map(|since| now.since(since).as_secs()),
+        oldest_unsent_since: oldest,
+        queue: queue.value.as_ref().map(|queue| queue.depth),
         providers: state.health.providers(),
         last_receive_at: state.health.last_receive(),
         sent_per_second: rate,
+        stops: stops
+            .value
+            .map(|stops| stops.into_iter().filter(|stop| may_know(stop.scope.tenant.as_deref())).collect()),
+        jobs: jobs.value.map(|jobs| jobs.into_iter().filter(|job| may_know(job.tenant.as_deref())).collect()),
+        converged: open.as_ref().map(Vec::is_empty),
+        open: open.unwrap_or_default(),
+        evidence,
     }))
+}
+
+fn oldest(counts: Option<&Counts>) -> Option<Timestamp> {
+    counts.and_then(|counts| counts.oldest_unsent)
+}
+
+/// Every status; what is unsent as the proof read it, which is never a count from a second ago.
+fn by_status(counts: Option<&Counts>, standings: Option<&Standings>) -> BTreeMap<Status, u64> {
+    let Some(counts) = counts else { return BTreeMap::new() };
+    let count = |status: Status| match standings {
+        Some(standings) if status.is_unsent() => standings.get(&status).map_or(0, |standing| standing.count),
+        _ => counts.by_status.get(&status).copied().unwrap_or(0),
+    };
+    Status::ALL.into_iter().map(|status| (status, count(status))).collect()
 }
 
 fn drain_seconds(by_status: &BTreeMap<Status, u64>, per_second: f64) -> Option<u64> {

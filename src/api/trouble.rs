@@ -8,6 +8,7 @@ use crate::journal::JournalError;
 use crate::message_log::LogError;
 use crate::notification::content::Fault;
 use crate::notification::status::Refusal;
+use crate::queue::QueueError;
 use crate::server::BodyError;
 use crate::server::problem::Problem;
 
@@ -108,6 +109,13 @@ pub(super) fn journal(error: &JournalError) -> Problem {
         }
     };
     problem.with_detail("the journal could not answer")
+}
+
+/// The queue failed: writes that down once, and says so to the caller.
+pub(super) fn queue(error: &QueueError) -> Problem {
+    tracing::error!(%error, "a request could not be answered");
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE);
+    problem.with_detail("the queue could not answer")
 }
 
 /// 409 in these words.

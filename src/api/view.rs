@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::next::Next;
 use crate::clock::Timestamp;
 use crate::message_log::{Recipient, Record, RecordedEvent};
 use crate::notification::address::Address;
 use crate::notification::status::recipient::RecipientStatus;
-use crate::notification::status::{Attempt, AttemptOutcome, Status};
+use crate::notification::status::{Act, Attempt, AttemptOutcome, Status};
 use crate::notification::{NotificationId, RecipientKind};
 use crate::provider::EventKind;
 
@@ -62,6 +63,13 @@ pub struct RecordView {
     pub recipients: Vec<RecipientView>,
     /// Every event, oldest first.
     pub events: Vec<EventView>,
+    /// What people, jobs, stops and guards did to it, oldest first.
+    #[serde(default)]
+    pub acts: Vec<Act>,
+    /// What happens next by itself, when and why.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub next: Option<Next>,
 }
 
 /// One attempt to hand the notification to a provider.
@@ -147,6 +155,8 @@ impl RecordView {
             attempts: life.attempts.into_iter().map(AttemptView::from).collect(),
             events: record.events.into_iter().map(|event| EventView::of(event, &record.recipients)).collect(),
             recipients: record.recipients.into_iter().map(RecipientView::from).collect(),
+            acts: life.acts,
+            next: None,
         }
     }
 }

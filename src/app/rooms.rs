@@ -37,7 +37,39 @@ pub(super) fn api(settings: &Settings) -> api::Config {
         batch_entries: limits.batch_entries,
         requests_per_second: limits.requests_per_second,
         backlog_cap: limits.backlog,
+        policy: api::next::Policy {
+            limits: attempt_limits(settings),
+            witness_margin: settings.worker.witness_margin,
+            witness_cap: settings.worker.witness_cap,
+        },
+        late_after: settings.alert_delay,
+        sources: sources(settings),
         ..api::Config::default()
+    }
+}
+
+fn attempt_limits(settings: &Settings) -> AttemptLimits {
+    let from = &settings.worker;
+    AttemptLimits { attempts: from.max_attempts, unknown_resends: from.unknown_resends }
+}
+
+fn sources(settings: &Settings) -> api::status::Sources {
+    match &settings.backend {
+        Backend::Embedded => {
+            let file = settings.data_dir.display();
+            api::status::Sources {
+                queue: format!("queue in {file}"),
+                log: format!("log in {file}"),
+                journal: format!("journal in {file}"),
+                is_queue_exact: true,
+            }
+        }
+        Backend::Aws(aws) => api::status::Sources {
+            queue: format!("SQS {}", aws.queue_url.rsplit('/').next().unwrap_or_default()),
+            log: format!("DynamoDB {}", aws.table),
+            journal: format!("journal in DynamoDB {}", aws.table),
+            is_queue_exact: false,
+        },
     }
 }
 
@@ -61,7 +93,7 @@ pub(super) fn worker(settings: &Settings) -> worker::Config {
         retry: retry::Policy {
             base: from.backoff_base,
             cap: from.backoff_cap,
-            limits: AttemptLimits { attempts: from.max_attempts, unknown_resends: from.unknown_resends },
+            limits: attempt_limits(settings),
             witness_margin: from.witness_margin,
             witness_cap: from.witness_cap,
             witness_poll: from.witness_poll,

@@ -146,6 +146,18 @@ impl Storage {
     }
 }
 
+/// Takes every message off the embedded queue, for a drill. Fails with [`Locked`] while a server holds it.
+pub async fn purge_queue(settings: &Settings) -> anyhow::Result<()> {
+    let engine = match Engine::open(&settings.data_dir, sqlite::Config::default()) {
+        Err(OpenError::Locked(dir)) => return Err(Locked(dir).into()),
+        opened => opened?,
+    };
+    let queue = SqliteQueue::open(engine.clone(), Clock::system(), queue_sqlite::Config::default()).await?;
+    queue.purge().await?;
+    engine.close().await;
+    Ok(())
+}
+
 /// The opened storage behind an in-process router.
 pub struct OperatorSession {
     /// A key with every scope, for this session alone.

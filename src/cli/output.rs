@@ -59,6 +59,11 @@ impl Output {
         writeln!(self.out, "{text}")
     }
 
+    /// Bytes as they are on standard output.
+    pub fn raw(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        write(&mut *self.out)
+    }
+
     /// A line on standard error.
     pub fn note(&mut self, text: impl Display) -> io::Result<()> {
         self.out.flush()?;

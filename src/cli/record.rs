@@ -30,6 +30,28 @@ pub struct Record {
     pub recipients: Vec<Recipient>,
     #[serde(default)]
     pub events: Vec<Event>,
+    #[serde(default)]
+    pub acts: Vec<Act>,
+    pub next: Option<Next>,
+}
+
+/// What somebody did to it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Act {
+    pub at: Timestamp,
+    pub kind: String,
+    pub who: String,
+    pub why: Option<String>,
+}
+
+/// What happens next by itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Next {
+    pub what: String,
+    pub at: Option<Timestamp>,
+    pub latest: Option<Timestamp>,
+    #[serde(default)]
+    pub why: String,
 }
 
 /// One attempt.

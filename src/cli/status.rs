@@ -1,5 +1,7 @@
 //! `status`.
 
+mod prove;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,11 +12,9 @@ use serde_json::value::RawValue;
 use super::Exit;
 use super::client::Client;
 use super::output::Output;
-use super::when::{human, relative};
+use super::when::{clock, human, relative};
 use crate::clock::Timestamp;
-
-/// Statuses from which something can still be sent without an operator sending it again.
-const OPEN: [&str; 6] = ["accepted", "scheduled", "held", "attempting", "retrying", "unknown"];
+use crate::stops::Scope;
 
 /// Is everything all right? Backlog, oldest unsent, providers, dead letters, forecast
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub struct StatusArgs {
     /// The server's figures as one line of JSON
     #[arg(long)]
     json: bool,
-    /// Name each source; exit 0 only if nothing can still be sent
+    /// Read every source anew and name it with its figures; exit 0 only if nothing can still be sent
     #[arg(long)]
     prove: bool,
 }
@@ -41,6 +41,48 @@ struct Report {
     last_receive_at: Option<Timestamp>,
     sent_per_second: f64,
     drain_seconds: Option<f64>,
+    clear_at: Option<Timestamp>,
+    stops: Option<Vec<Stop>>,
+    jobs: Option<Vec<Job>>,
+    converged: Option<bool>,
+    open: Vec<Open>,
+    evidence: Option<prove::Evidence>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Stop {
+    kind: String,
+    #[serde(default)]
+    scope: Scope,
+    #[serde(default)]
+    who: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    since: Timestamp,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Job {
+    id: String,
+    action: String,
+    state: String,
+    is_orphaned: bool,
+    who: String,
+    why: Option<String>,
+    note: Option<String>,
+    planned: u64,
+    done: u64,
+    left: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Open {
+    source: String,
+    what: String,
+    count: Option<u64>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
@@ -69,40 +111,24 @@ pub async fn run(
     client: &Client,
     out: &mut Output,
 ) -> anyhow::Result<Exit> {
-    let raw: Box<RawValue> = client.get("/v1/status", &[]).await?;
+    let query: &[_] = if args.prove { &[("prove", "true".to_owned())] } else { &[] };
+    let raw: Box<RawValue> = client.get("/v1/status", query).await?;
     let report: Report = serde_json::from_str(raw.get())?;
-    let exit = if args.prove && !report.open().is_empty() { Exit::Failed } else { Exit::Done };
-    if args.json && args.prove {
-        let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(raw.get())?;
-        fields.insert("converged".into(), report.open().is_empty().into());
-        out.line(serde_json::Value::Object(fields))?;
-    } else if args.json {
+    if args.json {
         out.line(raw.get())?;
     } else if args.prove {
-        prove(&report, out)?;
+        prove::print(&report, out)?;
     } else {
         let now = out.now();
         print(&report, alert_delay, now, out)?;
     }
-    Ok(exit)
+    // A server that knows of no proof has proved nothing.
+    Ok(if args.prove && report.converged != Some(true) { Exit::Failed } else { Exit::Done })
 }
 
 impl Report {
     fn count(&self, status: &str) -> u64 {
         self.by_status.get(status).copied().unwrap_or_default()
-    }
-
-    /// What can still be sent, in words; nothing when converged.
-    fn open(&self) -> Vec<String> {
-        let log = OPEN.into_iter().map(|status| (self.count(status), status));
-        let mut open: Vec<String> =
-            log.filter(|(count, _)| *count > 0).map(|(count, status)| format!("{count} {status}")).collect();
-        match self.queue.map(|queue| queue.visible + queue.in_flight + queue.delayed) {
-            Some(0) => {}
-            Some(queue) => open.push(format!("{queue} in the queue")),
-            None => open.push("what the queue, which did not answer, may hold".into()),
-        }
-        open
     }
 
     fn oldest(&self) -> Option<Duration> {
@@ -120,6 +146,8 @@ impl Report {
             };
             troubles.push(format!("provider {} {state}", provider.name));
         }
+        let stopped = self.jobs.iter().flatten().filter(|job| job.state != "watching" && !job.is_running());
+        troubles.extend(stopped.map(|job| format!("the {} {} {}", job.action, job.id, job.stand())));
         if self.queue.is_none() {
             troubles.push("the queue does not answer".into());
         }
@@ -135,6 +163,44 @@ impl Report {
             troubles.push(format!("{dead} failed; `kakitome unsent` lists them"));
         }
         troubles
+    }
+}
+
+impl Job {
+    fn is_running(&self) -> bool {
+        matches!(self.state.as_str(), "canary" | "running") && !self.is_orphaned
+    }
+
+    /// How it stands, in words.
+    fn stand(&self) -> String {
+        let left = match self.left {
+            0 => String::new(),
+            left => format!(" with {left} of {} left", self.planned),
+        };
+        match self.state.as_str() {
+            "canary" => format!("waits for its canary{left}"),
+            "running" if self.is_orphaned => format!("has not been heard of{left}"),
+            "running" => format!("is running{left}"),
+            "watching" => "waits for its last outcomes".into(),
+            "interrupted" => {
+                format!("was interrupted{left}: `kakitome redrive --resume {}` goes on", self.id)
+            }
+            "stopped" => format!("was stopped{left}"),
+            state => format!("is {state}{left}"),
+        }
+    }
+
+    fn tell(&self) -> String {
+        let why = [&self.why, &self.note].into_iter().flatten().map(|text| format!("; {text}"));
+        let why: String = why.collect();
+        format!("{} {} {} ({} done, by {}{why})", self.action, self.id, self.stand(), self.done, self.who)
+    }
+}
+
+impl Stop {
+    fn tell(&self, now: Timestamp) -> String {
+        let Self { kind, scope, who, reason, since } = self;
+        format!("{kind} of {scope} for {}, by {who}: {reason}", human(now.since(*since)))
     }
 }
 
@@ -164,7 +230,8 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         Some(seconds) => {
             let span = Duration::try_from_secs_f64(seconds.ceil()).unwrap_or_default();
             let digits = if report.sent_per_second < 1.0 { 3 } else { 1 };
-            format!("in {} at {:.digits$}/s", human(span), report.sent_per_second)
+            let clear = report.clear_at.map_or_else(String::new, |at| format!(", clear at {}", clock(at)));
+            format!("in {} at {:.digits$}/s{clear}", human(span), report.sent_per_second)
         }
         None => "no forecast: nothing is being sent".into(),
     };
@@ -183,6 +250,11 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         ("drained", drain),
         ("last receive", received),
     ];
+    facts.extend(report.stops.iter().flatten().map(|stop| ("stop", stop.tell(now))));
+    facts.extend(report.jobs.iter().flatten().map(|job| ("job", job.tell())));
+    if report.stops.is_none() || report.jobs.is_none() {
+        facts.push(("journal", "no answer: stops and jobs are not known".into()));
+    }
     facts.extend(report.providers.iter().map(|provider| ("provider", tell_provider(provider, now))));
     facts
 }
@@ -193,33 +265,4 @@ fn tell_provider(provider: &Provider, now: Timestamp) -> String {
     let error = provider.last_error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
     let (circuit, since) = (provider.circuit.replace('_', " "), human(now.since(provider.since)));
     format!("{}: circuit {circuit} for {since}{probe}{error}", provider.name)
-}
-
-fn prove(report: &Report, out: &mut Output) -> anyhow::Result<()> {
-    let queue =
-        |count: fn(Depth) -> u64| report.queue.map_or_else(|| "no answer".into(), |q| count(q).to_string());
-    let count = |status: &str| report.count(status).to_string();
-    let mut sources = vec![
-        ("queue: visible".to_owned(), queue(|q| q.visible)),
-        ("queue: in flight".to_owned(), queue(|q| q.in_flight)),
-        ("queue: delayed".to_owned(), queue(|q| q.delayed)),
-    ];
-    sources.extend(OPEN.map(|status| (format!("log: {status}"), count(status))));
-    let ended = report.by_status.iter().filter(|(status, _)| !OPEN.contains(&status.as_str()));
-    sources.extend(ended.map(|(status, count)| (format!("log: {status}"), format!("{count} (at an end)"))));
-    sources.push(("dead letters: log".to_owned(), count("failed")));
-    sources.push(("dead letters: queue".to_owned(), queue(|q| q.dead)));
-    for (source, count) in sources {
-        out.line(format_args!("{source:<20} {count}"))?;
-    }
-    if let Some(since) = report.oldest_unsent_since {
-        out.line(format_args!("{:<20} since {since}", "oldest unsent"))?;
-    }
-    let open = report.open();
-    if open.is_empty() {
-        out.line("converged: nothing can still be sent")?;
-    } else {
-        out.line(format_args!("not yet: {} can still be sent", open.join(", ")))?;
-    }
-    Ok(())
 }

@@ -41,6 +41,7 @@
 //! | a page of a recipient | half a unit an hour that is looked at, 3 per 500 hours to know them, then 3 R |
 //! | a page of everything, or of what was sent | an hour whole, contents included: half a unit for each 4 KB; then 3 R |
 //! | counts | 28, or half a unit for each 4 KB of index entries (some 30 of them); up to 2,000 rows on their way, 1 each |
+//! | counts by age | as counts, never told again |
 //! | counts by reason | as counts for what is at rest; 1 for every other row that may match |
 //! | an event with our id | row 1, events item 1; a repeat no more than that |
 //! | an event without | half a unit an hour for 7 days, 84 at most; then 1 a row, 500 at most |
@@ -85,7 +86,7 @@ use bytes::Bytes;
 
 use super::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded,
+    NewNotification, Page, Record, Recorded, Standings,
 };
 use crate::aws::Aws;
 use crate::clock::Timestamp;
@@ -219,6 +220,10 @@ impl MessageLog for DynamoLog {
 
     async fn counts(&self, now: Timestamp) -> Result<Counts, LogError> {
         count::counts(self, now).await
+    }
+
+    async fn standings(&self, now: Timestamp) -> Result<Standings, LogError> {
+        count::standings(self, now).await
     }
 
     async fn count_groups(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError> {

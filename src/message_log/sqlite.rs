@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded,
+    NewNotification, Page, Record, Recorded, Standings,
 };
 use crate::clock::Timestamp;
 use crate::notification::NotificationId;
@@ -97,6 +97,10 @@ impl MessageLog for SqliteLog {
 
     async fn counts(&self, now: Timestamp) -> Result<Counts, LogError> {
         Ok(self.engine.read(move |tx| count::counts(tx, now)).await?)
+    }
+
+    async fn standings(&self, now: Timestamp) -> Result<Standings, LogError> {
+        Ok(self.engine.read(move |tx| count::standings(tx, now)).await?)
     }
 
     async fn count_groups(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Group>, LogError> {

@@ -20,10 +20,11 @@ use http_body_util::BodyExt;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded,
+    NewNotification, Page, Record, Recorded, Standings,
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::{Fact, Life, Status};
+use kakitome::provider::health::HealthBoard;
 use kakitome::provider::sendgrid::{SIGNATURE_HEADER, SendGridEvents, TIMESTAMP_HEADER};
 use kakitome::provider::{EventSource, ProviderEvent};
 use kakitome::webhook::{Config, WebhookState, router};
@@ -115,6 +116,9 @@ impl MessageLog for EventLog {
     async fn counts(&self, _: Timestamp) -> Result<Counts, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
+    async fn standings(&self, _: Timestamp) -> Result<Standings, LogError> {
+        unreachable!("{ONLY_EVENTS}")
+    }
     async fn count_groups(&self, _: &Filter, _: Timestamp) -> Result<Vec<Group>, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
@@ -137,6 +141,7 @@ fn door(log: &Arc<EventLog>, config: Config) -> Router {
         log: log.clone(),
         sources: BTreeMap::from([(PATH.to_owned(), source)]),
         clock: Clock::manual(Timestamp::from_ms(NOW * 1000)),
+        health: HealthBoard::default(),
         config,
     })
 }

@@ -166,6 +166,11 @@ impl World {
         &self.url
     }
 
+    /// A key with every scope.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     pub fn play(&self, faults: &str) {
         self.sandbox().set_faults(faults.parse().unwrap());
     }

@@ -19,7 +19,7 @@ use super::row::{number, text};
 use super::source::Source;
 use super::table::Table;
 use crate::clock::Timestamp;
-use crate::message_log::{Counts, Deadline, Filter, Group, LogError};
+use crate::message_log::{Counts, Deadline, Filter, Group, LogError, Standing, Standings};
 use crate::notification::status::{State, Status};
 
 /// Up to so many on their way, their rows are read: the index does not see claims. About 2,000 read units.
@@ -65,7 +65,8 @@ async fn count(log: &DynamoLog, now: Timestamp) -> Result<Counts, LogError> {
         on_their_way(table, now),
         log.tally.total(table)
     )?;
-    let mut by_status = due.by_status;
+    let mut by_status: BTreeMap<Status, u64> =
+        due.standings.iter().map(|(status, standing)| (*status, standing.count)).collect();
     let mut add = |status, count| *by_status.entry(status).or_default() += count;
     add(Status::Held, held);
     add(Status::Failed, failed);
@@ -80,8 +81,61 @@ async fn count(log: &DynamoLog, now: Timestamp) -> Result<Counts, LogError> {
     Ok(Counts { by_status, oldest_unsent: due.oldest })
 }
 
+/// Read anew each time: what proves that nothing is left must not be remembered from a second ago.
+pub(super) async fn standings(log: &DynamoLog, now: Timestamp) -> Result<Standings, LogError> {
+    let table = &log.table;
+    let after_now = Span::times(Some(Timestamp::from_ms(now.as_ms() + 1)), None);
+    let whole = Span::default;
+    let (held, failed, expired, scheduled, due) = futures::try_join!(
+        standing(table, Class::Held, whole(), now),
+        standing(table, Class::Failed, whole(), now),
+        standing(table, Class::Expired, whole(), now),
+        standing(table, Class::Scheduled, after_now, now),
+        on_their_way(table, now),
+    )?;
+    let mut standings = due.standings;
+    let at_rest = [
+        (Status::Held, held),
+        (Status::Failed, failed),
+        (Status::Expired, expired),
+        (Status::Scheduled, scheduled),
+    ];
+    for (status, runs) in at_rest {
+        let standing = standings.entry(status).or_default();
+        for run in runs {
+            for (age, count) in run.by_age.counts().into_iter().enumerate() {
+                standing.add_many(age, count, run.oldest);
+            }
+        }
+    }
+    standings.retain(|_, standing| standing.count > 0);
+    Ok(standings)
+}
+
+/// How this part of a class stands, one for each shard: an entry costs the same to count and to read, and none is kept.
+async fn standing(
+    table: &Table,
+    class: Class,
+    span: Span,
+    now: Timestamp,
+) -> Result<Vec<Standing>, LogError> {
+    let runs = asks(class, &span, "oa").map(|ask| async move {
+        let (mut standing, mut start) = (Standing::default(), None);
+        loop {
+            let page = ask.page(table, start, None).await?;
+            let waits = page.items.iter().filter_map(|item| number(item, "oa"));
+            waits.for_each(|at| standing.add(Timestamp::from_ms(at), now));
+            match page.next {
+                Some(next) => start = Some(next),
+                None => return Ok(standing),
+            }
+        }
+    });
+    try_join_all(runs).await
+}
+
 struct OnTheirWay {
-    by_status: BTreeMap<Status, u64>,
+    standings: Standings,
     oldest: Option<Timestamp>,
 }
 
@@ -93,9 +147,9 @@ async fn on_their_way(table: &Table, now: Timestamp) -> Result<OnTheirWay, LogEr
         entries(table, Class::Scheduled, until_now, "pk, oa, sv")
     )?;
     let seen: Vec<Item> = queued.into_iter().chain(due).collect();
-    let mut found = OnTheirWay { by_status: BTreeMap::new(), oldest: None };
+    let mut found = OnTheirWay { standings: Standings::new(), oldest: None };
     let mut add = |status, at: Option<Timestamp>| {
-        *found.by_status.entry(status).or_default() += 1;
+        found.standings.entry(status).or_default().add(at.unwrap_or(now), now);
         // One that a former hold put off is not on its way.
         let at = at.filter(|_| status != Status::Scheduled);
         found.oldest = found.oldest.into_iter().chain(at).min();
@@ -170,9 +224,10 @@ pub(super) async fn groups(log: &DynamoLog, filter: &Filter, now: Timestamp) -> 
         let entries = log.table.get(rows.iter().map(Row::entry_key)).await?;
         for row in rows {
             let entry = entries.get(&row.entry_key()).and_then(|item| Entry::read(item).ok());
+            let card = entry.and_then(|entry| entry.card().ok().flatten());
             groups.push(Group {
                 status: row.life.status(now),
-                template: entry.and_then(|entry| entry.template()),
+                template: card.and_then(|card| card.template().map(str::to_owned)),
                 deadline: Deadline::of(row.life.useful_until, now),
                 reason: row.life.reason,
                 tenant: row.tenant,

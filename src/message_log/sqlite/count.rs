@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::plan;
 use super::row::{self, life, life_columns, state_code};
 use crate::clock::Timestamp;
-use crate::message_log::{Counts, Deadline, Due, Filter, Group};
+use crate::message_log::{ByAge, Counts, Deadline, Due, Filter, Group, Standing, Standings};
 use crate::notification::NotificationId;
 use crate::notification::status::{State, Status};
 
@@ -61,6 +61,31 @@ fn oldest_unsent(tx: &Connection, now: i64) -> rusqlite::Result<Option<Timestamp
         oldest = oldest.into_iter().chain(first).min();
     }
     Ok(oldest.map(Timestamp::from_ms))
+}
+
+/// Each age of each status is a range of the index that [`counts`] walks too.
+pub(super) fn standings(tx: &Connection, now: Timestamp) -> rusqlite::Result<Standings> {
+    let mut standings = Standings::new();
+    for status in Status::ALL.into_iter().filter(|status| status.is_unsent()) {
+        let mut standing = Standing::default();
+        for (_, condition) in plan::states(&[status], now) {
+            let sql = format!(
+                "SELECT count(*), min(ready_at) FROM notification INDEXED BY notification_unsent
+                 WHERE unsent = 1 AND {condition} AND ready_at > ?1 AND ready_at <= ?2"
+            );
+            let mut select = tx.prepare(&sql)?;
+            for (age, (after, to)) in ByAge::ranges(now).into_iter().enumerate() {
+                let range = [after.map_or(i64::MIN, Timestamp::as_ms), to.map_or(i64::MAX, Timestamp::as_ms)];
+                let (count, oldest): (i64, Option<i64>) =
+                    select.query_row(range, |row| Ok((row.get(0)?, row.get(1)?)))?;
+                standing.add_many(age, count.unsigned_abs(), oldest.map(Timestamp::from_ms));
+            }
+        }
+        if standing.count > 0 {
+            standings.insert(status, standing);
+        }
+    }
+    Ok(standings)
 }
 
 /// The template is looked up in the content: a few microseconds a row, and nothing to write for each notification.

@@ -165,7 +165,7 @@ fn tally(tx: &Connection) -> rusqlite::Result<[u64; STATES.len()]> {
 }
 
 /// The written states that these statuses may stand for, each with its condition. No status: every state.
-fn states(statuses: &[Status], now: Timestamp) -> Vec<(State, String)> {
+pub(super) fn states(statuses: &[Status], now: Timestamp) -> Vec<(State, String)> {
     let now = now.as_ms();
     let wanted = |status| statuses.contains(&status);
     let derived = |state, before: Status, column: &str, after: Status| match (wanted(before), wanted(after)) {

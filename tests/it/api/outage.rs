@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kakitome::clock::Timestamp;
 use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded,
+    NewNotification, Page, Record, Recorded, Standings,
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::{Fact, Life};
@@ -96,6 +96,9 @@ impl MessageLog for Broken {
         Err(LogError::Corrupt("row 7".into()))
     }
     async fn counts(&self, _: Timestamp) -> Result<Counts, LogError> {
+        Err(full())
+    }
+    async fn standings(&self, _: Timestamp) -> Result<Standings, LogError> {
         Err(full())
     }
     async fn count_groups(&self, _: &Filter, _: Timestamp) -> Result<Vec<Group>, LogError> {

@@ -109,6 +109,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         keys: Arc::new(keys()),
         health: health.clone(),
         worker_expected: false,
+        channels: None,
         metrics: None,
         config: Config::default(),
     };
