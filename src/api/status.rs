@@ -80,27 +80,21 @@ pub struct StatusView {
     #[schema(required = true)]
     pub drain_seconds: Option<u64>,
     /// When the backlog is sent at that rate; null without a backlog, and when nothing moves.
-    #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub clear_at: Option<Timestamp>,
     /// The standing stops that the key may know of; null when the journal did not answer.
-    #[serde(default)]
     #[schema(required = true)]
     pub stops: Option<Vec<Stop>>,
     /// The jobs that are active, and those that were interrupted or stopped before everything was done, as far as the
     /// key may know of them; null when the journal did not answer.
-    #[serde(default)]
     #[schema(required = true)]
     pub jobs: Option<Vec<JobLine>>,
     /// With `prove`: whether nothing can still be sent. Null without it.
-    #[serde(default)]
     #[schema(required = true)]
     pub converged: Option<bool>,
     /// With `prove`: what can still be sent, or could not be read. Empty if and only if it converged.
-    #[serde(default)]
     pub open: Vec<Open>,
     /// With `prove`: what was read, where and when. Null without it.
-    #[serde(default)]
     #[schema(required = true)]
     pub evidence: Option<Evidence>,
 }

@@ -5,6 +5,8 @@ mod bodies;
 mod bulk;
 mod describe;
 mod enqueue;
+mod evidence;
+mod incident;
 mod keys;
 mod lookup;
 mod operate;

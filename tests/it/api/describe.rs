@@ -154,6 +154,8 @@ async fn real_answers_fit_their_schemas() {
     assert_eq!(required, record.as_object().map(serde_json::Map::len), "every field is always there");
     check("RecordPage", &world.get(ADMIN, "/v1/notifications").await.json);
     check("InstanceStatus", &world.get(ADMIN, "/v1/status").await.json);
+    check("InstanceStatus", &world.get(ADMIN, "/v1/status?prove=true").await.json);
+    check("Incident", &world.get(ADMIN, "/v1/incident?since=1h").await.json);
     check("BulkAnswer", &world.post(ADMIN, "/v1/bulk", &json!({"action": "redrive"})).await.json);
     let batch = world.post_raw(ADMIN, "/v1/notifications/batch", &[], format!("{}\nx", booking("b-2"))).await;
     check("Enqueued", &batch.json["results"][0]);
