@@ -120,10 +120,14 @@ pub fn print(report: &Report, out: &mut Output) -> anyhow::Result<()> {
         }
     }
     out.line(table::render(&page))?;
-    out.line("")?;
-    for (about, note) in notes {
-        out.line(format_args!("{about}: {note}"))?;
+    if !notes.is_empty() {
+        let mut told = table::table(&["about", "note"], out.is_out_terminal());
+        for (about, note) in notes {
+            told.add_row([about, note]);
+        }
+        out.line(format_args!("\n{}", table::render(&told)))?;
     }
+    out.line("")?;
     if report.converged == Some(true) {
         return Ok(out.line("converged: nothing can still be sent")?);
     }
