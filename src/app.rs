@@ -29,7 +29,6 @@ use crate::metrics;
 use crate::notification::NotificationId;
 use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
-use crate::recovery::dead_letters;
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::faults::Plan;
 use crate::sandbox::{self, Sandbox};
@@ -198,14 +197,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         let runner = storage.runner(&clock, rooms::jobs(settings));
         storage.interrupt_left_behind(&runner).await?;
         loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
-        let keeper = dead_letters::Keeper::new(
-            log.clone(),
-            queue.clone(),
-            storage.journal.clone(),
-            clock.clone(),
-            dead_letters::Config::default(),
-        );
-        loops.push(("dead letters", tokio::spawn(keeper.run(stopped.clone()))));
+        loops.push(("dead letters", tokio::spawn(storage.keeper(&clock).run(stopped.clone()))));
         let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
         loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
     }

@@ -30,7 +30,7 @@ use kakitome::stops::Stops;
 use serde_json::{Value, json};
 
 use super::conformance::{new, notification};
-use super::emulator::{self, Emulator};
+use super::emulator;
 use super::sqs;
 use super::world::booking;
 
