@@ -8,9 +8,9 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
+use super::batches::{Declaration, DeclaredBatches};
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
-use super::batches::{Declaration, DeclaredBatches};
 use super::enqueue::Enqueued;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;

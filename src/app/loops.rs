@@ -51,8 +51,7 @@ impl House<'_> {
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             let journal = storage.journal.clone();
             let kept = dead_letters::Config::default();
-            let keeper =
-                dead_letters::Keeper::new(log.clone(), queue.clone(), journal, clock.clone(), kept);
+            let keeper = dead_letters::Keeper::new(log.clone(), queue.clone(), journal, clock.clone(), kept);
             loops.push(("dead letters", tokio::spawn(keeper.run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
             loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
