@@ -55,6 +55,7 @@ Example:
   kakitome serve                       run it on ./data
   kakitome enqueue bookings.ndjson     hand notifications in
   kakitome unsent                      what was not sent, and why
+  kakitome incident --since 2h         who is affected, and what to do next
   kakitome redrive --since 2h          send again what failed
 
 Exit codes: 0 done, 1 it ran and something was refused or failed, 2 wrong usage or configuration.

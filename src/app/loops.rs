@@ -9,7 +9,6 @@ use crate::clock::Clock;
 use crate::jobs::Rings;
 use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
-use crate::recovery::dead_letters;
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
@@ -49,10 +48,7 @@ impl House<'_> {
             storage.interrupt_left_behind(&runner).await?;
             loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
-            let (journal, config) = (storage.journal.clone(), dead_letters::Config::default());
-            let keeper =
-                dead_letters::Keeper::new(log.clone(), queue.clone(), journal, clock.clone(), config);
-            loops.push(("dead letters", tokio::spawn(keeper.run(stopped.clone()))));
+            loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
             loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
         }

@@ -31,7 +31,7 @@ use kakitome::storm::meter::Meter;
 use serde_json::{Value, json};
 
 use super::conformance::{new, notification};
-use super::emulator::{self, Emulator};
+use super::emulator;
 use super::sqs;
 use super::world::booking;
 
@@ -70,6 +70,7 @@ impl House {
             journal: journal.clone(),
             bell: Bell::new(false).0,
             channels: None,
+            meter: Meter::new(journal.clone(), clock.clone(), 10, 100),
             clock,
             keys: Arc::new(KeyRing::single(KEY)),
             health: HealthBoard::default(),
