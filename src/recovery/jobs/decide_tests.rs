@@ -168,7 +168,7 @@ fn only_an_offer_is_taken_and_what_was_left_behind_waits_for_somebody() {
         assert_eq!(found(&leased(state, "other", 101)), Find::Leave);
         assert!(matches!(found(&leased(state, "other", 100)), Find::Interrupt(_)));
         assert!(matches!(find(&leased(state, "other", 101), at(100), true), Find::Interrupt(_)));
-        assert_eq!(find(&leased(state, "", 101), at(100), true), Find::Take);
+        assert!(matches!(find(&leased(state, "", 101), at(100), true), Find::Interrupt(_)));
     }
     assert_eq!(found(&leased(Watching, "other", 101)), Find::Leave);
     assert_eq!(found(&leased(Watching, "other", 100)), Find::Take, "it sends nothing");
