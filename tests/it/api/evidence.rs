@@ -59,6 +59,7 @@ fn job(state: JobState, planned: u64, tenant: Option<&str>, now: Timestamp) -> J
         progress: Progress { planned, done: 1, ..Progress::default() },
         cursor: None,
         page: Vec::new(),
+        behind: None,
         awaited: Vec::new(),
     }
 }
