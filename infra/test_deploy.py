@@ -47,15 +47,22 @@ LOG = {
 DEPTH, SEND = "sqs:GetQueueAttributes", "sqs:SendMessage"
 TAKE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
 MOVE = {"sqs:StartMessageMoveTask", "sqs:ListMessageMoveTasks", "sqs:CancelMessageMoveTask"}
+# Of the journal's documents alone.
+DELETE = "dynamodb:DeleteItem"
 # Each job's rights, resource by resource, and none besides.
 RIGHTS = {
     "ProducerPolicy": {"Queue": {SEND}},
-    "ApiPolicy": {"Queue": {SEND, DEPTH}, "DeadLetterQueue": {DEPTH}, "EventsQueue": {DEPTH}, "Table": LOG},
+    "ApiPolicy": {
+        "Queue": {SEND, DEPTH},
+        "DeadLetterQueue": TAKE | {DEPTH},
+        "EventsQueue": {DEPTH},
+        "Table": LOG | {DELETE},
+    },
     "WorkerPolicy": {
         "Queue": TAKE | {SEND, DEPTH},
-        "DeadLetterQueue": {SEND, DEPTH},
+        "DeadLetterQueue": TAKE | {SEND, DEPTH},
         "EventsQueue": TAKE | {DEPTH},
-        "Table": LOG,
+        "Table": LOG | {DELETE},
     },
     "WebhookPolicy": {"Queue": {DEPTH}, "DeadLetterQueue": {DEPTH}, "EventsQueue": {SEND, DEPTH}, "Table": LOG},
     "OperatorPolicy": {
@@ -63,7 +70,7 @@ RIGHTS = {
         "DeadLetterQueue": TAKE | MOVE | {DEPTH},
         "EventsDeadLetterQueue": TAKE | MOVE | {DEPTH},
         "EventsQueue": {SEND, DEPTH},
-        "Table": LOG,
+        "Table": LOG | {DELETE},
     },
 }
 FORBIDDEN = {
@@ -543,6 +550,8 @@ class Deployed(unittest.TestCase):
                 if statement["Effect"] == "Deny":
                     denied |= actions
                     continue
+                only = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["j#*"]}} if DELETE in actions else None
+                self.assertEqual(statement.get("Condition"), only, policy)
                 for resource in as_list(statement["Resource"]):
                     if resource == f"{arns['Table']}/index/*":
                         self.assertEqual(actions, {"dynamodb:Query"}, policy)
@@ -631,7 +640,7 @@ class Program(unittest.TestCase):
             self.assertTrue(line.startswith("ok    "), line)
         # Each right that the worker's policy gives on the queue and the table was tried.
         text = "\n".join(lines)
-        for action in ("sqs:SendMessage", "sqs:ReceiveMessage", "dynamodb:PartiQLUpdate", "dynamodb:Query"):
+        for action in ("sqs:SendMessage", "sqs:ReceiveMessage", "dynamodb:PartiQLUpdate", "dynamodb:Query", DELETE):
             self.assertIn(action, text)
 
 

@@ -5,14 +5,16 @@
 //! carry none and these answers name no notification, tenant or address.
 
 pub mod act;
+pub mod alerts;
 mod answer;
 pub mod auth;
 mod batch;
 mod body;
-pub mod bulk;
+pub mod dead_letters;
 pub mod enqueue;
 mod guard;
 pub mod incident;
+pub mod jobs;
 mod limit;
 pub mod next;
 mod openapi;
@@ -31,6 +33,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, Timestamp};
+use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
 use crate::notification::content::Limits;
@@ -105,6 +108,8 @@ pub struct ApiState {
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.
     pub stops: Stops,
+    /// Wakes whoever does jobs in this process.
+    pub bell: Bell,
     /// Where the time comes from.
     pub clock: Clock,
     /// Who may do what.
@@ -113,6 +118,8 @@ pub struct ApiState {
     pub health: HealthBoard,
     /// Whether this process runs the worker role, so that its silence is a fault of this process.
     pub worker_expected: bool,
+    /// Where alerts are posted, for trying it.
+    pub channels: Option<Arc<dyn alerts::Channels>>,
     /// Renders `/metrics`; without one that path answers 404.
     pub metrics: Option<PrometheusHandle>,
     /// Bounds.

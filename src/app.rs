@@ -1,5 +1,6 @@
 //! The composition root: the one place that names concrete backends, and hands every room its own configuration.
 
+mod alerts;
 mod aws;
 mod check;
 mod gauges;
@@ -23,9 +24,12 @@ use tokio::task::JoinHandle;
 use crate::api::{self, ApiState, auth::KeyRing};
 use crate::clock::Clock;
 use crate::console;
+use crate::jobs::Bell;
 use crate::metrics;
 use crate::notification::NotificationId;
+use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
+use crate::recovery::dead_letters;
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::faults::Plan;
 use crate::sandbox::{self, Sandbox};
@@ -40,7 +44,7 @@ use crate::worker::Worker;
 pub use check::{CheckLine, SetupLine, check, setup};
 use server_file::ServerFile;
 use storage::Storage;
-pub use storage::{Locked, OperatorSession, operator_router};
+pub use storage::{Locked, OperatorSession, operator_router, purge_queue};
 
 /// What `sandbox` was asked for.
 #[derive(Debug, Clone)]
@@ -150,7 +154,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
 
     let operator_key = Secret::new(api::auth::ApiKey::generate("operator", "default", &[]).0);
     let (ring, key_file) = keys::ring(settings, &operator_key)?;
+    let (bell, rings) = Bell::new(true);
     let state = ApiState {
+        bell,
         log: storage.log.clone(),
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
@@ -159,6 +165,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         keys: Arc::new(ring),
         health: health.clone(),
         worker_expected: roles.worker,
+        channels: alerts::tester(settings)?,
         metrics: Some(prometheus),
         config: rooms::api(settings),
     };
@@ -166,24 +173,39 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.webhook {
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
-        let state = WebhookState { log: storage.log.clone(), sources, clock: clock.clone(), config };
+        let state = WebhookState {
+            log: storage.log.clone(),
+            sources,
+            clock: clock.clone(),
+            health: health.clone(),
+            config,
+        };
         router = router.merge(webhook::router(state));
     }
     if roles.console {
         router = router.merge(console::router(&rooms::console(settings)));
     }
     let mut loops = vec![("stops", tokio::spawn(stops.clone().run(stopped.clone())))];
+    if roles.worker || roles.webhook {
+        let watch = alerts::watch(settings, roles, sandbox.as_ref(), &storage, (&clock, &health))?;
+        loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
+    }
     if roles.worker {
         let providers = rooms::providers(settings, sandbox.as_ref())?;
-        let config = rooms::worker(settings);
+        let worker = worker(settings, &storage, providers, (&clock, &health, &stops));
+        loops.push(("worker", tokio::spawn(drained(worker, stopped.clone()))));
         let (queue, log) = (storage.queue.clone(), storage.log.clone());
-        let worker =
-            Worker::new(queue.clone(), log.clone(), providers, clock.clone(), health.clone(), config);
-        let stopped_worker = stopped.clone();
-        let worker = async move {
-            worker.run(stopped_worker).await;
-        };
-        loops.push(("worker", tokio::spawn(worker)));
+        let runner = storage.runner(&clock, rooms::jobs(settings));
+        storage.interrupt_left_behind(&runner).await?;
+        loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
+        let keeper = dead_letters::Keeper::new(
+            log.clone(),
+            queue.clone(),
+            storage.journal.clone(),
+            clock.clone(),
+            dead_letters::Config::default(),
+        );
+        loops.push(("dead letters", tokio::spawn(keeper.run(stopped.clone()))));
         let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
         loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
     }
@@ -230,6 +252,21 @@ impl Running {
         self.storage.close().await;
         tracing::info!("stopped");
     }
+}
+
+fn worker(
+    settings: &Settings,
+    storage: &Storage,
+    providers: Vec<Arc<dyn Provider>>,
+    (clock, health, stops): (&Clock, &HealthBoard, &Stops),
+) -> Worker {
+    let (queue, log) = (storage.queue.clone(), storage.log.clone());
+    let config = rooms::worker(settings);
+    Worker::new(queue, log, providers, clock.clone(), health.clone(), stops.clone(), config)
+}
+
+async fn drained(worker: Worker, stopped: Shutdown) {
+    worker.run(stopped).await;
 }
 
 /// The sandbox provider inside this process, where it is configured and none is named by URL.
@@ -283,8 +320,9 @@ fn nobody() -> NotificationId {
 }
 
 /// The router of the API over this storage, for a client inside this process.
-fn in_process(storage: &Storage, settings: &Settings, key: &Secret) -> Router {
+fn in_process(storage: &Storage, settings: &Settings, key: &Secret, bell: Bell) -> Router {
     api::router(ApiState {
+        bell,
         log: storage.log.clone(),
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
@@ -293,6 +331,7 @@ fn in_process(storage: &Storage, settings: &Settings, key: &Secret) -> Router {
         keys: Arc::new(KeyRing::single(key.reveal())),
         health: HealthBoard::default(),
         worker_expected: false,
+        channels: alerts::tester(settings).ok().flatten(),
         metrics: None,
         config: rooms::api(settings),
     })

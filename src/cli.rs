@@ -1,13 +1,17 @@
 //! The commands. Every operator command speaks the HTTP API, over a socket or in process: one code path.
 
+mod alerts;
 mod change;
 mod check;
 pub mod client;
+mod dead_letters;
 mod demo;
+mod drill;
 pub mod enqueue;
 mod filter;
 mod hold;
 mod incident;
+mod jobs;
 mod keys;
 mod list;
 mod logging;
@@ -80,6 +84,7 @@ struct Global {
 enum Command {
     Serve(serve::ServeArgs),
     Demo(demo::DemoArgs),
+    Drill(drill::DrillArgs),
     Sandbox(sandbox::SandboxArgs),
     Enqueue(enqueue::EnqueueArgs),
     Show(show::ShowArgs),
@@ -89,8 +94,11 @@ enum Command {
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Cancel(hold::CancelArgs),
+    Jobs(jobs::JobsArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
     Status(status::StatusArgs),
     Incident(incident::IncidentArgs),
+    Alerts(alerts::AlertsArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
     Keys(keys::KeysArgs),
@@ -162,13 +170,14 @@ async fn run(cli: Cli, settings: Settings, out: &mut Output) -> anyhow::Result<E
     let level = match cli.command {
         Command::Serve(_) | Command::Sandbox(_) => "info",
         // Its table tells the story; the failures in it are on purpose.
-        Command::Demo(_) => "error",
+        Command::Demo(_) | Command::Drill(_) => "error",
         _ => "warn",
     };
     logging::init(&settings, level, out.is_err_terminal());
     match &cli.command {
         Command::Serve(args) => serve::run(args, &settings).await,
         Command::Demo(args) => demo::run(args, &settings, out).await,
+        Command::Drill(args) => drill::run(args, &settings, out).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Check(args) => Ok(check::run(args, &settings, out).await?.into()),
         Command::Setup(args) => Ok(setup::run(args, &settings, out).await?.into()),
@@ -197,8 +206,11 @@ impl Cli {
             Command::Hold(args) => hold::run_hold(args, client, out).await,
             Command::Release(args) => hold::run_release(args, client, out).await,
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
+            Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
+            Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
+            Command::Alerts(args) => alerts::run(args, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
         }
     }

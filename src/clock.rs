@@ -75,6 +75,26 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// A span in its two largest units: `3d 4h`, `2m 5s`, `0s`.
+pub fn human(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
+    let Some(first) = units.iter().position(|(_, size)| seconds >= *size) else {
+        return "0s".into();
+    };
+    let mut rest = seconds;
+    let parts: Vec<String> = units[first..]
+        .iter()
+        .take(2)
+        .filter_map(|(unit, size)| {
+            let count = rest / size;
+            rest %= size;
+            (count > 0).then(|| format!("{count}{unit}"))
+        })
+        .collect();
+    parts.join(" ")
+}
+
 /// Where the time comes from. Cheap to clone; every clone of a manual clock shows the same time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);

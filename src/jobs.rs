@@ -1,21 +1,35 @@
 //! Jobs: an act on many notifications, planned, shown, paced, stopped and resumed by its journal. This room knows what
 //! a job is and where it is kept; `recovery` does it.
 
+mod begin;
+mod bell;
+
+pub use begin::New;
+pub use bell::{Bell, Rings};
+
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::journal::{self, Journal, JournalError, Kind};
-use crate::message_log::{Filter, Order};
+use crate::message_log::{Filter, Order, Record};
 use crate::notification::NotificationId;
 use crate::notification::address::Address;
-use crate::notification::status::Status;
+use crate::notification::status::{By, Fact, Status};
 use crate::stops::Scope;
 
 /// For how long a job's record is kept after it was made.
-pub const KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 24 * 3600);
+pub const KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// For how long a job that was asked for waits for a process to take it. Later than that, somebody has to ask again: a
+/// job must not come to life hours after it was asked for.
+pub const OFFERED: Duration = Duration::from_secs(60);
+
+/// How many ids one job may name.
+pub const MAX_IDS: usize = 1000;
 
 /// What a job does to each notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -108,6 +122,8 @@ pub struct Progress {
     pub sent: u64,
     /// Of those that were redriven: failed again.
     pub failed: u64,
+    /// Of those that were redriven: held, cancelled or expired since.
+    pub stopped: u64,
     /// Of those that were held or cancelled: on the wire at that moment.
     pub on_the_wire: u64,
     /// Of those on the wire: went out.
@@ -151,6 +167,9 @@ pub struct Job {
     /// The listing's cursor behind the last finished page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// The listing's cursor behind the page under way; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
     /// The page under way, written down before it is begun: after a crash each of these is looked at again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub page: Vec<NotificationId>,
@@ -179,6 +198,21 @@ impl Action {
         }
     }
 
+    /// What it is in a notification's life.
+    pub fn fact(self, by: By, late: bool) -> Fact {
+        match self {
+            Action::Redrive => Fact::Redriven { by, late },
+            Action::Hold => Fact::Held { by },
+            Action::Release => Fact::Released { by },
+            Action::Cancel => Fact::Cancelled { by },
+        }
+    }
+
+    /// Whether it sets a notification on its way, so that the queue must bring it.
+    pub fn sets_on_the_way(self) -> bool {
+        matches!(self, Action::Redrive | Action::Release)
+    }
+
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -190,25 +224,104 @@ impl Action {
     }
 }
 
-impl Job {
-    /// The listing that it goes through, narrowed to what its action concerns.
-    pub fn filter(&self) -> Filter {
-        let concerned = |status: &Status| self.action.concerns(*status, self.pace.late);
-        let asked = &self.selection.statuses;
-        let statuses = Status::ALL.into_iter().filter(concerned);
-        let Selection { tenant, batch, provider, recipient, reason, since, until, .. } =
-            self.selection.clone();
-        Filter {
-            statuses: statuses.filter(|status| asked.is_empty() || asked.contains(status)).collect(),
+impl Selection {
+    /// Whether it names anything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a record matches everything but the tenant. Of a selection without ids, a listing has seen to it. Pure.
+    pub fn fits(&self, record: &Record, now: Timestamp) -> bool {
+        let life = &record.life;
+        if self.ids.is_empty() {
+            return true;
+        }
+        let is =
+            |wanted: &Option<String>, actual: Option<&str>| wanted.is_none() || wanted.as_deref() == actual;
+        let recipient = self.recipient.as_ref().map(|address| address.canonical());
+        (self.statuses.is_empty() || self.statuses.contains(&life.status(now)))
+            && is(&self.batch, record.batch.as_deref())
+            && is(&self.provider, life.provider.as_deref())
+            && is(&self.reason, life.reason.as_deref())
+            && self.since.is_none_or(|since| life.accepted_at >= since)
+            && self.until.is_none_or(|until| life.accepted_at < until)
+            && recipient
+                .is_none_or(|wanted| record.recipients.iter().any(|one| one.email.canonical() == wanted))
+    }
+
+    /// The listing of what `action` concerns among these; `None` where it concerns none of the statuses asked for.
+    pub fn filter(&self, action: Action, late: bool) -> Option<Filter> {
+        let Self { statuses: asked, tenant, batch, provider, recipient, reason, since, until, .. } =
+            self.clone();
+        let is_meant =
+            |status: &Status| action.concerns(*status, late) && (asked.is_empty() || asked.contains(status));
+        let statuses: Vec<_> = Status::ALL.into_iter().filter(is_meant).collect();
+        let order = Order::OldestFirst;
+        // To the log no status means every status.
+        (!statuses.is_empty()).then_some(Filter {
+            statuses,
             tenant,
             batch,
-            provider,
             recipient,
+            provider,
             reason,
             since,
             until,
-            order: Order::OldestFirst,
-        }
+            order,
+        })
+    }
+}
+
+impl Job {
+    /// The listing that it goes through; `None` where nothing can match.
+    pub fn filter(&self) -> Option<Filter> {
+        self.selection.filter(self.action, self.pace.late)
+    }
+
+    /// In whose name it acts; a notification's record names the job, and the job its author.
+    pub fn name(&self) -> String {
+        format!("job {}", self.id)
+    }
+
+    /// What it does to a notification.
+    pub fn fact(&self) -> Fact {
+        self.action.fact(By::new(self.name(), self.why.as_deref()), self.pace.late)
+    }
+
+    /// Until when its record is kept.
+    pub fn keep_until(&self) -> Timestamp {
+        self.created_at.plus(KEPT)
+    }
+
+    /// Whether it can be resumed.
+    pub fn is_resumable(&self) -> bool {
+        matches!(self.state, JobState::Stopped | JobState::Interrupted)
+    }
+
+    /// Offers it to whichever process takes it first.
+    pub fn offer(&mut self, now: Timestamp) {
+        self.lease = Some(Lease { owner: String::new(), until: now.plus(OFFERED) });
+    }
+
+    /// Goes on where it ended. What was awaited is judged by what happens from now on.
+    pub fn resume(&mut self, now: Timestamp) {
+        let canary = self.pace.canary.map_or(0, u64::from);
+        self.state = if self.progress.done < canary { JobState::Canary } else { JobState::Running };
+        (self.note, self.ended_at) = (None, None);
+        self.awaited.iter_mut().for_each(|(_, since)| *since = now);
+        self.offer(now);
+    }
+
+    /// Ends it, for now or for good.
+    pub fn end(&mut self, state: JobState, note: Option<String>, now: Timestamp) {
+        (self.state, self.note, self.ended_at, self.lease) = (state, note, Some(now), None);
+    }
+}
+
+impl Lease {
+    /// Whether no process has taken the job yet.
+    pub fn is_offer(&self) -> bool {
+        self.owner.is_empty()
     }
 }
 

@@ -4,7 +4,10 @@
 pub mod dynamodb;
 pub mod sqlite;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use rand::RngExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,12 +59,21 @@ pub enum Kind {
     Usual,
     /// A queue message that could not be read, kept beyond the queue's own retention.
     DeadLetter,
+    /// A piece of such a message's body.
+    DeadLetterPart,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 6] =
-        [Kind::Stop, Kind::Job, Kind::Alert, Kind::Batch, Kind::Usual, Kind::DeadLetter];
+    pub const ALL: [Kind; 7] = [
+        Kind::Stop,
+        Kind::Job,
+        Kind::Alert,
+        Kind::Batch,
+        Kind::Usual,
+        Kind::DeadLetter,
+        Kind::DeadLetterPart,
+    ];
 
     /// Its name in storage.
     pub fn as_str(self) -> &'static str {
@@ -72,6 +84,7 @@ impl Kind {
             Kind::Batch => "batch",
             Kind::Usual => "usual",
             Kind::DeadLetter => "dead_letter",
+            Kind::DeadLetterPart => "dead_letter_part",
         }
     }
 }
@@ -129,8 +142,11 @@ pub enum JournalError {
     Contended(String),
 }
 
-/// How often a change is tried against others.
+/// How often a change is tried against others, with growing waits: some 3 seconds in all.
 const TRIES: u32 = 20;
+
+/// From this try on a change waits before it is tried again.
+const PATIENT_TRIES: u32 = 3;
 
 /// Reads, changes and writes a document until nobody else came in between. `change` returns what to write, `None` to
 /// leave it, and what to answer.
@@ -145,7 +161,12 @@ where
     T: Serialize + DeserializeOwned + Send,
     R: Send,
 {
-    for _ in 0..TRIES {
+    for round in 0..TRIES {
+        if let Some(round) = round.checked_sub(PATIENT_TRIES) {
+            let most_ms = 5_u64 << round.min(6);
+            let wait_ms = rand::rng().random_range(0..=most_ms);
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
         let found = journal.get(kind, key).await?;
         let version = found.as_ref().map_or(0, |document| document.version);
         let (changed, answer) = change(found.map(|document| document.read()).transpose()?);

@@ -12,6 +12,7 @@
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
 //! | L1 | [`journal`] | port: small documents of what operators, jobs and guards do |
 //! | L1 | [`stops`], [`jobs`] | what is stopped, and what is being done to many, as the journal has it |
+//! | L1 | [`dead_letters`] | what stands nowhere but in the dead-letter queue, and the journal's copies of it |
 //! | L1 | [`incident`] | what an incident did, folded from the records |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
@@ -22,15 +23,18 @@
 //! | L2 | [`webhook`] | the door back |
 //! | L2 | [`recovery`] | second chances: sweep, redrive |
 //! | L2 | [`sandbox`] | the scripted SendGrid-style provider, a product of its own |
+//! | L3 | [`alerts`] | is anything wrong, since when, and who was told |
 //! | L3 | [`console`] | the operators' page, a client of the API |
 //! | L4 | [`settings`], [`app`], [`cli`] | configuration, composition, commands; `app` alone names backends |
 
+pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod console;
+pub mod dead_letters;
 pub mod incident;
 pub mod jobs;
 pub mod journal;

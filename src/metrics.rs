@@ -19,6 +19,10 @@ pub const UNSENT: &str = "kakitome_unsent";
 pub const QUEUE_MESSAGES: &str = "kakitome_queue_messages";
 /// Failed notifications that nobody has dealt with. Gauge.
 pub const DEAD_LETTERS: &str = "kakitome_dead_letters";
+/// Dead letters without a record that were copied into the journal. Counter.
+pub const DEAD_LETTERS_KEPT_TOTAL: &str = "kakitome_dead_letters_kept_total";
+/// Dead letters without a record that could not be copied at the last look: the queue will destroy them. Gauge.
+pub const DEAD_LETTERS_UNKEPT: &str = "kakitome_dead_letters_unkept";
 /// Unknown outcomes, by `resolution`: `event`, `resent`, `parked`, `late_answer`. Counter.
 pub const UNKNOWN_TOTAL: &str = "kakitome_unknown_total";
 /// 1 while the circuit to `provider` is closed, else 0. Gauge.
@@ -29,6 +33,11 @@ pub const EVENTS_TOTAL: &str = "kakitome_events_total";
 pub const WEBHOOK_LAG_SECONDS: &str = "kakitome_webhook_lag_seconds";
 /// Seconds since the queue last answered a receive. Gauge.
 pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
+
+/// Alerts that fire, by `alert`. Gauge.
+pub const ALERT_FIRING: &str = "kakitome_alert_firing";
+/// Messages about alerts, by `channel` and `outcome`: `posted`, `failed`, `dropped`. Counter.
+pub const ALERT_POSTS_TOTAL: &str = "kakitome_alert_posts_total";
 
 /// Commits of the embedded storage, each one `fsync`. Counter.
 pub const STORAGE_COMMITS_TOTAL: &str = "kakitome_storage_commits_total";
@@ -59,10 +68,12 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 /// Series that do not depend on the configuration begin at zero: an alert on a series that is not there is silent.
 fn begin() {
-    for door in ["http", "batch", "queue"] {
+    for door in ["http", "batch", "queue", "dead_letter"] {
         metrics::counter!(ACCEPTED_TOTAL, "door" => door).increment(0);
     }
     metrics::counter!(STORAGE_COMMITS_TOTAL).increment(0);
+    metrics::counter!(DEAD_LETTERS_KEPT_TOTAL).increment(0);
+    metrics::gauge!(DEAD_LETTERS_UNKEPT).set(0.0);
     for resolution in ["event", "resent", "parked", "late_answer"] {
         metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
     }
@@ -72,6 +83,8 @@ fn begin() {
 }
 
 fn describe() {
+    describe_gauge!(ALERT_FIRING, "Alerts that fire, by alert");
+    describe_counter!(ALERT_POSTS_TOTAL, "Messages about alerts, by channel and outcome");
     describe_counter!(STORAGE_COMMITS_TOTAL, "Commits of the embedded storage, each one fsync");
     describe_counter!(DYNAMODB_UNITS_TOTAL, "Write units that DynamoDB charged, by operation");
     describe_counter!(ACCEPTED_TOTAL, "Notifications recorded");
@@ -89,6 +102,11 @@ fn describe() {
     describe_gauge!(UNSENT, "Unsent notifications by status");
     describe_gauge!(QUEUE_MESSAGES, "Queue messages by state");
     describe_gauge!(DEAD_LETTERS, "Failed notifications that nobody has dealt with");
+    describe_counter!(
+        DEAD_LETTERS_KEPT_TOTAL,
+        "Dead letters without a record that were copied into the journal"
+    );
+    describe_gauge!(DEAD_LETTERS_UNKEPT, "Dead letters without a record that could not be copied");
     describe_counter!(UNKNOWN_TOTAL, "Unknown outcomes by how they were resolved");
     describe_gauge!(PROVIDER_UP, "1 while the circuit to the provider is closed");
     describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");

@@ -35,6 +35,19 @@ pub trait Queue: Send + Sync {
     /// How much lies where. May be approximate.
     async fn depth(&self) -> Result<Depth, QueueError>;
 
+    /// Up to `limit` dead letters behind `after`, the key of the last one that was seen; none at the end. A backend on
+    /// which looking at one hides it from others, SQS, goes by that instead: each is hidden for [`DEAD_HIDDEN`], or
+    /// until it is shown again.
+    async fn dead_letters(&self, after: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let _none = (after, limit);
+        Ok(Vec::new())
+    }
+
+    /// Ends the look at each of these.
+    async fn end_dead_letters(&self, ends: Vec<(DeadHandle, DeadEnd)>) -> Vec<Result<(), QueueError>> {
+        vec![Err(QueueError::StaleReceipt); ends.len()]
+    }
+
     /// How many of the live messages are for notifications that are at an end, so that nothing can be sent for them;
     /// `None` where that cannot be told cheaply.
     async fn spent(&self) -> Result<Option<u64>, QueueError> {
@@ -117,6 +130,46 @@ pub enum Settlement {
         reason: String,
     },
 }
+
+/// For how long a dead letter that is looked at is hidden from others at the most.
+pub const DEAD_HIDDEN: Duration = Duration::from_secs(60);
+
+/// A message in the dead-letter queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Names it for as long as it lies there: the notification's id, or the id of the message that it was at first.
+    pub key: String,
+    /// The notification; `None` if it cannot be read.
+    pub id: Option<NotificationId>,
+    /// Whose; `None` if it cannot be read.
+    pub tenant: Option<String>,
+    /// Why it is one: `code`, or `code: details`, without addresses.
+    pub reason: String,
+    /// The whole message, where the queue carries contents.
+    pub body: Option<Bytes>,
+    /// From when the queue counts its age. SQS: when it was first enqueued.
+    pub enqueued_at: Timestamp,
+    /// When the queue destroys it.
+    pub destroyed_at: Timestamp,
+    /// For [`Queue::end_dead_letters`].
+    pub handle: DeadHandle,
+}
+
+/// Names one look at a dead letter. Opaque.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeadHandle(pub String);
+
+/// How a look at a dead letter ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadEnd {
+    /// It stays, and others may look at it.
+    Show,
+    /// It is removed for good.
+    Remove,
+}
+
+/// The reason of a dead letter that became one by being received too often.
+pub const RECEIVED_TOO_OFTEN: &str = "max_receive_count";
 
 /// Message counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -149,6 +149,11 @@ pub enum StartError {
     Key(#[from] KeyError),
 }
 
+/// Base64 SPKI of a key pair that nobody has: events signed with another one do not fit it.
+pub fn fresh_public_key() -> Result<String, KeyError> {
+    Ok(Signer::generate()?.public_key().to_owned())
+}
+
 /// A running sandbox. It ends with its shutdown; dropping the handle does not stop it.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -226,6 +231,11 @@ impl Sandbox {
     /// Replaces the plan. Request numbers and an outage's clock start anew.
     pub fn set_faults(&self, plan: Plan) {
         self.door.set_plan(plan);
+    }
+
+    /// Takes this bearer token alone from now on; `None`: any.
+    pub fn set_api_key(&self, key: Option<String>) {
+        self.door.set_api_key(key);
     }
 
     /// Waits for the end after the shutdown; says how many requests were cut off by it.

@@ -2,6 +2,7 @@
 //! and refused with every fault at once. At the top of the layers: no room imports it, `app` hands the rooms their
 //! own `Config`s.
 
+mod alert;
 mod api_keys;
 mod checks;
 mod fault;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use crate::api::auth::ApiKey;
 use crate::aws::{self, Access};
+pub use alert::AlertSettings;
 pub use fault::{Fault, Faults, Origin};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
@@ -45,10 +47,10 @@ pub struct Settings {
     pub sandbox: SandboxSettings,
     /// SendGrid.
     pub sendgrid: SendgridSettings,
-    /// Where alerts are posted.
-    pub slack_webhook_url: Option<Secret>,
     /// An unsent notification that waits longer than this is an alert.
     pub alert_delay: Duration,
+    /// How alerts are watched for and posted.
+    pub alert: AlertSettings,
     /// Threads that do the work; `None`: one a processor core.
     pub threads: Option<usize>,
     /// What is logged, if anybody said.
@@ -254,8 +256,8 @@ impl Settings {
                 webhook_keys: reader.public_keys("sendgrid.webhook_key"),
                 webhook_insecure: reader.switch("sendgrid.webhook_insecure"),
             },
-            slack_webhook_url: reader.secret("slack.webhook_url"),
             alert_delay: reader.span("alert.delay"),
+            alert: AlertSettings::read(reader),
             threads: reader.maybe_count("threads"),
             log: reader.log_filter("log"),
             log_format: reader

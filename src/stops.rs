@@ -3,10 +3,12 @@
 
 mod words;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, watch};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
@@ -126,22 +128,35 @@ impl Stop {
 pub struct Stops {
     journal: Arc<dyn Journal>,
     /// `None` until they were read once: until then nobody knows what may be sent.
-    known: Arc<RwLock<Option<Arc<[Stop]>>>>,
+    known: Arc<watch::Sender<Option<Arc<[Stop]>>>>,
+    /// They were read and none stands: what every attempt asks, without a lock.
+    is_clear: Arc<AtomicBool>,
+    /// One reading at a time, so that an older one never takes the place of a newer one.
+    reading: Arc<Mutex<()>>,
 }
 
 impl Stops {
     /// The stops in this journal, not read yet.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Self { journal, known: Arc::default() }
+        let known = Arc::new(watch::Sender::new(None));
+        Self { journal, known, is_clear: Arc::default(), reading: Arc::default() }
     }
 
     /// As last read; `None` if that never succeeded.
     pub fn known(&self) -> Option<Arc<[Stop]>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.borrow().clone()
+    }
+
+    /// Tells of every change, and of the first reading.
+    pub fn watch(&self) -> watch::Receiver<Option<Arc<[Stop]>>> {
+        self.known.subscribe()
     }
 
     /// The stop that concerns this notification, a cancellation before a hold.
     pub fn judge(&self, one: &Candidate<'_>) -> Option<Stop> {
+        if self.is_clear.load(Ordering::Acquire) {
+            return None;
+        }
         let known = self.known()?;
         let mut stopping = known.iter().filter(|stop| stop.stops(one));
         let first = stopping.next()?;
@@ -151,17 +166,28 @@ impl Stops {
 
     /// The stop that shuts this provider.
     pub fn of_provider(&self, provider: &str) -> Option<Stop> {
+        if self.is_clear.load(Ordering::Acquire) {
+            return None;
+        }
         let known = self.known()?;
         known.iter().find(|stop| stop.scope.provider.as_deref() == Some(provider)).cloned()
     }
 
     /// Reads them anew.
     pub async fn refresh(&self) -> Result<(), JournalError> {
-        let mut stops = Vec::new();
+        let _alone = self.reading.lock().await;
+        let mut stops: Vec<Stop> = Vec::new();
         for document in self.journal.list(Kind::Stop, None, MAX_STOPS).await? {
             stops.push(document.read()?);
         }
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(stops.into());
+        self.is_clear.store(stops.is_empty(), Ordering::Release);
+        self.known.send_if_modified(|known| {
+            let is_new = known.as_deref() != Some(&stops[..]);
+            if is_new {
+                *known = Some(stops.into());
+            }
+            is_new
+        });
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::message_log::{LogError, MessageLog, Recorded};
 use crate::metrics::{ACCEPT_TO_SENT_SECONDS, EVENTS_TOTAL, UNKNOWN_TOTAL, WEBHOOK_LAG_SECONDS};
 use crate::notification::status::Status;
+use crate::provider::health::{HealthBoard, Tick};
 use crate::provider::{EventKind, EventSource, ProviderEvent, WebhookError};
 use crate::server::problem::Problem;
 use crate::server::{BodyError, read_body};
@@ -56,6 +57,8 @@ pub struct WebhookState {
     pub sources: BTreeMap<String, Arc<dyn EventSource>>,
     /// The time by which signatures are judged.
     pub clock: Clock,
+    /// Where what came in is counted, for the alerts.
+    pub health: HealthBoard,
     /// The bounds.
     pub config: Config,
 }
@@ -66,7 +69,7 @@ const EVENTS_PER_CALL: usize = 500;
 
 /// `POST` on every source's path. The bound on concurrent posts is shared by all of them.
 pub fn router(state: WebhookState) -> Router {
-    let WebhookState { log, sources, clock, config } = state;
+    let WebhookState { log, sources, clock, health, config } = state;
     let permits = Arc::new(Semaphore::new(config.max_concurrent));
     sources.into_iter().fold(Router::new(), |router, (path, source)| {
         for kind in EventKind::KNOWN.iter().map(EventKind::as_str).chain(["other"]) {
@@ -74,7 +77,7 @@ pub fn router(state: WebhookState) -> Router {
             counter!(EVENTS_TOTAL, "provider" => provider, "kind" => kind.to_owned()).increment(0);
         }
         let (log, permits, clock, config) = (log.clone(), permits.clone(), clock.clone(), config.clone());
-        let door = Arc::new(Door { log, source, permits, clock, config });
+        let door = Arc::new(Door { log, source, permits, clock, health: health.clone(), config });
         let only_post = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED);
         router.route(&path, post(receive).fallback(only_post).with_state(door))
     })
@@ -85,6 +88,7 @@ struct Door {
     source: Arc<dyn EventSource>,
     permits: Arc<Semaphore>,
     clock: Clock,
+    health: HealthBoard,
     config: Config,
 }
 
@@ -124,11 +128,17 @@ impl Door {
         });
         let provider = self.source.name();
         match reading.await {
-            Ok(Ok(events)) => Ok(events),
+            Ok(Ok(events)) => {
+                self.health.count(Tick::PostTaken, now);
+                Ok(events)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(provider, %error, "refused a webhook post");
                 let status = match error {
-                    WebhookError::Signature(_) => StatusCode::FORBIDDEN,
+                    WebhookError::Signature(_) => {
+                        self.health.count(Tick::PostRefused, now);
+                        StatusCode::FORBIDDEN
+                    }
                     WebhookError::Malformed(_) => StatusCode::BAD_REQUEST,
                 };
                 Err(Problem::new(status).with_detail(error.to_string()))
@@ -149,7 +159,12 @@ impl Door {
             failure = missing(events.len(), results.len());
             for (event, result) in events.iter().zip(results) {
                 match result {
-                    Ok(recorded) => tally.count(event, recorded, durable_at),
+                    Ok(recorded) => {
+                        tally.count(event, recorded, durable_at);
+                        if recorded != Recorded::Repeat {
+                            self.health.count(Tick::Event(label(&event.kind)), durable_at);
+                        }
+                    }
                     Err(error) => failure = Some(error),
                 }
             }

@@ -1,8 +1,10 @@
 //! The worker: permits → receive → claim → send → outcome → settle, as a streaming window that is refilled as each
 //! send ends. Loop and step are two functions: [`Worker::run`] paces, `deliver::step` does one handful.
 
+mod attempt;
 pub mod breaker;
 pub mod concurrency;
+mod config;
 mod deliver;
 mod heartbeat;
 mod lanes;
@@ -24,75 +26,21 @@ use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
 use crate::queue::{Delivery, Origin, Queue, QueueError, Settlement};
 use crate::shutdown::Shutdown;
+use crate::stops::Stops;
+pub use config::Config;
 use heartbeat::Held;
 use lanes::{Lanes, Permit, Room};
 pub use settle::Config as SettleConfig;
 use settle::Outcome;
-
-/// The worker's numbers. `settings` refuses the combinations that are unsafe.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// How long a claim keeps others away.
-    pub lease: Duration,
-    /// How long after the lease an unknown outcome waits for evidence before it may be resent: more than the latest
-    /// acceptance after our time-out plus the webhook's lag plus twice the clock skew.
-    pub hold: Duration,
-    /// The provider adapter's whole-attempt time-out.
-    pub attempt_timeout: Duration,
-    /// The queue's visibility time-out; held deliveries are extended at a third of it.
-    pub visibility: Duration,
-    /// One long poll.
-    pub long_poll: Duration,
-    /// Deliveries received in one call.
-    pub receive_batch: usize,
-    /// How long a message rests after the log could not be asked about it.
-    pub trouble_wait: Duration,
-    /// How long running sends and their outcomes may take to end at shutdown.
-    pub drain: Duration,
-    /// Retries, limits, the witness rule.
-    pub retry: retry::Policy,
-    /// The circuit breaker.
-    pub breaker: breaker::Config,
-    /// Attempts at once.
-    pub concurrency: concurrency::Config,
-    /// Batches of outcomes.
-    pub settle: settle::Config,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(30),
-            hold: Duration::from_secs(600),
-            attempt_timeout: Duration::from_secs(10),
-            visibility: Duration::from_secs(60),
-            long_poll: Duration::from_secs(20),
-            receive_batch: 64,
-            trouble_wait: Duration::from_secs(5),
-            drain: Duration::from_secs(25),
-            retry: retry::Policy::default(),
-            breaker: breaker::Config::default(),
-            concurrency: concurrency::Config::default(),
-            settle: settle::Config::default(),
-        }
-    }
-}
-
-impl Config {
-    /// What is left of a lease for everything but the attempt itself: clocks, scheduling, the write before it.
-    pub const LEASE_MARGIN: Duration = Duration::from_millis(500);
-
-    /// How long after the claim was asked for an attempt may still begin: it must end within the lease.
-    fn latest_start(&self) -> Duration {
-        self.lease.saturating_sub(self.attempt_timeout + Self::LEASE_MARGIN)
-    }
-}
 
 /// The loop shows that it is alive at least this often, also while every circuit is open.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
 /// How long after its wait a poll that was open at shutdown may still answer.
 const POLL_MARGIN: Duration = Duration::from_secs(5);
+
+/// So long the first reading of the standing stops may take before it is told.
+const STOPS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a drain left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +66,7 @@ pub(crate) struct Hands {
     clock: Clock,
     config: Config,
     lanes: Lanes,
+    stops: Stops,
     outcomes: mpsc::Sender<Outcome>,
 }
 
@@ -144,6 +93,27 @@ impl Hands {
         ClaimRequest { id: delivery.id, fact, content: delivery.content.clone(), hint }
     }
 
+    /// Waits until the standing stops were read once.
+    async fn learn_stops(&self, health: &HealthBoard, shutdown: &Shutdown) {
+        let mut changes = self.stops.watch();
+        let mut was_told = false;
+        while self.stops.known().is_none() && !shutdown.is_pulled() {
+            // Not receiving is on purpose here: whoever watches this worker must not restart it.
+            health.set_last_receive(self.clock.now());
+            tokio::select! {
+                _changed = changes.changed() => {}
+                () = tokio::time::sleep(STOPS_PATIENCE) => {
+                    if !was_told {
+                        tracing::warn!("nothing is sent before it is known what is held and cancelled");
+                    }
+                    was_told = true;
+                }
+                () = shutdown.pulled() => {}
+            }
+        }
+        self.lanes.review(&self.stops);
+    }
+
     fn randomness(&self) -> f64 {
         rand::rng().random()
     }
@@ -157,19 +127,22 @@ impl Worker {
         providers: Vec<Arc<dyn Provider>>,
         clock: Clock,
         health: HealthBoard,
+        stops: Stops,
         config: Config,
     ) -> Self {
         let lanes = Lanes::new(providers, &config.breaker, config.concurrency, clock.clone(), health.clone());
         let (sender, outcomes) = mpsc::channel(1024);
         let held = Arc::new(Held::new(queue.clone(), log.clone(), clock.clone(), config.visibility));
-        let hands = Arc::new(Hands { log, clock, config, lanes, outcomes: sender });
+        let hands = Arc::new(Hands { log, clock, config, lanes, stops, outcomes: sender });
         Self { hands, held, queue, health, outcomes }
     }
 
     /// Sends until the shutdown is pulled, then drains: stops receiving, awaits the open poll, gives back what is
-    /// unsent, lets running sends end, and flushes every outcome.
+    /// unsent, lets running sends end, and flushes every outcome. Sends nothing before the standing stops are known.
     pub async fn run(self, shutdown: Shutdown) -> DrainReport {
         let Self { hands, held, queue, health, outcomes } = self;
+        hands.learn_stops(&health, &shutdown).await;
+        let following = tokio::spawn(follow(hands.clone()));
         let settler = tokio::spawn(settle::run(held.clone(), outcomes, hands.config.settle));
         let heartbeat = tokio::spawn(heartbeat::run(held.clone()));
         let mut window = Window { hands, held, queue, health, ready: VecDeque::new(), steps: JoinSet::new() };
@@ -183,6 +156,8 @@ impl Worker {
         while window.steps.join_next().await.is_some() {}
         // The last sender of outcomes goes with the window; the settler then flushes and ends.
         drop(window);
+        following.abort();
+        let _aborted = following.await;
         if tokio::time::timeout(drain, settler).await.is_err() {
             tracing::error!("outcomes were left unwritten; the queue brings their messages again");
         }
@@ -191,6 +166,10 @@ impl Worker {
         tracing::info!(given_back = report.given_back, left_running = report.left_running, "worker drained");
         report
     }
+}
+
+async fn follow(hands: Arc<Hands>) {
+    hands.lanes.follow(&hands.stops).await;
 }
 
 /// The streaming window: deliveries received ahead, and the handfuls being sent.

@@ -10,54 +10,14 @@ use super::answer::Json;
 use super::guard::Caller;
 use super::view::RecordView;
 use super::{Door, Shared, body, enqueue, read, trouble};
+use crate::jobs::Action;
 use crate::message_log::{Applied, LogError, Record};
 use crate::notification::content::Fault;
-use crate::notification::status::{By, Fact, Status};
+use crate::notification::status::By;
 use crate::server::problem::Problem;
 
 /// How long the words of a reason may be, in characters.
 pub const MAX_REASON_CHARS: usize = 200;
-
-/// What can be done to a notification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// Send a dead letter again, with fresh attempts.
-    Redrive,
-    /// Keep it back, wherever it waits.
-    Hold,
-    /// Let a held one go on.
-    Release,
-    /// Stop it for good.
-    Cancel,
-}
-
-impl Action {
-    /// Whether it does anything to a notification in this status. A bulk act looks only at these.
-    pub fn concerns(self, status: Status) -> bool {
-        match self {
-            Action::Redrive => status == Status::Failed,
-            Action::Release => status == Status::Held,
-            Action::Hold => !status.is_end() && status != Status::Held,
-            Action::Cancel => !matches!(status, Status::Sent | Status::Cancelled | Status::Suppressed),
-        }
-    }
-
-    /// The fact that it is in a notification's life.
-    pub(super) fn fact(self, by: By) -> Fact {
-        match self {
-            Action::Redrive => Fact::Redriven { by, late: false },
-            Action::Hold => Fact::Held { by },
-            Action::Release => Fact::Released { by },
-            Action::Cancel => Fact::Cancelled { by },
-        }
-    }
-
-    /// Whether it sets a notification on its way, so that the queue must bring it.
-    pub(super) fn wakes(self) -> bool {
-        matches!(self, Action::Redrive | Action::Release)
-    }
-}
 
 /// Why; the whole body may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -182,7 +142,7 @@ async fn act(
         return Err(trouble::invalid(faults));
     }
     let now = door.state.clock.now();
-    let fact = action.fact(By::new(&caller.0.id, reason.reason.as_deref()));
+    let fact = action.fact(By::new(&caller.0.id, reason.reason.as_deref()), false);
     let applied = door.state.log.apply(&[(record.id, fact)], now).await.into_iter().next();
     match applied.unwrap_or_else(|| Err(LogError::Unavailable("it gave no answer".into()))) {
         Ok(Applied::Done { life, .. }) => record.life = *life,
@@ -190,14 +150,14 @@ async fn act(
         Ok(Applied::Absent) => return Err(trouble::not_found()),
         Err(error) => return Err(trouble::log(&error)),
     }
-    if action.wakes() {
+    if action.sets_on_the_way() {
         wake(door, &[&record]).await;
     }
     Ok(Json(door.view(record, now).await))
 }
 
 /// Has the queue bring these notifications.
-pub(super) async fn wake(door: &Door, records: &[&Record]) {
+async fn wake(door: &Door, records: &[&Record]) {
     let now = door.state.clock.now();
     let messages: Vec<_> = records
         .iter()

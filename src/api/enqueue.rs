@@ -128,6 +128,18 @@ pub(super) fn prepare(
     config: &Config,
     now: Timestamp,
 ) -> Result<NewNotification, Problem> {
+    let notification = read(body, header_key, caller, config, now)?;
+    Ok(NewNotification::of(notification.id(), Arc::new(notification), now))
+}
+
+/// A notification that is right in itself, and that this caller may hand in now.
+pub(super) fn read(
+    body: &[u8],
+    header_key: Option<&str>,
+    caller: &Caller,
+    config: &Config,
+    now: Timestamp,
+) -> Result<Notification, Problem> {
     if body.len() > config.limits.body_bytes {
         return Err(trouble::too_large(config.limits.body_bytes));
     }
@@ -151,7 +163,7 @@ pub(super) fn prepare(
         let days = config.schedule_horizon.as_secs() / 86_400;
         return Err(trouble::invalid_at("/deliver_at", format!("is more than {days} days ahead")));
     }
-    Ok(NewNotification::of(notification.id(), Arc::new(notification), now))
+    Ok(notification)
 }
 
 /// Records what is right in one call to the log, puts what was new on the queue in one call, and answers in order.

@@ -6,9 +6,12 @@ use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
+use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
-use super::bulk::{BulkAnswer, BulkRequest};
+use super::dead_letters::DeadLetters;
+use super::dead_letters::resend::{ResendAnswer, ResendLine};
 use super::enqueue::Enqueued;
+use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
@@ -37,10 +40,18 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     RecordView,
     PageView,
     act::Reason,
-    BulkRequest,
-    BulkAnswer,
+    JobRequest,
+    Preview,
+    JobView,
+    JobsView,
+    StopsView,
+    DeadLetters,
+    ResendLine,
+    ResendAnswer,
     StatusView,
     Report,
+    AlertsView,
+    ChannelTests,
     probe::Fine,
     Problem
 )))]

@@ -50,7 +50,8 @@ pub(super) async fn healthz(State(door): State<Shared>) -> Result<Json<Fine>, Pr
 /// the worker rightly receives nothing until it probes again: a restart during an outage would help nobody.
 fn last_sign_of_life(health: &HealthBoard, started_at: Timestamp, now: Timestamp) -> Timestamp {
     let providers = health.providers();
-    let is_ill = |provider: &ProviderHealth| matches!(provider.circuit, Circuit::Open | Circuit::Refused);
+    let is_shut = |circuit| matches!(circuit, Circuit::Open | Circuit::Refused | Circuit::Held);
+    let is_ill = |provider: &ProviderHealth| is_shut(provider.circuit);
     let all_are_ill = providers.iter().all(is_ill);
     let signs = providers.iter().map(|provider| match provider.probe_at {
         _ if !all_are_ill => provider.since,
@@ -62,15 +63,20 @@ fn last_sign_of_life(health: &HealthBoard, started_at: Timestamp, now: Timestamp
 
 /// Readiness
 ///
-/// Fails when the message log does not answer: nothing could be recorded.
+/// Fails when the message log does not answer: nothing could be recorded. And when this process runs the worker and
+/// could not read yet what is held or cancelled: until then it sends nothing.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "probes",
     responses(
         (status = 200, description = "Ready", body = Fine),
-        (status = 503, description = "The message log does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The message log does not answer, or the worker may not send yet", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn readyz(State(door): State<Shared>) -> Result<Json<Fine>, Problem> {
+    if door.state.worker_expected && door.state.stops.known().is_none() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE)
+            .with_detail("the standing stops could not be read yet: nothing is sent"));
+    }
     // One look-up of an id that nothing has: the cheapest question that goes all the way.
     let look = door.state.log.get(NotificationId::from_bytes([0; 16]));
     match tokio::time::timeout(READY_WITHIN, look).await {

@@ -1,4 +1,4 @@
-//! Which records are meant: the parameters of a listing and the filter of a bulk act, lowered into the log's filter.
+//! Which records are meant: the parameters of a listing and the filter of a job, lowered into the log's filter.
 
 use axum::extract::Query;
 use axum::http::Uri;
@@ -30,6 +30,8 @@ pub struct Question {
     pub batch: Option<String>,
     /// A recipient's address.
     pub recipient: Option<String>,
+    /// The provider of the latest attempt.
+    pub provider: Option<String>,
     /// The reason, to the letter.
     pub reason: Option<String>,
     /// Recorded at or after: RFC 3339, or a span back from now such as `2h` or `7d`.
@@ -65,6 +67,7 @@ pub(super) struct Criteria {
     pub(super) tenant: Option<String>,
     pub(super) batch: Option<String>,
     pub(super) recipient: Option<String>,
+    pub(super) provider: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) since: Option<String>,
     pub(super) until: Option<String>,
@@ -111,10 +114,9 @@ impl Criteria {
                 None
             }
         });
-        let Self { statuses, tenant, batch, reason, .. } = self;
+        let Self { statuses, tenant, batch, provider, reason, .. } = self;
         let order = Order::default();
-        let filter =
-            Filter { statuses, tenant, batch, recipient, provider: None, reason, since, until, order };
+        let filter = Filter { statuses, tenant, batch, recipient, provider, reason, since, until, order };
         Selection { filter, matches_nothing: false }
     }
 }
@@ -165,6 +167,7 @@ pub(super) fn parse(uri: &Uri, now: Timestamp) -> Result<Wanted, Problem> {
         tenant: question.tenant,
         batch: question.batch,
         recipient: question.recipient,
+        provider: question.provider,
         reason: question.reason,
         since: question.since,
         until: question.until,
@@ -218,6 +221,7 @@ impl Question {
             "tenant" => &mut self.tenant,
             "batch" => &mut self.batch,
             "recipient" => &mut self.recipient,
+            "provider" => &mut self.provider,
             "reason" => &mut self.reason,
             "since" => &mut self.since,
             "until" => &mut self.until,

@@ -8,7 +8,8 @@ use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
-use super::{Shared, act, batch, bulk, enqueue, guard, incident, probe, read, status};
+use super::dead_letters::resend;
+use super::{Shared, act, alerts, batch, dead_letters, enqueue, guard, incident, jobs, probe, read, status};
 
 /// One method on one path.
 pub(super) struct Route {
@@ -49,9 +50,19 @@ pub(super) fn table() -> Vec<Route> {
         route::<act::__path_hold, _, _>(Scope::Operate, act::hold),
         route::<act::__path_release, _, _>(Scope::Operate, act::release),
         route::<act::__path_redrive, _, _>(Scope::Operate, act::redrive),
-        route::<bulk::__path_bulk, _, _>(Scope::Operate, bulk::bulk),
+        route::<jobs::__path_create_job, _, _>(Scope::Operate, jobs::create_job),
+        route::<jobs::__path_list_jobs, _, _>(Scope::Operate, jobs::list_jobs),
+        route::<jobs::__path_show_job, _, _>(Scope::Operate, jobs::show_job),
+        route::<jobs::__path_resume_job, _, _>(Scope::Operate, jobs::resume_job),
+        route::<jobs::__path_stop_job, _, _>(Scope::Operate, jobs::stop_job),
+        route::<jobs::__path_list_stops, _, _>(Scope::Operate, jobs::list_stops),
+        route::<dead_letters::__path_dead_letters, _, _>(Scope::Operate, dead_letters::dead_letters),
+        route::<dead_letters::__path_dead_letter, _, _>(Scope::Operate, dead_letters::dead_letter),
+        route::<resend::__path_resend, _, _>(Scope::Operate, resend::resend),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
         route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
+        route::<alerts::__path_alerts, _, _>(Scope::Operate, alerts::alerts),
+        route::<alerts::__path_test, _, _>(Scope::Operate, alerts::test),
         route::<probe::__path_healthz, _, _>(None, probe::healthz),
         route::<probe::__path_readyz, _, _>(None, probe::readyz),
         route::<probe::__path_metrics, _, _>(None, probe::metrics),

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
+use crate::journal::JournalError;
 use crate::message_log::LogError;
 use crate::notification::content::Fault;
 use crate::notification::status::Refusal;
+use crate::queue::QueueError;
 use crate::server::BodyError;
 use crate::server::problem::Problem;
 
@@ -93,6 +95,32 @@ pub(super) fn log(error: &LogError) -> Problem {
         tracing::error!(%error, "a request could not be answered");
     }
     log_failed(error)
+}
+
+/// The journal failed: writes that down once, and says so to the caller.
+pub(super) fn journal(error: &JournalError) -> Problem {
+    tracing::error!(%error, "a request could not be answered");
+    let problem = match error {
+        JournalError::Unavailable(_) | JournalError::Contended(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE)
+        }
+        JournalError::Corrupt { .. } | JournalError::TooLarge(_) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    };
+    problem.with_detail("the journal could not answer")
+}
+
+/// The queue failed: writes that down once, and says so to the caller.
+pub(super) fn queue(error: &QueueError) -> Problem {
+    tracing::error!(%error, "a request could not be answered");
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE);
+    problem.with_detail("the queue could not answer")
+}
+
+/// 409 in these words.
+pub(super) fn forbidden_now(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::CONFLICT).with_detail(detail.into())
 }
 
 /// What the caller reads when the log failed. The cause is for our own log: it may name paths and hosts.

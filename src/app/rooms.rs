@@ -10,7 +10,7 @@ use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
 use crate::provider::{EventSource, Provider};
-use crate::recovery::sweep;
+use crate::recovery::{jobs, sweep};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use crate::server;
@@ -126,6 +126,20 @@ pub(super) fn sweeper(settings: &Settings) -> sweep::Config {
         Backend::Aws(_) => Duration::from_secs(5),
     };
     sweep::Config { interval, ..sweep::Config::default() }
+}
+
+/// On AWS a look costs a request for every hundred that are awaited, and a write of the journal is paid for by its size.
+pub(super) fn jobs(settings: &Settings) -> jobs::Config {
+    match settings.backend {
+        Backend::Embedded => jobs::Config::default(),
+        Backend::Aws(_) => jobs::Config {
+            window: 1000,
+            look_every: Duration::from_secs(1),
+            tell_every: Duration::from_secs(2),
+            scan_every: Duration::from_secs(5),
+            ..jobs::Config::default()
+        },
+    }
 }
 
 /// Between two readings of the gauges. A count over a million open rows takes SQLite some 50 ms; on AWS it is paid for.

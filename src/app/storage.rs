@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
+use tokio::task::JoinHandle;
 
-use super::{aws, in_process};
+use super::{aws, in_process, rooms};
 use crate::api::auth::ApiKey;
 use crate::clock::Clock;
+use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::journal::dynamodb::DynamoJournal;
 use crate::journal::sqlite::SqliteJournal;
@@ -18,9 +20,10 @@ use crate::message_log::sqlite::SqliteLog;
 use crate::queue::Queue;
 use crate::queue::sqlite::{self as queue_sqlite, SqliteQueue};
 use crate::queue::sqs::SqsQueue;
+use crate::recovery::jobs::{self, Runner};
 use crate::secret::Secret;
 use crate::settings::{AwsSettings, Backend, Settings};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::sqlite::{self, Engine, OpenError};
 
 /// A server holds the data directory; `DATA_DIR/server.json` says where it listens.
@@ -107,6 +110,19 @@ impl Storage {
         })
     }
 
+    /// Who does jobs on it.
+    pub(super) fn runner(&self, clock: &Clock, config: jobs::Config) -> Runner {
+        Runner::new(self.log.clone(), self.queue.clone(), self.journal.clone(), clock.clone(), config)
+    }
+
+    /// Where this process has the storage for itself: what looks as if it were being done was left behind.
+    pub(super) async fn interrupt_left_behind(&self, runner: &Runner) -> anyhow::Result<()> {
+        match &self.ground {
+            Ground::Embedded(_) => Ok(runner.interrupt_left_behind().await?),
+            Ground::Aws(_) => Ok(()),
+        }
+    }
+
     /// Waits until the storage can record nothing more, which no try will mend; why.
     pub(super) fn broken(&self) -> impl Future<Output = String> + use<> {
         let engine = match &self.ground {
@@ -130,16 +146,35 @@ impl Storage {
     }
 }
 
+/// Takes every message off the embedded queue, for a drill. Fails with [`Locked`] while a server holds it.
+pub async fn purge_queue(settings: &Settings) -> anyhow::Result<()> {
+    let engine = match Engine::open(&settings.data_dir, sqlite::Config::default()) {
+        Err(OpenError::Locked(dir)) => return Err(Locked(dir).into()),
+        opened => opened?,
+    };
+    let queue = SqliteQueue::open(engine.clone(), Clock::system(), queue_sqlite::Config::default()).await?;
+    queue.purge().await?;
+    engine.close().await;
+    Ok(())
+}
+
 /// The opened storage behind an in-process router.
 pub struct OperatorSession {
     /// A key with every scope, for this session alone.
     pub key: Secret,
     storage: Storage,
+    // Jobs that were asked for in this session are done in it, until it is dropped.
+    jobs: JoinHandle<()>,
+    stop: ShutdownTrigger,
 }
 
 impl OperatorSession {
     /// Gives the storage free.
     pub async fn close(self) {
+        self.stop.pull();
+        if let Err(error) = self.jobs.await {
+            tracing::error!(%error, "the jobs ended badly");
+        }
         self.storage.close().await;
     }
 }
@@ -148,6 +183,12 @@ impl OperatorSession {
 pub async fn operator_router(settings: &Settings) -> anyhow::Result<(Router, OperatorSession)> {
     let storage = Storage::open(settings, &Clock::system(), None).await?;
     let key = Secret::new(ApiKey::generate("operator", "default", &[]).0);
-    let router = in_process(&storage, settings, &key);
-    Ok((router, OperatorSession { key, storage }))
+    let (bell, rings) = Bell::new(false);
+    let router = in_process(&storage, settings, &key, bell);
+    let config = jobs::Config { sees_outcomes: false, only_own: true, ..rooms::jobs(settings) };
+    let runner = storage.runner(&Clock::system(), config);
+    storage.interrupt_left_behind(&runner).await?;
+    let (stop, stopped) = shutdown::channel();
+    let jobs = tokio::spawn(runner.run(rings, stopped));
+    Ok((router, OperatorSession { key, storage, jobs, stop }))
 }

@@ -179,8 +179,8 @@ async fn release(client: &Client, standing: &Standing, taken: u64, out: &mut Out
         "         The provider counts {taken} mails, kakitome {sent} sent: it never took them,"
     ))?;
     out.line("         so an operator lets them go, as `kakitome release --tenant default` would.")?;
-    let order = serde_json::json!({ "action": "release", "filter": { "status": ["held"] }, "limit": 1000 });
-    let _done: serde_json::Value = client.post("/v1/bulk", &order).await?;
+    let order = serde_json::json!({ "action": "release", "filter": { "tenant": "default" } });
+    let _job: serde_json::Value = client.post("/v1/jobs", &order).await?;
     Ok(())
 }
 

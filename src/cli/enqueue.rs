@@ -16,7 +16,7 @@ use super::client::Client;
 use super::output::Output;
 use super::{Exit, progress};
 use chunk::{Chunk, Fate};
-use lines::Lines;
+pub(super) use lines::Lines;
 
 /// Lines in one request.
 const CHUNK_LINES: usize = 500;

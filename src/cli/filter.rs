@@ -23,6 +23,9 @@ pub struct FilterArgs {
     /// To this address
     #[arg(long, value_name = "ADDRESS")]
     pub recipient: Option<String>,
+    /// Whose latest attempt was with this provider
+    #[arg(long)]
+    pub provider: Option<String>,
     /// With this reason, to the letter
     #[arg(long)]
     pub reason: Option<String>,
@@ -42,7 +45,8 @@ impl FilterArgs {
             query.push(("status", self.statuses().join(",")));
         }
         let texts = [("tenant", &self.tenant), ("batch", &self.batch), ("recipient", &self.recipient)];
-        for (name, value) in texts.into_iter().chain([("reason", &self.reason)]) {
+        for (name, value) in texts.into_iter().chain([("provider", &self.provider), ("reason", &self.reason)])
+        {
             query.extend(value.clone().map(|value| (name, value)));
         }
         for (name, at) in [("since", self.since), ("until", self.until)] {

@@ -1,7 +1,6 @@
 //! Moments as people say them on a command line, and spans as they read them.
 
-use std::time::Duration;
-
+pub use crate::clock::human;
 use crate::clock::{Clock, Timestamp};
 use crate::settings::parse_span;
 
@@ -10,26 +9,6 @@ pub fn parse_moment(text: &str) -> Result<Timestamp, String> {
     let ago = parse_span(text).map(|span| Clock::system().now().minus(span));
     ago.or_else(|| Timestamp::parse(text))
         .ok_or_else(|| "neither a span such as 2h or 30m nor a time such as 2026-11-21T18:00:00+09:00".into())
-}
-
-/// A span in its two largest units: `3d 4h`, `2m 5s`, `0s`.
-pub fn human(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-    let Some(first) = units.iter().position(|(_, size)| seconds >= *size) else {
-        return "0s".into();
-    };
-    let mut rest = seconds;
-    let parts: Vec<String> = units[first..]
-        .iter()
-        .take(2)
-        .filter_map(|(unit, size)| {
-            let count = rest / size;
-            rest %= size;
-            (count > 0).then(|| format!("{count}{unit}"))
-        })
-        .collect();
-    parts.join(" ")
 }
 
 /// How far `at` is from `now`: `in 5m` or `2h ago`.
@@ -45,6 +24,8 @@ pub fn clock(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

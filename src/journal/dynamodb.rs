@@ -3,6 +3,7 @@
 //! | attribute | is |
 //! | --- | --- |
 //! | `v` | the version |
+//! | `w` | a random name of the latest write, by which it is recognised when its answer was lost |
 //! | `b` | the body, JSON |
 //! | `exp` | when it may be deleted, seconds since the epoch; absent: never |
 
@@ -11,7 +12,9 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use rand::RngExt;
 
 use super::{Document, Journal, JournalError, Kind, MAX_BODY_BYTES, Put};
 use crate::aws::{self, Aws};
@@ -31,15 +34,11 @@ impl DynamoJournal {
         Self { client: aws.dynamodb.clone(), table: table.to_owned(), clock }
     }
 
-    fn is_over(&self, item: &HashMap<String, AttributeValue>) -> bool {
-        number(item, "exp")
-            .is_some_and(|at| at.saturating_mul(1000) <= self.clock.now().as_ms().unsigned_abs())
-    }
-}
-
-#[async_trait]
-impl Journal for DynamoJournal {
-    async fn get(&self, kind: Kind, key: &str) -> Result<Option<Document>, JournalError> {
+    async fn item(
+        &self,
+        kind: Kind,
+        key: &str,
+    ) -> Result<Option<HashMap<String, AttributeValue>>, JournalError> {
         let found = self
             .client
             .get_item()
@@ -50,7 +49,19 @@ impl Journal for DynamoJournal {
             .send()
             .await
             .map_err(|error| unavailable(&error))?;
-        Ok(found.item.filter(|item| !self.is_over(item)).as_ref().and_then(document))
+        Ok(found.item.filter(|item| !self.is_over(item)))
+    }
+
+    fn is_over(&self, item: &HashMap<String, AttributeValue>) -> bool {
+        number(item, "exp")
+            .is_some_and(|at| at.saturating_mul(1000) <= self.clock.now().as_ms().unsigned_abs())
+    }
+}
+
+#[async_trait]
+impl Journal for DynamoJournal {
+    async fn get(&self, kind: Kind, key: &str) -> Result<Option<Document>, JournalError> {
+        self.item(kind, key).await?.as_ref().map(|item| document(item, key)).transpose()
     }
 
     async fn put(
@@ -64,7 +75,8 @@ impl Journal for DynamoJournal {
         if body.len() > MAX_BODY_BYTES {
             return Err(JournalError::TooLarge(body.len()));
         }
-        let now = self.clock.now().as_ms() / 1000;
+        let now = AttributeValue::N((self.clock.now().as_ms() / 1000).to_string());
+        let name: [u8; 8] = rand::rng().random();
         let mut put = self
             .client
             .put_item()
@@ -72,26 +84,32 @@ impl Journal for DynamoJournal {
             .item("pk", partition(kind))
             .item("sk", AttributeValue::S(key.to_owned()))
             .item("v", AttributeValue::N((expected + 1).to_string()))
-            .item("b", AttributeValue::S(body.to_owned()));
+            .item("w", AttributeValue::B(Blob::new(name)))
+            .item("b", AttributeValue::S(body.to_owned()))
+            .expression_attribute_names("#exp", "exp")
+            .expression_attribute_values(":now", now);
         if let Some(at) = keep_until {
-            put = put.item("exp", AttributeValue::N((at.as_ms() / 1000).to_string()));
+            // Rounded up: the attribute counts seconds.
+            let seconds = (at.as_ms() + 999).div_euclid(1000);
+            put = put.item("exp", AttributeValue::N(seconds.to_string()));
         }
         // What is past its time is gone, although DynamoDB deletes it days later.
         let put = if expected == 0 {
             put.condition_expression("attribute_not_exists(v) OR #exp <= :now")
-                .expression_attribute_names("#exp", "exp")
-                .expression_attribute_values(":now", AttributeValue::N(now.to_string()))
         } else {
-            put.condition_expression("v = :v")
+            put.condition_expression("v = :v AND (attribute_not_exists(#exp) OR #exp > :now)")
                 .expression_attribute_values(":v", AttributeValue::N(expected.to_string()))
         };
         match put.send().await {
             Ok(_) => Ok(Put::Done(expected + 1)),
             Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
-                // The SDK may have tried again what was written: then it is our own.
-                let own = Document { key: key.to_owned(), version: expected + 1, body: body.to_owned() };
-                let found = self.get(kind, key).await?;
-                Ok(if found == Some(own) { Put::Done(expected + 1) } else { Put::Conflict })
+                // The SDK may have tried again what was written: then it is our own. Its text proves nothing, as two
+                // who count write the same.
+                let found = self.item(kind, key).await?;
+                let is_own = found.is_some_and(|item| {
+                    item.get("w").and_then(|w| w.as_b().ok()).is_some_and(|w| w.as_ref() == name)
+                });
+                Ok(if is_own { Put::Done(expected + 1) } else { Put::Conflict })
             }
             Err(error) => Err(unavailable(&error)),
         }
@@ -135,7 +153,10 @@ impl Journal for DynamoJournal {
             };
             let page = query.send().await.map_err(|error| unavailable(&error))?;
             let items = page.items.unwrap_or_default();
-            found.extend(items.iter().filter(|item| !self.is_over(item)).filter_map(document));
+            for item in items.iter().filter(|item| !self.is_over(item)) {
+                let key = item.get("sk").and_then(|key| key.as_s().ok());
+                found.push(document(item, key.map_or("?", String::as_str))?);
+            }
             start = page.last_evaluated_key;
             if start.is_none() {
                 break;
@@ -149,9 +170,10 @@ fn partition(kind: Kind) -> AttributeValue {
     AttributeValue::S(format!("j#{}", kind.as_str()))
 }
 
-fn document(item: &HashMap<String, AttributeValue>) -> Option<Document> {
+fn document(item: &HashMap<String, AttributeValue>, key: &str) -> Result<Document, JournalError> {
     let text = |name: &str| item.get(name)?.as_s().ok().cloned();
-    Some(Document { key: text("sk")?, version: number(item, "v")?, body: text("b")? })
+    let read = || Some(Document { key: text("sk")?, version: number(item, "v")?, body: text("b")? });
+    read().ok_or_else(|| JournalError::Corrupt { key: key.to_owned(), column: 0 })
 }
 
 fn number(item: &HashMap<String, AttributeValue>, name: &str) -> Option<u64> {

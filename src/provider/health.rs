@@ -1,5 +1,7 @@
 //! What the worker last saw of each provider, for whoever reports it: a board of plain values.
 
+mod minutes;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use minutes::Minutes;
+pub use minutes::Tick;
 
 /// The board. Cheap to clone; every clone is the same board.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +22,9 @@ struct Board {
     last_receive: Option<Timestamp>,
     /// Seconds since the epoch, and how many were sent in that second; the last [`RATE_SECONDS`] only.
     sent: VecDeque<(i64, u32)>,
+    /// How often each circuit opened since the start.
+    openings: BTreeMap<String, u64>,
+    minutes: Minutes,
 }
 
 /// Over how many seconds the rate of sends is taken.
@@ -37,7 +44,7 @@ pub struct ProviderHealth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub probe_at: Option<Timestamp>,
-    /// The last error, addresses masked.
+    /// The last error, addresses masked; or who holds it, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
@@ -54,12 +61,36 @@ pub enum Circuit {
     HalfOpen,
     /// It refuses us (key, credits, sender): paused, somebody must mend it.
     Refused,
+    /// An operator holds it: nothing is sent to it until somebody releases it.
+    Held,
 }
 
 impl HealthBoard {
     /// Writes down one provider's state.
     pub fn set_provider(&self, health: ProviderHealth) {
-        self.with(|board| board.providers.insert(health.name.clone(), health));
+        let is_shut = |circuit| matches!(circuit, Circuit::Open | Circuit::Refused);
+        self.with(|board| {
+            let before = board.providers.get(&health.name).map(|before| before.circuit);
+            if is_shut(health.circuit) && !before.is_some_and(is_shut) {
+                *board.openings.entry(health.name.clone()).or_default() += 1;
+            }
+            board.providers.insert(health.name.clone(), health);
+        });
+    }
+
+    /// How often each provider's circuit opened since the start: one that is closed again did, too.
+    pub fn openings(&self) -> BTreeMap<String, u64> {
+        self.with(|board| board.openings.clone())
+    }
+
+    /// Counts one of these.
+    pub fn count(&self, tick: Tick, at: Timestamp) {
+        self.with(|board| board.minutes.count(tick, at));
+    }
+
+    /// How many of these were counted from the minute of `from` to that of `to`.
+    pub fn counted(&self, tick: &Tick, from: Timestamp, to: Timestamp) -> u64 {
+        self.with(|board| board.minutes.counted(tick, from, to))
     }
 
     /// Every provider, by name.

@@ -1,5 +1,6 @@
 //! The queue in SQLite: visibility time-outs, receive counts, delays, dead letters and fairness like SQS.
 
+mod dead;
 mod lanes;
 mod spent;
 mod store;
@@ -11,7 +12,9 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Delivery, Depth, Message, Origin, Queue, QueueError, Receipt, Settlement};
+use super::{
+    DeadEnd, DeadHandle, DeadLetter, Delivery, Depth, Message, Origin, Queue, QueueError, Receipt, Settlement,
+};
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
 use crate::sqlite::{Engine, EngineError};
@@ -75,6 +78,17 @@ impl SqliteQueue {
     /// may have taken messages, which then rest for the whole visibility time-out.
     pub fn waiting_until(self, shutdown: Shutdown) -> Self {
         Self { shutdown: Some(shutdown), ..self }
+    }
+
+    /// Deletes every message, as `PurgeQueue` of SQS does. Dead letters stay.
+    pub async fn purge(&self) -> Result<(), QueueError> {
+        let shared = Arc::clone(&self.shared);
+        let purged = self.engine.write(move |tx| {
+            store::purge(tx)?;
+            *shared.lanes() = Lanes::default();
+            Ok(())
+        });
+        Ok(purged.await?)
     }
 
     async fn shut_down(&self) {
@@ -174,6 +188,20 @@ impl Queue for SqliteQueue {
     async fn depth(&self) -> Result<Depth, QueueError> {
         let now = self.clock.now();
         Ok(self.engine.read(move |tx| store::depth(tx, now)).await?)
+    }
+
+    async fn dead_letters(&self, after: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let after = after.and_then(|key| key.parse().ok());
+        let kept = self.config.dead_letters_kept;
+        Ok(self.engine.read(move |tx| dead::letters(tx, after, limit, kept)).await?)
+    }
+
+    async fn end_dead_letters(&self, ends: Vec<(DeadHandle, DeadEnd)>) -> Vec<Result<(), QueueError>> {
+        if ends.is_empty() {
+            return Vec::new();
+        }
+        let count = ends.len();
+        each(self.engine.write(move |tx| dead::end(tx, &ends)).await, count)
     }
 
     async fn spent(&self) -> Result<Option<u64>, QueueError> {

@@ -10,6 +10,7 @@ pub mod check;
 mod dead;
 mod entries;
 mod envelope;
+mod letters;
 mod settle;
 pub mod setup;
 
@@ -24,7 +25,9 @@ use aws_sdk_sqs::types::{Message as Received, MessageSystemAttributeName};
 use bytes::Bytes;
 use futures::future::join_all;
 
-use super::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
+use super::{
+    DeadEnd, DeadHandle, DeadLetter, Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement,
+};
 use crate::aws::Aws;
 use crate::aws::batch::{self, Batcher};
 use crate::clock::{Clock, Timestamp};
@@ -35,6 +38,7 @@ use attributes::Attributes;
 use calls::{Entry, Failure, MOST_ENTRIES, Wire};
 use dead::Unreadable;
 use entries::{Deleted, Sent, group, seconds};
+use letters::Retention;
 
 /// The longest that SQS lets a receive wait.
 const LONGEST_POLL: Duration = Duration::from_secs(20);
@@ -97,6 +101,7 @@ pub struct SqsQueue {
     config: Config,
     clock: Clock,
     shutdown: Option<Shutdown>,
+    retention: Retention,
 }
 
 impl SqsQueue {
@@ -111,7 +116,16 @@ impl SqsQueue {
         let sends = shared(SENDS, &wire, &config.queue_url);
         let deletes = shared(DELETES, &wire, &config.queue_url);
         let polls = Client::from_conf(polls);
-        Self { wire, polls, sends, deletes, config, clock: Clock::system(), shutdown: None }
+        Self {
+            wire,
+            polls,
+            sends,
+            deletes,
+            config,
+            clock: Clock::system(),
+            shutdown: None,
+            retention: Retention::default(),
+        }
     }
 
     /// The same queue, which receives nothing more once the shutdown is pulled. A receive that is waiting then goes on
@@ -248,6 +262,14 @@ impl Queue for SqsQueue {
 
     async fn settle(&self, settled: Vec<(Delivery, Settlement)>) -> Vec<Result<(), QueueError>> {
         self.end(settled).await
+    }
+
+    async fn dead_letters(&self, _after: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        self.letters(limit).await
+    }
+
+    async fn end_dead_letters(&self, ends: Vec<(DeadHandle, DeadEnd)>) -> Vec<Result<(), QueueError>> {
+        self.end_letters(ends).await
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {

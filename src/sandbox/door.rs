@@ -19,6 +19,8 @@ use crate::shutdown::Shutdown;
 /// What the handlers share.
 pub(super) struct Door {
     config: Config,
+    /// The only accepted bearer token; without one any will do.
+    api_key: RwLock<Option<String>>,
     script: RwLock<Arc<Script>>,
     pub(super) outbox: Outbox,
     pub(super) signer: Arc<Signer>,
@@ -47,6 +49,7 @@ impl Door {
             webhooks,
             faulted: AtomicU64::new(0),
             shutdown,
+            api_key: RwLock::new(config.api_key.clone()),
             config,
         }
     }
@@ -58,6 +61,14 @@ impl Door {
     pub(super) fn set_plan(&self, plan: Plan) {
         let script = Arc::new(Script::new(plan, self.config.seed));
         *self.script.write().unwrap_or_else(PoisonError::into_inner) = script;
+    }
+
+    fn api_key(&self) -> Option<String> {
+        self.api_key.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_api_key(&self, key: Option<String>) {
+        *self.api_key.write().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -14,6 +14,7 @@
 //! | kind | what happens | settings |
 //! | --- | --- | --- |
 //! | `5xx` | an error answer, not accepted | `rate`, `first`, `status` (500…599; else 500, 502, 503 or 504 by draw) |
+//! | `4xx` | refused for good, not accepted | `rate`, `first`, `status` (400…499 but 429; else 400) |
 //! | `429` | too many requests, not accepted | `rate`, `first`, `retry-after` in seconds |
 //! | `slow` | waits before it takes the mail | `rate`, `first`, `for` (3s) |
 //! | `reset-before` | TCP reset once the request's head is there, body unread, not accepted | `rate`, `first` |
@@ -72,6 +73,11 @@ pub enum Kind {
     ServerError {
         /// 500 … 599; `None` draws one of 500, 502, 503 and 504.
         status: Option<u16>,
+    },
+    /// Refused for good, not accepted.
+    Refused {
+        /// 400 … 499 but 429.
+        status: u16,
     },
     /// 429, not accepted.
     TooManyRequests {
@@ -186,6 +192,7 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Kind::ServerError { .. } => "5xx",
+            Kind::Refused { .. } => "4xx",
             Kind::TooManyRequests { .. } => "429",
             Kind::Slow { .. } => "slow",
             Kind::ResetBefore => "reset-before",

@@ -32,6 +32,10 @@ pub fn check(settings: &mut Settings, reader: &mut Reader) {
         }
     }
     orders(settings, reader);
+    if settings.alert.webhook_secret.is_some() && settings.alert.webhook_url.is_none() {
+        reader
+            .refuse("alert.webhook_secret", "signs what is posted to alert.webhook_url, which is not given");
+    }
     let worker = &settings.worker;
     if worker.hold < worker.provider_timeout {
         let least = show_span(worker.provider_timeout);

@@ -109,7 +109,7 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 47] = [
+pub const KEYS: [Key; 54] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -132,6 +132,14 @@ pub const KEYS: [Key; 47] = [
     key("slack.webhook_url", Kind::Secret, None, "where alerts are posted"),
     key("alert.delay", Kind::Span(s(1), s(7 * 24 * HOUR)), Some("10m"),
         "an unsent notification older than this is an alert"),
+    key("alert.interval", Kind::Span(ms(50), s(HOUR)), Some("15s"), "how often it is looked whether anything is wrong"),
+    key("alert.calm", Kind::Span(ms(50), s(24 * HOUR)), Some("1m"), "how long all must be well before an alert is over"),
+    key("alert.reminder", Kind::Span(s(1), s(7 * 24 * HOUR)), Some("1h"), "how often an alert that goes on is said again"),
+    key("alert.webhook_silence", Kind::Span(ms(0), s(7 * 24 * HOUR)), Some("30m"),
+        "mail sent this long ago without any event since is an alert; 0s: never"),
+    key("alert.runbook_url", Kind::Url, None, "where the runbooks are, for the links in alerts; without it `runbooks`"),
+    key("alert.webhook_url", Kind::Secret, None, "where alerts are posted as JSON"),
+    key("alert.webhook_secret", Kind::Secret, None, "signs what is posted there"),
     key("threads", Kind::Count(1, 1024), None, "threads that do the work; one a processor core"),
     key("log", Kind::LogFilter, None, "what is logged; servers info, client commands warn"),
     key("log_format", Kind::Choice(&["json", "pretty"]), None, "how it is logged; pretty on a terminal, else json"),

@@ -73,6 +73,17 @@ impl Reader {
         Some(Secret::new(text))
     }
 
+    /// The address of a webhook: whoever knows it may post there.
+    pub fn secret_url(&mut self, path: &str) -> Option<Secret> {
+        let secret = self.secret(path)?;
+        let url = reqwest::Url::parse(secret.reveal()).ok();
+        if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            self.refuse(path, "allowed: an address that begins with https:// or http://");
+            return None;
+        }
+        Some(secret)
+    }
+
     pub fn listen(&mut self, path: &str) -> SocketAddr {
         self.read(path, |_, text| text.parse().ok()).unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())
     }

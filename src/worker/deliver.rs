@@ -1,20 +1,19 @@
 //! One step: a handful of deliveries is claimed together, then each is sent on its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use super::Hands;
+use super::attempt::{Won, send};
 use super::lanes::Permit;
 use super::retry::{Judgement, settlement};
 use super::settle::Finished;
 use crate::clock::Timestamp;
-use crate::message_log::{Claim, ClaimRequest, Claimed, Hint, LogError, NewNotification};
-use crate::metrics::{ACCEPTED_TOTAL, ATTEMPTS_TOTAL, UNKNOWN_TOTAL};
+use crate::message_log::{Claim, ClaimRequest, Hint, LogError, NewNotification};
+use crate::metrics::{ACCEPTED_TOTAL, UNKNOWN_TOTAL};
 use crate::notification::content;
 use crate::notification::status::{Fact, Life, Refusal, Token};
-use crate::provider::{Handover, SendError, SendErrorClass};
 use crate::queue::{Delivery, Settlement};
 
 /// Claims the deliveries, one permit each, sends those that were won, and hands every outcome to the settler.
@@ -87,61 +86,6 @@ fn count_created(created: bool) {
     metrics::counter!(ACCEPTED_TOTAL, "door" => "queue").increment(u64::from(created));
 }
 
-/// A won claim with everything that its attempt needs.
-struct Won {
-    delivery: Delivery,
-    permit: Permit,
-    claimed: Claimed,
-    token: Token,
-    /// Boot time just before the claim was asked for: the lease cannot have begun earlier.
-    claimed_at: Duration,
-}
-
-/// Sends what was won. A panic inside is one failed attempt with an unknown outcome.
-async fn send(hands: Arc<Hands>, won: Won) {
-    let Won { delivery, permit, claimed, token, claimed_at } = won;
-    let id = delivery.id;
-    if hands.clock.boot_time().saturating_sub(claimed_at) > hands.config.latest_start() {
-        tracing::warn!(%id, "claimed too long ago to send safely; put back");
-        drop(permit);
-        let fact = Fact::PutBack { token, due_at: hands.clock.now() };
-        hands.conclude(Finished { delivery, facts: vec![fact], sent_by: None }).await;
-        return;
-    }
-    let provider = permit.provider().clone();
-    let body = claimed.content;
-    let asked = provider.clone();
-    // A task of its own, so that a panic in it is an outcome like any other.
-    let attempt = tokio::spawn(async move {
-        let notification = content::decode(&body).map_err(|error| unreadable(&error))?;
-        drop(body);
-        asked.send(id, &notification).await
-    });
-    let outcome = attempt.await.unwrap_or_else(|_panicked| Err(panicked()));
-    let name = provider.name().to_owned();
-    let now = hands.clock.now();
-    let randomness = hands.randomness();
-    let label = outcome.as_ref().err().map_or("accepted", |error| error.class.as_str());
-    metrics::counter!(ATTEMPTS_TOTAL, "provider" => name.clone(), "outcome" => label).increment(1);
-    let error = outcome.as_ref().err();
-    let heard = error.map_or(Ok(()), |error| Err(error.class));
-    let counts = hands.lanes.hear(&permit, heard, error.map(|error| error.message.as_str()), randomness);
-    let facts = match &outcome {
-        Ok(Handover { message_id, http_status }) => {
-            let (message_id, http_status) = (message_id.clone(), Some(*http_status));
-            vec![Fact::Accepted { provider: name.clone(), message_id, http_status }]
-        }
-        Err(error) => {
-            let number = claimed.life.attempt;
-            tracing::warn!(%id, provider = name, attempt = number, outcome = label, http_status = error.http_status,
-                error = error.message, "attempt failed");
-            hands.config.retry.after_failure(error, &claimed.life, token, counts, now, randomness)
-        }
-    };
-    drop(permit);
-    hands.conclude(Finished { delivery, facts, sent_by: outcome.is_ok().then_some(name) }).await;
-}
-
 /// Settles a delivery whose claim was refused: nothing was sent for it, and mostly nothing has to be.
 async fn not_won(hands: Arc<Hands>, delivery: Delivery, refusal: Refusal, life: Life) {
     let now = hands.clock.now();
@@ -205,8 +149,6 @@ async fn resend(hands: Arc<Hands>, delivery: Delivery, seen: Token, provider: &s
     let answer = hands.log.claim(&[claim], hands.clock.now()).await.pop();
     match answer {
         Some(Ok(Claim::Won(won))) => {
-            metrics::counter!(UNKNOWN_TOTAL, "resolution" => "resent").increment(1);
-            tracing::warn!(id = %delivery.id, provider, "outcome unknown and the webhook silent about it; sent again");
             send(hands, Won { delivery, permit, claimed: *won, token, claimed_at }).await;
         }
         // Somebody else was faster, or evidence came in.
@@ -219,15 +161,4 @@ fn token_of(claim: &Fact) -> Token {
         Fact::Claimed { token, .. } => *token,
         _ => Token([0; 16]),
     }
-}
-
-fn unreadable(error: &serde_json::Error) -> SendError {
-    // The position only: the text may quote the content.
-    let message = format!("the stored content cannot be read (column {})", error.column());
-    SendError { class: SendErrorClass::Refused, http_status: None, message, retry_after: None }
-}
-
-fn panicked() -> SendError {
-    let message = "the attempt panicked; whether the provider was reached is not known".to_owned();
-    SendError { class: SendErrorClass::Unknown, http_status: None, message, retry_after: None }
 }

@@ -10,8 +10,9 @@ use super::breaker::{self, Breaker, Gate, Heard};
 use super::concurrency::{self, Concurrency};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::{ATTEMPTS_TOTAL, PROVIDER_UP};
-use crate::provider::health::{Circuit, HealthBoard, ProviderHealth};
+use crate::provider::health::{Circuit, HealthBoard, ProviderHealth, Tick};
 use crate::provider::{Provider, SendErrorClass};
+use crate::stops::Stops;
 
 /// Every lane.
 pub struct Lanes {
@@ -32,8 +33,13 @@ struct LaneState {
     breaker: Breaker,
     concurrency: Concurrency,
     in_flight: u32,
+    /// Who holds the provider, and why.
+    held: Option<String>,
     shown: Option<Shown>,
 }
+
+/// How soon it is looked whether a held lane may open again.
+const HELD_LOOK: Duration = Duration::from_millis(250);
 
 /// What the board says of a lane.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,6 +81,7 @@ impl Lanes {
                     breaker: Breaker::new(breaker.clone()),
                     concurrency: Concurrency::new(concurrency),
                     in_flight: 0,
+                    held: None,
                     shown: None,
                 });
                 Arc::new(Lane { provider, state, freed: freed.clone() })
@@ -121,6 +128,7 @@ impl Lanes {
             Gate::Probing(at_once) => at_once.min(state.concurrency.limit()),
             Gate::Shut { .. } => 0,
         };
+        let limit = if state.held.is_some() { 0 } else { limit };
         self.show(lane, &mut state, None);
         let taken = limit.saturating_sub(state.in_flight).min(wanted);
         state.in_flight += taken;
@@ -134,7 +142,11 @@ impl Lanes {
         let mut room = None;
         for lane in &self.lanes {
             let mut state = lane.lock();
-            match state.breaker.gate(now) {
+            let gate = match state.held {
+                Some(_) => Gate::Shut { until: now + HELD_LOOK },
+                None => state.breaker.gate(now),
+            };
+            match gate {
                 Gate::Open => room = Some(room.unwrap_or(0) + state.concurrency.limit()),
                 Gate::Probing(at_once) => {
                     room = Some(room.unwrap_or(0) + at_once.saturating_sub(state.in_flight));
@@ -158,10 +170,38 @@ impl Lanes {
         state.breaker.hear(heard, now, randomness);
         state.concurrency.hear(heard, now);
         if heard.is_ok() {
-            self.health.record_sent(self.clock.now());
+            let sent_at = self.clock.now();
+            self.health.record_sent(sent_at);
+            self.health.count(Tick::Sent(permit.lane.provider.name().to_owned()), sent_at);
         }
         self.show(&permit.lane, &mut state, error);
         counts
+    }
+
+    /// Shuts and opens lanes as the standing stops say, as soon as they change. Never ends.
+    pub async fn follow(&self, stops: &Stops) {
+        let mut changes = stops.watch();
+        loop {
+            changes.borrow_and_update();
+            self.review(stops);
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Shuts and opens lanes as the standing stops say.
+    pub fn review(&self, stops: &Stops) {
+        for lane in &self.lanes {
+            let stop = stops.of_provider(lane.provider.name());
+            let held = stop.map(|stop| format!("held by {}: {}", stop.who, stop.reason));
+            let mut state = lane.lock();
+            if state.held != held {
+                state.held = held;
+                self.show(lane, &mut state, None);
+            }
+        }
+        self.freed.notify_one();
     }
 
     /// Waits until a permit was given back or a circuit changed.
@@ -172,15 +212,17 @@ impl Lanes {
     fn show(&self, lane: &Lane, state: &mut LaneState, error: Option<&str>) {
         let now = self.clock.boot_time();
         let gate = state.breaker.gate(now);
+        let held = state.held.clone();
         let circuit = match gate {
+            _ if held.is_some() => Circuit::Held,
             Gate::Open => Circuit::Closed,
             Gate::Probing(_) => Circuit::HalfOpen,
             Gate::Shut { .. } if state.breaker.is_refused() => Circuit::Refused,
             Gate::Shut { .. } => Circuit::Open,
         };
         let shut_until = match gate {
-            Gate::Shut { until } => Some(until),
-            Gate::Open | Gate::Probing(_) => None,
+            Gate::Shut { until } if held.is_none() => Some(until),
+            Gate::Shut { .. } | Gate::Open | Gate::Probing(_) => None,
         };
         let before = state.shown;
         let same = before.filter(|shown| shown.circuit == circuit);
@@ -196,6 +238,9 @@ impl Lanes {
             // A probe that failed: only the time of the next one is news.
             _ if same.is_some() => {}
             Circuit::Closed if before.is_none() => {}
+            Circuit::Closed if before.is_some_and(|shown| shown.circuit == Circuit::Held) => {
+                tracing::info!(provider, "released: the provider is sent to again");
+            }
             Circuit::Closed => tracing::info!(provider, "circuit closed: the provider is well again"),
             Circuit::HalfOpen => tracing::info!(provider, "circuit half open: probing"),
             Circuit::Open => {
@@ -204,11 +249,12 @@ impl Lanes {
             Circuit::Refused => {
                 tracing::error!(provider, error, "the provider refuses us; sending is paused")
             }
+            Circuit::Held => tracing::warn!(provider, held, "nothing is sent to the provider"),
         }
         let up = if circuit == Circuit::Closed { 1.0 } else { 0.0 };
         metrics::gauge!(PROVIDER_UP, "provider" => provider.clone()).set(up);
         let probe_at = wait.map(|wait| shown_at.plus(wait));
-        let last_error = error.map(str::to_owned).filter(|_| circuit != Circuit::Closed);
+        let last_error = held.or_else(|| error.map(str::to_owned)).filter(|_| circuit != Circuit::Closed);
         self.health.set_provider(ProviderHealth { name: provider, circuit, since, probe_at, last_error });
     }
 }

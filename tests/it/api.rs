@@ -2,11 +2,11 @@
 
 mod batch;
 mod bodies;
-mod bulk;
 mod describe;
 mod enqueue;
 mod evidence;
 mod incident;
+mod jobs;
 mod keys;
 mod lookup;
 mod operate;

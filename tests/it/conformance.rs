@@ -1,5 +1,6 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
+mod journal;
 mod log;
 mod queue;
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::journal::dynamodb::DynamoJournal;
+use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::MessageLog;
 use kakitome::message_log::dynamodb::{self, DynamoLog};
 use kakitome::message_log::sqlite::SqliteLog;
@@ -19,6 +22,7 @@ use kakitome::sqlite::{Config, Engine};
 
 use super::sqs;
 use crate::emulator::{self, Emulator};
+use journal::JournalBench;
 
 /// A fresh, empty queue and what the suite needs to know of it.
 pub struct QueueBench {
@@ -104,6 +108,18 @@ mod dynoxide_log {
     super::log::suite!(super::dynoxide_log_bench);
 }
 
+mod sqlite_journal {
+    super::journal::suite!(super::sqlite_journal_bench);
+}
+
+mod ministack_journal {
+    super::journal::suite!(super::ministack_journal_bench);
+}
+
+mod dynoxide_journal {
+    super::journal::suite!(super::dynoxide_journal_bench);
+}
+
 // Amazon's own and the largest: not everywhere is what they need. Ignored unless asked for, so that nobody takes them
 // for passed where they did not run.
 
@@ -118,6 +134,13 @@ mod dynamodb_local_log {
     super::log::suite!(
         #[ignore = "DynamoDB Local needs Java: `make aws-second` installs and runs it"]
         super::dynamodb_local_log_bench
+    );
+}
+
+mod dynamodb_local_journal {
+    super::journal::suite!(
+        #[ignore = "DynamoDB Local needs Java: `make aws-second` installs and runs it"]
+        super::dynamodb_local_journal_bench
     );
 }
 
@@ -219,4 +242,33 @@ async fn dynamodb_log_bench(emulator: &'static Emulator) -> LogBench {
         newest_by_wait: true,
         _home: Box::new(()),
     }
+}
+
+async fn sqlite_journal_bench() -> JournalBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let clock = Clock::manual(journal::start());
+    let journal = Arc::new(SqliteJournal::new(engine, clock.clone()));
+    JournalBench { server: "sqlite", journal, clock, _home: Box::new(home) }
+}
+
+async fn ministack_journal_bench() -> JournalBench {
+    dynamodb_journal_bench(Emulator::ministack()).await
+}
+
+async fn dynoxide_journal_bench() -> JournalBench {
+    dynamodb_journal_bench(Emulator::dynoxide()).await
+}
+
+async fn dynamodb_local_journal_bench() -> JournalBench {
+    dynamodb_journal_bench(Emulator::dynamodb_local()).await
+}
+
+async fn dynamodb_journal_bench(emulator: &'static Emulator) -> JournalBench {
+    let aws = emulator::connect(&emulator.url, &emulator.url).await;
+    let config = dynamodb::Config { table: emulator::fresh_name("journal"), ..dynamodb::Config::default() };
+    dynamodb::setup(&aws, &config).await.unwrap();
+    let clock = Clock::manual(journal::start());
+    let journal = Arc::new(DynamoJournal::open(&aws, &config.table, clock.clone()));
+    JournalBench { server: emulator.name, journal, clock, _home: Box::new(()) }
 }

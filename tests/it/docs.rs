@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use kakitome::api::bulk::BulkRequest;
 use kakitome::api::enqueue::Enqueued;
+use kakitome::api::jobs::JobRequest;
 use kakitome::notification::content::{self, Limits};
 use kakitome::settings::keys::{AWS_KEYS, KEYS};
 use kakitome::settings::{ConfigFile, Settings, Sources};
@@ -69,7 +69,7 @@ fn the_sample_configuration_is_taken_and_names_every_key() {
     assert_eq!(settings.log.as_deref(), Some("info"));
     let told = Settings { log: None, ..settings };
     assert_eq!(format!("{told:?}"), format!("{default:?}"), "the sample's values are the defaults");
-    let later = ["slack.webhook_url", "sandbox.api_key"];
+    let later = ["sandbox.api_key"];
     for key in KEYS.iter().filter(|key| !AWS_KEYS.contains(&key.path) && !later.contains(&key.path)) {
         let name = key.path.rsplit('.').next().unwrap();
         let is_named = sample.lines().any(|line| {
@@ -89,7 +89,7 @@ fn the_examples_of_the_description_and_of_the_readme_are_taken() {
     assert!(read.is_ok(), "{read:?}");
     let told: Result<Enqueued, _> = serde_json::from_value(example("Enqueued").clone());
     assert!(told.is_ok(), "{told:?}");
-    let asked: Result<BulkRequest, _> = serde_json::from_value(example("BulkRequest").clone());
+    let asked: Result<JobRequest, _> = serde_json::from_value(example("JobRequest").clone());
     assert!(asked.is_ok(), "{asked:?}");
 
     let readme = page("README.md");

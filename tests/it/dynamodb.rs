@@ -3,6 +3,7 @@
 mod claim;
 mod cost;
 mod due;
+mod journal;
 mod setup;
 mod trouble;
 

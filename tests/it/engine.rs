@@ -1,5 +1,7 @@
 //! The embedded engine and what is particular to the adapters on it.
 
+mod migration;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -141,18 +141,20 @@ async fn used_up_attempts_become_a_dead_letter_that_a_redrive_sends() {
     }
     let order =
         |dry_run: bool| json!({"action": "redrive", "filter": {"status": ["failed"]}, "dry_run": dry_run});
-    let (_, preview) = world.post("/v1/bulk", &order(true)).await;
+    let (_, preview) = world.post("/v1/jobs", &order(true)).await;
     assert_eq!(preview["matched"], 3);
     assert_eq!(
-        preview["by_reason"],
-        json!([{"status": "failed", "reason": "attempts_exhausted", "count": 3}])
+        (&preview["groups"][0]["reason"], &preview["groups"][0]["count"]),
+        (&json!("attempts_exhausted"), &json!(3))
     );
     world.play("");
-    let (_, done) = world.post("/v1/bulk", &order(false)).await;
-    assert_eq!(done["done"], 3);
+    let (status, job) = world.post("/v1/jobs", &order(false)).await;
+    assert_eq!(status, 202);
     world.wait_for_count("sent", 6).await;
-    let (_, again) = world.post("/v1/bulk", &order(false)).await;
-    assert_eq!((&again["matched"], &again["done"]), (&json!(0), &json!(0)));
+    let job = world.job_when(&job["id"], |job| job["state"] == "done").await;
+    assert_eq!((&job["progress"]["done"], &job["progress"]["sent"]), (&json!(3), &json!(3)));
+    let (_, again) = world.post("/v1/jobs", &order(true)).await;
+    assert_eq!(again["matched"], 0);
     assert_eq!(world.sandbox().stats().accepted, 6);
     world.close().await;
 }

@@ -19,7 +19,7 @@ async fn no_address_and_no_secret_reaches_the_log() {
     let env = [("KAKITOME_LOG", "trace".to_owned()), ("KAKITOME_LOG_FORMAT", "json".into())];
     let server = Kakitome::start(dir.path(), &["serve"], &env);
     let http = process::http();
-    for path in ["/v1/notifications", "/webhooks/sandbox", "/v1/bulk"] {
+    for path in ["/v1/notifications", "/webhooks/sandbox", "/v1/jobs"] {
         for body in
             [booking("canary").to_string(), "{\"to\":\"guest.canary@example.com\"}".into(), "{".into()]
         {

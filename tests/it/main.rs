@@ -1,6 +1,7 @@
 //! The one integration binary: one file a flow.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is the failed test")]
 
+mod alerts;
 mod api;
 mod aws;
 mod backend;
@@ -8,7 +9,9 @@ mod blackbox;
 mod cli;
 mod conformance;
 mod console;
+mod dead_letters;
 mod docs;
+mod drill;
 mod dynamodb;
 mod dynamodb_read;
 mod emulator;

@@ -24,6 +24,7 @@ use kakitome::message_log::{
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::{Fact, Life, Status};
+use kakitome::provider::health::HealthBoard;
 use kakitome::provider::sendgrid::{SIGNATURE_HEADER, SendGridEvents, TIMESTAMP_HEADER};
 use kakitome::provider::{EventSource, ProviderEvent};
 use kakitome::webhook::{Config, WebhookState, router};
@@ -140,6 +141,7 @@ fn door(log: &Arc<EventLog>, config: Config) -> Router {
         log: log.clone(),
         sources: BTreeMap::from([(PATH.to_owned(), source)]),
         clock: Clock::manual(Timestamp::from_ms(NOW * 1000)),
+        health: HealthBoard::default(),
         config,
     })
 }

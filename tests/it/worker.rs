@@ -1,6 +1,7 @@
 //! The worker over embedded storage, with providers that do what a test says.
 
 mod bench;
+mod stops;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -166,6 +166,11 @@ impl World {
         &self.url
     }
 
+    /// A key with every scope.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     pub fn play(&self, faults: &str) {
         self.sandbox().set_faults(faults.parse().unwrap());
     }
@@ -220,6 +225,19 @@ impl World {
 
     pub async fn record_with_status(&self, id: &str, status: &str) -> Value {
         self.record_when(id, |record| record["status"] == status).await
+    }
+
+    /// The job, once `wanted` holds of it.
+    pub async fn job_when(&self, id: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let job = self.get(&format!("/v1/jobs/{}", id.as_str().unwrap())).await;
+            if wanted(&job) {
+                return job;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it did not come to that: {job:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// How many stand at `status`.

@@ -12,12 +12,16 @@ use super::jobs::{self, JobLine};
 use super::{QueueView, Sources};
 use crate::api::ApiState;
 use crate::clock::Timestamp;
+use crate::dead_letters::{self, Survey};
 use crate::message_log::{ByAge, Standings};
 use crate::notification::status::Status;
 use crate::stops::Stop;
 
 /// How long a source may take to answer. A million open rows are counted in a tenth of that on either backend.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// So many dead letters are looked at for a proof.
+const MOST_LETTERS: usize = 200;
 
 /// What was read, where and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -144,6 +148,8 @@ pub(super) struct Read<T> {
 pub(super) struct QueueRead {
     pub(super) depth: QueueView,
     pub(super) spent: Option<u64>,
+    /// Its dead letters, where there are any and they could be looked at.
+    pub(super) letters: Option<Survey>,
 }
 
 impl QueueRead {
@@ -191,11 +197,17 @@ pub(super) async fn queue(state: &ApiState, is_proof: bool) -> Read<QueueRead> {
     };
     let mut read = Read::of(
         state,
-        depth.map(|depth| QueueRead { depth: depth.into(), spent: None }),
+        depth.map(|depth| QueueRead { depth: depth.into(), spent: None, letters: None }),
         "the queue's depth",
     );
     if let Some(queue) = read.value.as_mut().filter(|queue| is_proof && queue.live() > 0) {
         queue.spent = within(state.queue.spent()).await.ok().flatten();
+    }
+    if let Some(queue) = read.value.as_mut().filter(|queue| is_proof && queue.depth.dead > 0) {
+        let (queue_port, log, journal) = (state.queue.as_ref(), state.log.as_ref(), state.journal.as_ref());
+        let looked = within(dead_letters::survey(queue_port, log, journal, MOST_LETTERS)).await;
+        queue.letters =
+            looked.map_err(|error| tracing::warn!(%error, "dead letters cannot be looked at")).ok();
     }
     read
 }
@@ -228,7 +240,7 @@ impl Evidence {
                 reading: standings.reading(&sources.log, None),
                 standings: standings.value.as_ref().map(views),
             },
-            dead_letters: dead_letters(queue, count(Status::Failed), sources),
+            dead_letters: dead_letter_proof(queue, count(Status::Failed), sources),
             jobs: jobs
                 .reading(&sources.journal, Some(format!("the latest {} jobs were looked at", jobs::LATEST))),
             stops: stops.reading(&sources.journal, None),
@@ -263,15 +275,23 @@ fn queue_proof(queue: &Read<QueueRead>, sources: &Sources) -> QueueProof {
     }
 }
 
-// The one place where the list of the queue's dead letters is joined: `destroyed_from` and the note are to come from
-// it once the queue's port tells of each.
-fn dead_letters(queue: &Read<QueueRead>, in_log: Option<u64>, sources: &Sources) -> DeadLetterProof {
+fn dead_letter_proof(queue: &Read<QueueRead>, in_log: Option<u64>, sources: &Sources) -> DeadLetterProof {
     let in_queue = queue.value.as_ref().map(|queue| queue.depth.dead);
-    let note = in_queue.filter(|count| *count > 0).map(|_| {
-        "the dead-letter queue destroys its messages after 14 days; the log keeps every notification that failed"
-            .to_owned()
+    let letters = queue.value.as_ref().and_then(|queue| queue.letters);
+    let note = in_queue.filter(|count| *count > 0).map(|_| match letters {
+        None => "they could not be looked at; the queue destroys them after its retention".to_owned(),
+        Some(survey) => {
+            let Survey { seen, recorded, kept, .. } = survey;
+            let of = if survey.is_cut_short { "the first " } else { "" };
+            format!(
+                "of {of}{seen} looked at {recorded} are failed ones in the log, of {kept} a copy is kept in the \
+                 journal, {} are in the queue alone",
+                survey.unkept()
+            )
+        }
     });
-    DeadLetterProof { reading: queue.reading(&sources.queue, note), in_log, in_queue, destroyed_from: None }
+    let destroyed_from = letters.and_then(|survey| survey.first_destroyed_at);
+    DeadLetterProof { reading: queue.reading(&sources.queue, note), in_log, in_queue, destroyed_from }
 }
 
 fn views(standings: &Standings) -> Vec<StandingView> {

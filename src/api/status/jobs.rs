@@ -121,6 +121,7 @@ mod tests {
             progress,
             cursor: None,
             page: Vec::new(),
+            behind: None,
             awaited: Vec::new(),
         };
         JobLine::of(job, Timestamp::from_ms(100_000))

@@ -31,6 +31,7 @@ pub async fn check(aws: &Aws, config: &Config) -> Vec<Finding> {
     findings.push(reading(client, table).await);
     findings.push(writing(client, table).await);
     findings.push(counting(client, table).await);
+    findings.extend(journal(client, table).await);
     findings.push(query(client, table, None, "pk").await);
     for (index, partition, ..) in INDEXES {
         findings.push(query(client, table, Some(index), partition).await);
@@ -168,6 +169,31 @@ async fn counting(client: &Client, table: &str) -> Finding {
         .await;
     let refused = added.err().map(|error| (aws::kind(&error), aws::words(&error)));
     permission("dynamodb:UpdateItem", &format!("the table `{table}`"), refused)
+}
+
+/// What the journal does to its documents, which lie in the same table under `j#…`; that is as far as the right to
+/// delete reaches.
+async fn journal(client: &Client, table: &str) -> [Finding; 3] {
+    let (pk, sk) = (text("j#check"), text("check"));
+    let read = client.get_item().table_name(table).key("pk", pk.clone()).key("sk", sk.clone());
+    let written = client.put_item().table_name(table).item("pk", pk.clone()).item("sk", sk.clone());
+    let written = written.condition_expression("attribute_exists(pk)");
+    let deleted = client.delete_item().table_name(table).key("pk", pk).key("sk", sk);
+    let (read, written, deleted) = tokio::join!(read.send(), written.send(), deleted.send());
+    let on = format!("the table `{table}`");
+    [
+        permission("dynamodb:GetItem", &on, read.err().map(|error| (aws::kind(&error), aws::words(&error)))),
+        permission(
+            "dynamodb:PutItem",
+            &on,
+            written.err().map(|error| (aws::kind(&error), aws::words(&error))),
+        ),
+        permission(
+            "dynamodb:DeleteItem",
+            &on,
+            deleted.err().map(|error| (aws::kind(&error), aws::words(&error))),
+        ),
+    ]
 }
 
 async fn query(client: &Client, table: &str, index: Option<&str>, partition: &str) -> Finding {

@@ -224,9 +224,10 @@ pub(super) async fn groups(log: &DynamoLog, filter: &Filter, now: Timestamp) -> 
         let entries = log.table.get(rows.iter().map(Row::entry_key)).await?;
         for row in rows {
             let entry = entries.get(&row.entry_key()).and_then(|item| Entry::read(item).ok());
+            let card = entry.and_then(|entry| entry.card().ok().flatten());
             groups.push(Group {
                 status: row.life.status(now),
-                template: entry.and_then(|entry| entry.template()),
+                template: card.and_then(|card| card.template().map(str::to_owned)),
                 deadline: Deadline::of(row.life.useful_until, now),
                 reason: row.life.reason,
                 tenant: row.tenant,

@@ -3,7 +3,7 @@
 //! | attribute | of the first recipient's entry |
 //! | --- | --- |
 //! | `c` | the stored content, zstd |
-//! | `k` | instead of it, where the content is with the queue or in parts: `{to, cc, bcc, metadata}`, zstd |
+//! | `k` | instead of it, where the content is with the queue or in parts: `{to, cc, bcc, metadata, template}`, zstd |
 //! | `cn` | in how many parts the content lies beside the row, under `c#00` …: an item has at most 400 KB |
 //!
 //! The other recipients' entries have `f`, the first recipient's key, alone.
@@ -68,11 +68,17 @@ pub(super) struct Card {
     /// The producer's labels.
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, String>,
+    template: Option<OnlyId>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct OnlyEmail {
     email: Address,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct OnlyId {
+    id: String,
 }
 
 impl Card {
@@ -81,6 +87,11 @@ impl Card {
         let to = self.to.iter().map(|one| (RecipientKind::To, &one.email));
         let cc = self.cc.iter().map(|one| (RecipientKind::Cc, &one.email));
         to.chain(cc).chain(self.bcc.iter().map(|one| (RecipientKind::Bcc, &one.email)))
+    }
+
+    /// The provider's template that it is made from.
+    pub(super) fn template(&self) -> Option<&str> {
+        self.template.as_ref().map(|template| template.id.as_str())
     }
 
     fn read(json: &[u8]) -> Result<Self, LogError> {
@@ -101,20 +112,6 @@ impl Entry {
             Body::Nothing
         };
         Ok(Self { id, body })
-    }
-
-    /// The provider's template that it is made from; `None` also where the content lies elsewhere.
-    pub(super) fn template(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Made {
-            template: Option<Of>,
-        }
-        #[derive(Deserialize)]
-        struct Of {
-            id: String,
-        }
-        let Body::Content(content) = &self.body else { return None };
-        serde_json::from_slice::<Made>(content).ok()?.template.map(|template| template.id)
     }
 
     /// Who and which labels; nothing in an entry that is not the first recipient's.
@@ -153,11 +150,18 @@ struct CardOf<'a> {
     bcc: Vec<EmailOf<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<IdOf<'a>>,
 }
 
 #[derive(Serialize)]
 struct EmailOf<'a> {
     email: &'a Address,
+}
+
+#[derive(Serialize)]
+struct IdOf<'a> {
+    id: &'a str,
 }
 
 fn packed_card(notification: &Notification) -> Vec<u8> {
@@ -169,6 +173,7 @@ fn packed_card(notification: &Notification) -> Vec<u8> {
         cc: emails(&notification.cc),
         bcc: emails(&notification.bcc),
         metadata: &notification.metadata,
+        template: notification.template.as_ref().map(|template| IdOf { id: &template.id }),
     };
     // Texts only: writing them as JSON cannot fail.
     pack(&serde_json::to_vec(&card).unwrap_or_default())

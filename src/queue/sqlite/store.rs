@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::super::RECEIVED_TOO_OFTEN;
 use super::lanes::Lanes;
 use super::{Config, Delivery, Depth, Message, Origin, Receipt, Settlement};
 use crate::clock::Timestamp;
@@ -183,7 +184,7 @@ fn take(
     let until = now.plus(config.visibility_timeout).as_ms();
     for row in &visible {
         if row.receive_count >= config.max_receive_count {
-            bury(tx, row.seq, "max_receive_count", now, config)?;
+            bury(tx, row.seq, RECEIVED_TOO_OFTEN, now, config)?;
             continue;
         }
         let handle = Handle { seq: row.seq, nonce: rand::random() };
@@ -322,6 +323,10 @@ fn settle_one(
         (None, Settlement::Done | Settlement::Again { .. }) => {}
     }
     Ok(true)
+}
+
+pub(super) fn purge(tx: &Connection) -> rusqlite::Result<usize> {
+    tx.execute("DELETE FROM queue", [])
 }
 
 pub(super) fn depth(tx: &Connection, now: Timestamp) -> rusqlite::Result<Depth> {

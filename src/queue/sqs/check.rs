@@ -40,7 +40,7 @@ impl Action {
     }
 }
 
-/// Looks at every queue, and tries each action on the queue (sending on the dead-letter queue too, for who receives)
+/// Looks at every queue, and tries each action on the queue (on the dead-letter queue too, for who receives)
 /// with a request that SQS refuses as senseless once it has seen that it is allowed.
 pub async fn check(aws: &Aws, queues: &Queues, actions: &[Action]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -57,7 +57,9 @@ pub async fn check(aws: &Aws, queues: &Queues, actions: &[Action]) -> Vec<Findin
         findings.extend(permission(aws, queue_name, &queues.queue_url, *action).await);
     }
     if actions.contains(&Action::Receive) {
-        findings.extend(permission(aws, dead_name, &queues.dead_letter_url, Action::Send).await);
+        for action in Action::WORKER {
+            findings.extend(permission(aws, dead_name, &queues.dead_letter_url, *action).await);
+        }
     }
     findings
 }

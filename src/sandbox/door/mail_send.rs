@@ -41,7 +41,7 @@ pub(super) async fn mail_send(
         if let Err((status, message)) = door.admit(&head.headers) {
             return door.refuse(status, &[Issue::general(message)]);
         }
-    } else {
+    } else if !matches!(turn.verdict, Verdict::Refuse(_)) {
         door.faulted.fetch_add(1, Ordering::Relaxed);
     }
     if turn.verdict == Verdict::Reset {
@@ -57,6 +57,7 @@ pub(super) async fn mail_send(
     }
     match turn.verdict {
         Verdict::ServerError(status) => server_error(status),
+        Verdict::Refuse(status) => door.refuse_for_good(status),
         Verdict::TooManyRequests(retry_after_seconds) => too_many_requests(retry_after_seconds),
         Verdict::Reset => door.reset(&connection).await,
         Verdict::Silence => door.silence(&connection, turn.verdict).await,
@@ -84,7 +85,7 @@ impl Door {
             }
             _ => return Err((StatusCode::UNAUTHORIZED, "authorization required")),
         };
-        if let Some(wanted) = &self.config.api_key
+        if let Some(wanted) = self.api_key()
             && !bool::from(wanted.as_bytes().ct_eq(key.as_bytes()))
         {
             let message = "The provided authorization grant is invalid, expired, or revoked";
@@ -99,6 +100,11 @@ impl Door {
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Content-Encoding"));
         }
         Ok(())
+    }
+
+    fn refuse_for_good(&self, status: u16) -> Response {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+        self.refuse(status, &[Issue::general(status.canonical_reason().unwrap_or("refused"))])
     }
 
     fn refuse(&self, status: StatusCode, issues: &[Issue]) -> Response {

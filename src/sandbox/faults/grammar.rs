@@ -9,7 +9,7 @@ use super::{BounceType, Fault, Kind, OutageMode, Plan, PlanError, Rate};
 /// The longest duration that any setting takes.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-const KINDS: &str = "5xx, 429, slow, reset-before, reset-after-accept, timeout-after-accept, outage, bounce, defer, \
+const KINDS: &str = "5xx, 4xx, 429, slow, reset-before, reset-after-accept, timeout-after-accept, outage, bounce, defer, \
                      webhook-duplicate, webhook-reorder, webhook-drop, webhook-delay";
 
 /// One fault as it is written: its kind and its settings, not yet understood.
@@ -100,6 +100,12 @@ impl Item<'_> {
             "5xx" => {
                 let status = |text: &str| text.parse().ok().filter(|status| (500..=599).contains(status));
                 Kind::ServerError { status: self.take("status", "500 to 599", status)? }
+            }
+            "4xx" => {
+                let status = |text: &str| {
+                    text.parse().ok().filter(|status| (400..=499).contains(status) && *status != 429)
+                };
+                Kind::Refused { status: self.take("status", "400 to 499 but 429", status)?.unwrap_or(400) }
             }
             "429" => {
                 let seconds = |text: &str| {
@@ -237,6 +243,7 @@ impl Fault {
             Kind::ServerError { status } => {
                 settings.extend(status.map(|status| ("status", status.to_string())))
             }
+            Kind::Refused { status } => settings.push(("status", status.to_string())),
             Kind::TooManyRequests { retry_after_seconds } => {
                 settings.extend(retry_after_seconds.map(|seconds| ("retry-after", seconds.to_string())));
             }

@@ -26,6 +26,8 @@ pub(in crate::sandbox) enum Verdict {
     AcceptThenSilence(Duration),
     /// Not taken: an error answer.
     ServerError(u16),
+    /// Not taken: refused for good with this 4xx.
+    Refuse(u16),
     /// Not taken: 429, with `Retry-After` seconds where given.
     TooManyRequests(Option<u32>),
     /// Not taken, not read: the connection reset.
@@ -101,6 +103,7 @@ impl Script {
                     let any = [500, 502, 503, 504][self.draw(index, number, u64::MAX) as usize % 4];
                     Some(Verdict::ServerError(status.unwrap_or(any)))
                 }
+                Kind::Refused { status } => Some(Verdict::Refuse(*status)),
                 Kind::TooManyRequests { retry_after_seconds } => {
                     Some(Verdict::TooManyRequests(*retry_after_seconds))
                 }
@@ -179,8 +182,9 @@ impl Verdict {
             Verdict::AcceptThenSilence(_) => 2,
             Verdict::ServerError(_) => 3,
             Verdict::TooManyRequests(_) => 4,
-            Verdict::Silence => 5,
-            Verdict::Reset => 6,
+            Verdict::Refuse(_) => 5,
+            Verdict::Silence => 6,
+            Verdict::Reset => 7,
         }
     }
 

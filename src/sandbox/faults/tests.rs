@@ -23,6 +23,7 @@ fn kind() -> impl Strategy<Value = Kind> {
     ];
     prop_oneof![
         prop::option::of(500..=599_u16).prop_map(|status| Kind::ServerError { status }),
+        (400..=428_u16).prop_map(|status| Kind::Refused { status }),
         prop::option::of(0..=86_400_u32)
             .prop_map(|retry_after_seconds| Kind::TooManyRequests { retry_after_seconds }),
         duration().prop_map(|by| Kind::Slow { by }),

@@ -49,7 +49,7 @@ async fn the_router_serves_what_is_described_and_nothing_else() {
         let needs_key = item.as_object().unwrap().values().all(|operation| operation["security"].is_array());
         assert_eq!(needs_key, path.starts_with("/v1/"), "{path}");
     }
-    assert_eq!(paths.len(), 14);
+    assert_eq!(paths.len(), 23);
     for path in ["/", "/v1", "/v2/notifications", "/v1/notifications/", "/v1/notifications/x/explode"] {
         let reply = world.get(ADMIN, path).await;
         assert_eq!((reply.status, reply.pointers().len()), (404, 0), "{path}");
@@ -156,7 +156,12 @@ async fn real_answers_fit_their_schemas() {
     check("InstanceStatus", &world.get(ADMIN, "/v1/status").await.json);
     check("InstanceStatus", &world.get(ADMIN, "/v1/status?prove=true").await.json);
     check("Incident", &world.get(ADMIN, "/v1/incident?since=1h").await.json);
-    check("BulkAnswer", &world.post(ADMIN, "/v1/bulk", &json!({"action": "redrive"})).await.json);
+    check("JobRequest", &json!({"action": "redrive", "filter": {"batch": "tos"}, "pace": {"canary": 1}}));
+    let preview = json!({"action": "redrive", "dry_run": true});
+    check("JobPreview", &world.post(ADMIN, "/v1/jobs", &preview).await.json);
+    check("Job", &world.post(ADMIN, "/v1/jobs", &json!({"action": "hold", "all": true})).await.json);
+    check("JobPage", &world.get(ADMIN, "/v1/jobs").await.json);
+    check("Stops", &world.get(ADMIN, "/v1/stops").await.json);
     let batch = world.post_raw(ADMIN, "/v1/notifications/batch", &[], format!("{}\nx", booking("b-2"))).await;
     check("Enqueued", &batch.json["results"][0]);
     check("Problem", &batch.json["results"][1]["error"]);

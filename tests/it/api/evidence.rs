@@ -60,6 +60,7 @@ fn job(state: JobState, planned: u64, tenant: Option<&str>, now: Timestamp) -> J
         cursor: None,
         page: Vec::new(),
         awaited: Vec::new(),
+        behind: None,
     }
 }
 

@@ -34,7 +34,7 @@ async fn each_call_needs_its_scope() {
     assert_eq!(world.get(READER, &show).await.status, 200);
     assert_eq!(world.get(SENDER, &show).await.status, 403);
     assert_eq!(world.post(SENDER, "/v1/notifications", &booking("b-2")).await.status, 202);
-    for path in ["/v1/notifications", "/v1/notifications/batch", "/v1/bulk", &hold] {
+    for path in ["/v1/notifications", "/v1/notifications/batch", "/v1/jobs", &hold] {
         let reply = world.post(READER, path, &booking("b-3")).await;
         assert_eq!(reply.status, 403, "{path}");
         assert!(

@@ -163,7 +163,7 @@ async fn due(world: &World) -> usize {
 }
 
 #[tokio::test]
-async fn a_redrive_killed_midway_is_finished_by_the_same_request_and_nothing_is_lost() {
+async fn a_redrive_killed_midway_is_resumed_and_nothing_is_lost() {
     let asked = Arc::new(Notify::new());
     let queue = Arc::new(Unreachable { hangs: true, asked: Arc::clone(&asked) });
     let world = world_with(|state| {
@@ -176,21 +176,19 @@ async fn a_redrive_killed_midway_is_finished_by_the_same_request_and_nothing_is_
         world.fail(&id, "bad_request").await;
         asked.notified().await;
     }
-    let request = json!({"action": "redrive", "limit": 4});
+    let id = world.ask(ADMIN, &json!({"action": "redrive"})).await;
+    let mut work = world.take().await;
     tokio::select! {
-        reply = world.post(ADMIN, "/v1/bulk", &request) => panic!("not killed: {}", reply.text),
+        outcome = world.go_on(&mut work) => panic!("not killed: {outcome:?}"),
         // The log has the facts, the queue has nothing: the worst moment.
         () = asked.notified() => {}
     }
+    drop(work);
     assert_eq!(due(&world).await, 4, "the sweeper will bring them");
-    let mut done = 4;
-    loop {
-        let reply = world.post(ADMIN, "/v1/bulk", &request).await.json;
-        assert_eq!(reply["matched"], 10 - done);
-        done += reply["done"].as_u64().unwrap();
-        if reply["done"] == 0 {
-            break;
-        }
-    }
-    assert_eq!((done, due(&world).await), (10, 10));
+    world.runner.interrupt_left_behind().await.unwrap();
+    assert_eq!(world.shown(&id).await["state"], "interrupted");
+    world.post(ADMIN, &format!("/v1/jobs/{id}/resume"), &json!({})).await;
+    let mut work = world.runner.take(&id).await.unwrap().unwrap();
+    world.go_on(&mut work).await;
+    assert_eq!((work.job.progress.done, due(&world).await), (10, 10));
 }

@@ -33,6 +33,19 @@ async fn a_worker_that_has_stopped_receiving_fails_the_liveness_probe() {
 }
 
 #[tokio::test]
+async fn a_worker_that_could_not_read_the_stops_is_not_ready() {
+    let mut stops = None;
+    let world = world_with(|state| {
+        state.worker_expected = true;
+        stops = Some(state.stops.clone());
+    })
+    .await;
+    assert_eq!(ask(&world, "/readyz").await.status, 503);
+    stops.unwrap().refresh().await.unwrap();
+    assert_eq!(ask(&world, "/readyz").await.status, 200);
+}
+
+#[tokio::test]
 async fn metrics_are_prometheus_text_where_they_are_kept() {
     let without = api_world().await;
     assert_eq!(ask(&without, "/metrics").await.status, 404);

@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use kakitome::api::auth::{ApiKey, KeyRing, Scope};
 use kakitome::api::{ApiState, Config, router};
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::jobs::{Bell, Rings};
 use kakitome::journal::Journal;
 use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::sqlite::SqliteLog;
@@ -19,6 +20,7 @@ use kakitome::notification::status::{Answer, AttemptLimits, Fact, Token};
 use kakitome::provider::health::HealthBoard;
 use kakitome::queue::Queue;
 use kakitome::queue::sqlite::SqliteQueue;
+use kakitome::recovery::jobs::{self as runner, Outcome, Runner, Work};
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
 use serde_json::{Value, json};
@@ -38,7 +40,11 @@ pub struct World {
     pub clock: Clock,
     pub log: Arc<dyn MessageLog>,
     pub queue: Arc<dyn Queue>,
+    pub journal: Arc<dyn Journal>,
+    pub stops: Stops,
     pub health: HealthBoard,
+    pub runner: Runner,
+    rings: std::sync::Mutex<Rings>,
     _directory: tempfile::TempDir,
 }
 
@@ -91,20 +97,40 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine.clone()));
     let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine, clock.clone()));
     let health = HealthBoard::default();
+    let (bell, rings) = Bell::new(true);
+    let stops = Stops::new(Arc::clone(&journal));
     let mut state = ApiState {
+        bell,
         log: Arc::clone(&log),
         queue: Arc::clone(&queue),
-        stops: Stops::new(Arc::clone(&journal)),
-        journal,
+        stops: stops.clone(),
+        journal: Arc::clone(&journal),
         clock: clock.clone(),
         keys: Arc::new(keys()),
         health: health.clone(),
         worker_expected: false,
+        channels: None,
         metrics: None,
         config: Config::default(),
     };
     change(&mut state);
-    World { router: router(state), clock, log, queue, health, _directory: directory }
+    let config =
+        runner::Config { page: 4, queue_timeout: state.config.queue_timeout, ..runner::Config::default() };
+    let (log_of_jobs, queue_of_jobs) = (Arc::clone(&state.log), Arc::clone(&state.queue));
+    let runner = Runner::new(log_of_jobs, queue_of_jobs, Arc::clone(&journal), clock.clone(), config);
+    let rings = std::sync::Mutex::new(rings);
+    World {
+        router: router(state),
+        clock,
+        log,
+        queue,
+        journal,
+        stops,
+        health,
+        runner,
+        rings,
+        _directory: directory,
+    }
 }
 
 impl World {
@@ -145,6 +171,44 @@ impl World {
         let reply = self.post(key, "/v1/notifications", notification).await;
         assert_eq!(reply.status, 202, "{}", reply.text);
         reply.id()
+    }
+
+    /// Asks for a job that must be taken. Its id.
+    pub async fn ask(&self, key: &str, request: &Value) -> String {
+        let reply = self.post(key, "/v1/jobs", request).await;
+        assert_eq!(reply.status, 202, "{}", reply.text);
+        reply.id()
+    }
+
+    /// The job that was asked for last, in the hands of this process.
+    pub async fn take(&self) -> Work {
+        let rung = self.rings.lock().unwrap().try_recv().unwrap();
+        self.runner.take(&rung).await.unwrap().unwrap()
+    }
+
+    /// Steps until there is nothing more to do at once.
+    pub async fn go_on(&self, work: &mut Work) -> Outcome {
+        for _ in 0..1000 {
+            let outcome = self.runner.step(work).await.unwrap();
+            if outcome != Outcome::Again {
+                return outcome;
+            }
+        }
+        panic!("it never comes to an end");
+    }
+
+    /// Has a job done as far as it goes at once, and shows it.
+    pub async fn job(&self, key: &str, request: &Value) -> Value {
+        let id = self.ask(key, request).await;
+        let mut work = self.take().await;
+        self.go_on(&mut work).await;
+        self.shown(&id).await
+    }
+
+    pub async fn shown(&self, id: &str) -> Value {
+        let reply = self.get(ADMIN, &format!("/v1/jobs/{id}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.json
     }
 
     pub async fn record(&self, id: &str) -> Value {

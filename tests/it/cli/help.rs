@@ -15,9 +15,29 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 16] = [
-        "serve", "demo", "sandbox", "enqueue", "show", "list", "unsent", "redrive", "hold", "release",
-        "cancel", "status", "incident", "check", "setup", "keys new",
+    const COMMANDS: [&str; 22] = [
+        "serve",
+        "demo",
+        "drill",
+        "sandbox",
+        "enqueue",
+        "show",
+        "list",
+        "unsent",
+        "redrive",
+        "hold",
+        "release",
+        "cancel",
+        "jobs",
+        "dead-letters list",
+        "dead-letters export",
+        "dead-letters resend",
+        "status",
+        "incident",
+        "alerts",
+        "check",
+        "setup",
+        "keys new",
     ];
     insta::assert_snapshot!("help", help(&[]));
     for command in COMMANDS {

@@ -76,11 +76,56 @@ async fn show_tells_the_whole_story_and_what_happens_next() {
 
 #[tokio::test]
 async fn a_dry_run_counts_and_changes_nothing() {
-    let (shared, client) = pretend::server(failed(3));
+    let mut records = failed(3);
+    records[2]["useful_until"] = json!("2026-11-21T11:30:00.000Z");
+    let (shared, client) = pretend::server(records);
     let ran = run(&client, &["redrive", "--dry-run"]).await;
     assert_eq!(ran.ended, Ok(Exit::Done));
     assert_eq!(redriven(&shared), [0, 0, 0]);
     insta::assert_snapshot!(ran.out);
+}
+
+#[tokio::test]
+async fn every_flag_of_a_redrive_reaches_the_server() {
+    let (shared, client) = pretend::server(failed(2));
+    let args = [
+        "redrive",
+        "--status",
+        "failed",
+        "--tenant",
+        "t",
+        "--batch",
+        "b",
+        "--recipient",
+        "a@example.com",
+        "--provider",
+        "sendgrid",
+        "--reason",
+        "refused_400",
+        "--since",
+        "2026-11-21T18:00:00+09:00",
+        "--until",
+        "2026-11-21T10:00:00Z",
+        "--rate",
+        "50/s",
+        "--canary",
+        "10",
+        "--stop-above",
+        "20",
+        "--past-deadline",
+        "--note",
+        "key is valid again",
+        "--yes",
+    ];
+    assert_eq!(run(&client, &args).await.ended, Ok(Exit::Done));
+    let expected = json!({
+        "action": "redrive", "dry_run": false, "reason": "key is valid again",
+        "filter": {"status": ["failed"], "tenant": "t", "batch": "b", "recipient": "a@example.com",
+            "provider": "sendgrid", "reason": "refused_400", "since": "2026-11-21T09:00:00.000Z",
+            "until": "2026-11-21T10:00:00.000Z"},
+        "pace": {"per_second": 50, "canary": 10, "stop_above_percent": 20, "late": true}
+    });
+    assert_eq!(shared.lock().unwrap().asked, expected);
 }
 
 #[tokio::test]
@@ -93,6 +138,24 @@ async fn without_a_terminal_and_without_yes_more_than_one_is_never_changed() {
     );
     assert!(ran.out.starts_with("redrive: 2 notifications\n"), "{}", ran.out);
     assert_eq!(redriven(&shared), [0, 0]);
+    for args in [&["hold", "--all"][..], &["hold", "--provider", "sendgrid"], &["cancel", "--batch", "b"]] {
+        let ran = run(&client, args).await;
+        assert!(ran.ended.is_err_and(|error| error.starts_with("nothing was changed: to ")), "{args:?}");
+    }
+    assert!(shared.lock().unwrap().jobs.is_empty());
+}
+
+#[tokio::test]
+async fn where_nothing_matches_it_says_so_and_sets_nothing() {
+    let (shared, client) = pretend::server(Vec::new());
+    for args in [&["redrive"][..], &["hold", "--batch", "b"], &["cancel", "--tenant", "t"]] {
+        let ran = run(&client, args).await;
+        assert_eq!(ran.ended, Ok(Exit::Done), "{args:?}");
+        assert!(ran.out.contains("nothing matches"), "{}", ran.out);
+    }
+    assert!(shared.lock().unwrap().jobs.is_empty());
+    let ran = run(&client, &["hold", "--batch", "b", "--yes"]).await;
+    assert_eq!((ran.ended, shared.lock().unwrap().jobs.len()), (Ok(Exit::Done), 1), "for what arrives later");
 }
 
 #[tokio::test]
@@ -114,25 +177,21 @@ async fn one_is_changed_without_asking() {
     let (shared, client) = pretend::server(failed(1));
     let ran = run(&client, &["redrive"]).await;
     assert_eq!((ran.ended, redriven(&shared)), (Ok(Exit::Done), vec![1]));
+    insta::assert_snapshot!("redrive_one", ran.out);
 }
 
 #[tokio::test]
-async fn each_is_redriven_once_even_if_it_fails_again_at_once() {
-    let (shared, client) = pretend::server(failed(2500));
-    let ran = run(&client, &["redrive", "--yes"]).await;
-    assert!(ran.out.ends_with("redrive: 2500 done, 0 refused\n"), "{}", ran.out);
-    assert!(redriven(&shared).iter().all(|times| *times == 1));
-    assert_eq!(shared.lock().unwrap().bulk_calls, 3);
-}
-
-#[tokio::test]
-async fn a_rate_is_kept() {
-    let (shared, client) = pretend::server(failed(40));
-    let began = std::time::Instant::now();
-    run(&client, &["redrive", "--yes", "--rate", "20/s"]).await;
-    assert!(began.elapsed().as_secs_f64() >= 1.0);
-    assert_eq!(redriven(&shared), vec![1; 40]);
-    assert_eq!(shared.lock().unwrap().bulk_calls, 2);
+async fn a_hold_says_what_was_on_the_wire_and_how_much_of_it_went_out() {
+    let (shared, client) = pretend::server(failed(2));
+    let ran = run(&client, &["hold", "--batch", "tos", "--reason", "wrong date", "--yes"]).await;
+    assert_eq!(ran.ended, Ok(Exit::Done));
+    assert_eq!(shared.lock().unwrap().asked["reason"], "wrong date");
+    insta::assert_snapshot!("hold_batch", ran.out);
+    let ran = run(&client, &["hold", "--provider", "sendgrid", "--yes"]).await;
+    insta::assert_snapshot!("hold_provider", ran.out);
+    run(&client, &["release", "--held-for", "repeat", "--rate", "5/s", "--yes"]).await;
+    let asked = shared.lock().unwrap().asked.clone();
+    assert_eq!((&asked["filter"], &asked["pace"]), (&json!({"reason": "repeat"}), &json!({"per_second": 5})));
 }
 
 #[tokio::test]
@@ -144,6 +203,35 @@ async fn named_ones_that_cannot_be_changed_are_told_and_make_exit_1() {
     let ran = run(&client, &["redrive", "--id", ids]).await;
     assert_eq!((ran.ended, redriven(&shared)), (Ok(Exit::Failed), vec![1, 0]));
     insta::assert_snapshot!(ran.out);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_shown_stopped_and_resumed() {
+    let mut records = failed(3);
+    records[2]["useful_until"] = json!("2026-11-21T11:30:00.000Z");
+    let (shared, client) = pretend::server(records);
+    let none = run(&client, &["jobs"]).await;
+    assert_eq!((none.out.as_str(), none.err.as_str()), ("", "no jobs\n"));
+    let ran = run(&client, &["redrive", "--batch", "tos", "--note", "key is valid again", "--yes"]).await;
+    assert_eq!(ran.ended, Ok(Exit::Failed), "one was left out");
+    run(&client, &["hold", "--all", "--yes"]).await;
+    {
+        let mut shared = shared.lock().unwrap();
+        let stop = json!({"id": "1", "kind": "hold", "scope": {"all": true}, "who": "operator",
+            "reason": "held by an operator", "since": "2026-11-21T11:59:00.000Z"});
+        shared.stops.push(stop);
+        shared.jobs[1]["state"] = json!("stopped");
+        shared.jobs[1]["note"] = json!("2 of 10 failed again: more than 10 percent");
+    }
+    insta::assert_snapshot!("jobs", run(&client, &["jobs"]).await.out);
+    insta::assert_snapshot!("jobs_one", run(&client, &["jobs", "job-1"]).await.out);
+    let json = run(&client, &["jobs", "--json"]).await.out;
+    assert_eq!((json.lines().count(), json.matches("a_field_of_tomorrow").count()), (2, 2));
+    insta::assert_snapshot!("jobs_resume", run(&client, &["redrive", "--resume", "job-1"]).await.out);
+    let gone = run(&client, &["redrive", "--resume", "job-9"]).await;
+    assert!(gone.ended.is_err_and(|error| error.contains("there is no such job")));
+    let stopped = run(&client, &["jobs", "--stop", "job-1"]).await;
+    assert_eq!(stopped.ended, Ok(Exit::Done));
 }
 
 fn status(by_status: Value, visible: u64, circuit: &str, oldest: Option<f64>) -> Value {

@@ -25,8 +25,12 @@ pub struct Pretend {
     pub put_off: usize,
     /// The most entries that a batch may have.
     pub batch_entries: usize,
-    /// Bulk calls that changed something.
-    pub bulk_calls: usize,
+    /// Jobs that were asked for.
+    pub jobs: Vec<Value>,
+    /// What stands stopped.
+    pub stops: Vec<Value>,
+    /// What was asked for last, as it came in.
+    pub asked: Value,
 }
 
 pub type Shared = Arc<Mutex<Pretend>>;
@@ -39,7 +43,16 @@ pub fn server(records: Vec<Value>) -> (Shared, Client) {
             .route("/v1/notifications", get(list))
             .route("/v1/notifications/batch", post(batch))
             .route("/v1/notifications/{id}", get(one))
-            .route("/v1/bulk", post(bulk))
+            .route("/v1/jobs", post(job).get(jobs))
+            .route("/v1/jobs/{id}", get(one_job))
+            .route("/v1/jobs/{id}/resume", post(resume))
+            .route("/v1/jobs/{id}/stop", post(one_job))
+            .route(
+                "/v1/stops",
+                get(|State(shared): State<Shared>| async move {
+                    answer(200, json!({"items": shared.lock().unwrap().stops}))
+                }),
+            )
             .route(
                 "/v1/status",
                 get(|State(shared): State<Shared>| async move {
@@ -106,46 +119,75 @@ async fn one(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
     )
 }
 
-/// Redrives what failed, else refuses; a redriven one fails again at once.
-async fn bulk(State(shared): State<Shared>, body: Bytes) -> Answer {
+/// Counts what failed; if it is not dry, redrives it. Whatever is asked for is done at once.
+async fn job(State(shared): State<Shared>, body: Bytes) -> Answer {
     let asked: Value = serde_json::from_slice(&body).unwrap();
     let mut shared = shared.lock().unwrap();
-    let from: usize = asked["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
-    let limit = usize::try_from(asked["limit"].as_u64().unwrap()).unwrap();
+    shared.asked = asked.clone();
     let named = asked["filter"]["ids"].as_array();
-    let concerned = |record: &Value| named.is_none_or(|ids| ids.contains(&record["id"]));
-    let failed: Vec<String> = shared
-        .records
-        .iter()
-        .filter(|record| record["status"] == "failed" && concerned(record))
-        .map(|record| record["id"].as_str().unwrap().to_owned())
-        .collect();
+    let is_meant =
+        |record: &Value| record["status"] == "failed" && named.is_none_or(|ids| ids.contains(&record["id"]));
+    let meant: Vec<Value> = shared.records.iter().filter(|record| is_meant(record)).cloned().collect();
     let refused: Vec<Value> = named
         .into_iter()
         .flatten()
-        .filter(|id| !failed.iter().any(|one| *id == one.as_str()))
+        .filter(|id| !meant.iter().any(|one| one["id"] == **id))
         .map(|id| json!({"id": id, "detail": "its status sent does not allow it"}))
         .collect();
-    let counts = match failed.len() {
-        0 => json!([]),
-        count => json!([{"status": "failed", "reason": "attempts_used_up", "count": count}]),
-    };
-    let mut said = json!({"matched": failed.len(), "by_reason": counts, "done": 0, "refused": refused, "next_cursor": null});
-    if asked["dry_run"] == false {
-        let page: Vec<&String> = failed.iter().skip(from).take(limit).collect();
-        shared.bulk_calls += 1;
-        said["done"] = page.len().into();
-        for record in
-            shared.records.iter_mut().filter(|record| page.iter().any(|id| record["id"] == id.as_str()))
-        {
-            let times = record["redriven"].as_u64().unwrap_or(0) + 1;
-            record["redriven"] = times.into();
-        }
-        if from + limit < failed.len() {
-            said["next_cursor"] = (from + limit).to_string().into();
-        }
+    let late = meant.iter().filter(|record| !record["useful_until"].is_null()).count();
+    if asked["dry_run"] == true {
+        let group = |deadline: &str, count: usize| {
+            json!({"status": "failed", "reason": "attempts_exhausted", "tenant": "default",
+                "template": (deadline == "none").then_some("d-1"), "deadline": deadline, "count": count})
+        };
+        let groups = [group("none", meant.len() - late), group("over", late)];
+        let groups: Vec<_> = groups.into_iter().filter(|group| group["count"] != 0).collect();
+        let samples = meant.iter().take(2).map(|record| {
+            json!({"id": record["id"], "tenant": "default", "status": "failed", "reason": "attempts_exhausted",
+                "to": "***@example.com", "useful_until": record["useful_until"]})
+        });
+        let samples: Vec<_> = samples.collect();
+        let standing = asked["action"] != "redrive";
+        let said = json!({"matched": meant.len(), "groups": groups, "samples": samples, "refused": refused,
+            "standing": standing});
+        return answer(200, said);
     }
-    answer(200, said)
+    for record in shared.records.iter_mut().filter(|record| is_meant(record)) {
+        let times = record["redriven"].as_u64().unwrap_or(0) + 1;
+        record["redriven"] = times.into();
+    }
+    let done = meant.len() - late;
+    let left_out = if late > 0 { json!({"deadline_over": late}) } else { json!({}) };
+    let job = json!({
+        "id": format!("job-{}", shared.jobs.len() + 1), "action": asked["action"], "filter": asked["filter"],
+        "all": asked["all"] == true, "pace": {}, "who": "operator", "reason": asked["reason"],
+        "created_at": "2026-11-21T11:59:00.000Z", "state": "done", "note": null,
+        "ended_at": "2026-11-21T11:59:30.000Z", "awaited": 0,
+        "progress": {"planned": meant.len(), "done": done, "refused": left_out, "sent": done, "failed": 0,
+            "stopped": 0, "on_the_wire": 3, "went_out": 1},
+        "a_field_of_tomorrow": 1
+    });
+    shared.jobs.insert(0, job.clone());
+    answer(202, job)
+}
+
+async fn jobs(State(shared): State<Shared>) -> Answer {
+    answer(200, json!({"items": shared.lock().unwrap().jobs, "next_cursor": null}))
+}
+
+async fn one_job(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
+    let found = shared.lock().unwrap().jobs.iter().find(|job| job["id"] == id.as_str()).cloned();
+    found.map_or_else(
+        || answer(404, json!({"status": 404, "title": "Not Found", "detail": "there is no such job"})),
+        |job| answer(200, job),
+    )
+}
+
+async fn resume(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
+    for job in shared.lock().unwrap().jobs.iter_mut().filter(|job| job["id"] == id.as_str()) {
+        (job["state"], job["note"]) = ("done".into(), Value::Null);
+    }
+    one_job(State(shared), Path(id)).await
 }
 
 async fn batch(State(shared): State<Shared>, body: Bytes) -> Answer {

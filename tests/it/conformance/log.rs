@@ -1,5 +1,6 @@
 //! What every message log does.
 
+mod acts;
 mod claims;
 mod events;
 mod listing;
@@ -15,6 +16,7 @@ use kakitome::notification::address::Address;
 use kakitome::notification::status::{AttemptLimits, Fact, Status, Token};
 use kakitome::notification::{Mailbox, Notification, NotificationId, OnUnknown, Priority};
 
+pub use acts::*;
 pub use claims::*;
 pub use events::*;
 pub use listing::*;
@@ -48,6 +50,12 @@ macro_rules! suite {
             standings_agree_with_the_listing
             the_oldest_unsent_is_on_its_way
             what_is_due_comes_oldest_first
+            acts_are_kept_and_read_back_in_their_order
+            a_redrive_keeps_the_deadline_and_a_late_one_drops_it
+            lives_and_contents_come_in_the_order_asked_for
+            a_large_content_is_read_back_and_counted_by_its_template
+            a_preview_counts_by_status_reason_tenant_template_and_deadline
+            the_provider_of_the_latest_attempt_is_a_filter
         }
     };
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kakitome::notification::{NotificationId, Priority};
-use kakitome::queue::{Delivery, Depth, Message, QueueError, Settlement};
+use kakitome::queue::{
+    DeadEnd, DeadHandle, DeadLetter, Delivery, Depth, Message, QueueError, RECEIVED_TOO_OFTEN, Settlement,
+};
 
 use super::QueueBench;
 
@@ -20,6 +22,7 @@ macro_rules! suite {
             a_message_given_back_comes_again_after_its_wait
             a_dead_letter_leaves_the_queue_until_it_is_sent_again
             a_message_received_too_often_becomes_a_dead_letter
+            dead_letters_are_looked_at_shown_again_and_removed
             a_repeated_send_is_merged_or_doubled_but_never_lost
             a_send_during_a_delivery_outlives_it
             each_entry_has_its_own_result
@@ -181,6 +184,59 @@ pub async fn a_message_received_too_often_becomes_a_dead_letter(bench: &QueueBen
     }
     assert!(receive(bench, 10).await.is_empty());
     assert_eq!(bench.queue.depth().await.unwrap(), Depth { dead: 1, ..Depth::default() });
+    let letters = dead_letters(bench).await;
+    assert_eq!((letters.len(), letters[0].reason.as_str()), (1, RECEIVED_TOO_OFTEN));
+}
+
+/// All of them, hidden from others where the backend does that.
+async fn dead_letters(bench: &QueueBench) -> Vec<DeadLetter> {
+    let mut letters: Vec<DeadLetter> = Vec::new();
+    loop {
+        let after = letters.last().map(|letter| letter.key.clone());
+        let page = bench.queue.dead_letters(after.as_deref(), 2).await.unwrap();
+        assert!(page.len() <= 2);
+        if page.is_empty() {
+            return letters;
+        }
+        letters.extend(page);
+    }
+}
+
+async fn end(bench: &QueueBench, ends: Vec<(DeadHandle, DeadEnd)>) {
+    for ended in bench.queue.end_dead_letters(ends).await {
+        ended.unwrap();
+    }
+}
+
+pub async fn dead_letters_are_looked_at_shown_again_and_removed(bench: &QueueBench) {
+    assert!(dead_letters(bench).await.is_empty());
+    let sent: Vec<_> = (0..5).map(|i| message(&format!("inn-{i}"), Priority::Bulk)).collect();
+    send(bench, &sent).await;
+    for delivery in receive(bench, 10).await {
+        let reason = format!("because of {}", delivery.tenant);
+        settle(bench, delivery, Settlement::Dead { reason }).await;
+    }
+    let found = dead_letters(bench).await;
+    assert_eq!(found.len(), 5);
+    for message in &sent {
+        let letter = found.iter().find(|letter| letter.id == Some(message.id)).unwrap();
+        assert_eq!(letter.tenant.as_deref(), Some(message.tenant.as_str()));
+        assert_eq!(letter.reason, format!("because of {}", message.tenant));
+        let days = letter.destroyed_at.since(letter.enqueued_at).as_secs() / 86_400;
+        assert_eq!(days, 14);
+    }
+    let shown = |letter: &DeadLetter| (letter.handle.clone(), DeadEnd::Show);
+    end(bench, found.iter().map(shown).collect()).await;
+    let found = dead_letters(bench).await;
+    assert_eq!(found.len(), 5, "others see them again");
+    let removed = found[0].key.clone();
+    let mut ends: Vec<_> = found.iter().map(shown).collect();
+    ends[0].1 = DeadEnd::Remove;
+    end(bench, ends).await;
+    let left = dead_letters(bench).await;
+    assert!(left.len() == 4 && left.iter().all(|letter| letter.key != removed));
+    end(bench, left.iter().map(shown).collect()).await;
+    assert_eq!(bench.queue.depth().await.unwrap(), Depth { dead: 4, ..Depth::default() });
 }
 
 pub async fn a_repeated_send_is_merged_or_doubled_but_never_lost(bench: &QueueBench) {

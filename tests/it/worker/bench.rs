@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
@@ -21,6 +22,7 @@ use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 use kakitome::shutdown::{self, ShutdownTrigger};
 use kakitome::sqlite::Engine;
+use kakitome::stops::Stops;
 use kakitome::worker::{Config, DrainReport, Worker, breaker, concurrency, retry};
 
 use crate::conformance::{new, notification};
@@ -92,6 +94,8 @@ pub struct Bench {
     pub log: Arc<SlowLog>,
     pub clock: Clock,
     pub health: HealthBoard,
+    pub stops: Stops,
+    pub journal: Arc<SqliteJournal>,
     _home: tempfile::TempDir,
 }
 
@@ -145,27 +149,43 @@ pub async fn bench_with(clock: Clock, config: sqlite::Config) -> Bench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), kakitome::sqlite::Config::default()).unwrap();
     let queue = SqliteQueue::open(engine.clone(), Clock::system(), config).await.unwrap();
+    let journal = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
+    let stops = Stops::new(journal.clone());
+    stops.refresh().await.unwrap();
     Bench {
         queue: Arc::new(WatchedQueue { inner: queue, delivered: AtomicUsize::new(0) }),
         log: Arc::new(SlowLog { inner: SqliteLog::new(engine), before_claim: Mutex::new(None) }),
         clock,
         health: HealthBoard::default(),
+        stops,
+        journal,
         _home: home,
     }
 }
 
 impl Bench {
     pub fn work(&self, providers: &[&Arc<Scripted>], config: Config) -> Working {
+        self.work_with(self.stops.clone(), providers, config)
+    }
+
+    /// A worker that knows what stands stopped from these.
+    pub fn work_with(&self, stops: Stops, providers: &[&Arc<Scripted>], config: Config) -> Working {
         let (stop, stopped) = shutdown::channel();
         let providers = providers.iter().map(|one| Arc::clone(*one) as Arc<dyn Provider>).collect();
         let (queue, log) = (Arc::clone(&self.queue), Arc::clone(&self.log));
-        let worker = Worker::new(queue, log, providers, self.clock.clone(), self.health.clone(), config);
+        let (clock, health) = (self.clock.clone(), self.health.clone());
+        let worker = Worker::new(queue, log, providers, clock, health, stops, config);
         Working { stop, task: tokio::spawn(worker.run(stopped)) }
     }
 
     /// Records so many for a tenant, and enqueues them.
     pub async fn hand_in(&self, tenant: &str, count: usize) -> Vec<NotificationId> {
-        let made: Vec<_> = (0..count)
+        self.hand_in_from(tenant, 0, count).await
+    }
+
+    /// The same with keys from this number on.
+    pub async fn hand_in_from(&self, tenant: &str, from: usize, count: usize) -> Vec<NotificationId> {
+        let made: Vec<_> = (from..from + count)
             .map(|i| {
                 let key = Some(format!("{tenant}-{i}"));
                 new(notification(|n| (n.tenant, n.idempotency_key) = (tenant.into(), key)), self.clock.now())
@@ -174,10 +194,17 @@ impl Bench {
         for accepted in self.log.accept(&made).await {
             assert!(matches!(accepted, Ok(Acceptance::Created(_))));
         }
-        let messages: Vec<_> = made
+        let ids: Vec<_> = made.into_iter().map(|one| one.id).collect();
+        self.enqueue(tenant, &ids).await;
+        ids
+    }
+
+    /// Has the queue bring these.
+    pub async fn enqueue(&self, tenant: &str, ids: &[NotificationId]) {
+        let messages: Vec<_> = ids
             .iter()
-            .map(|one| Message {
-                id: one.id,
+            .map(|id| Message {
+                id: *id,
                 tenant: tenant.into(),
                 priority: Priority::Transactional,
                 delay: Duration::ZERO,
@@ -188,7 +215,6 @@ impl Bench {
         for sent in self.queue.send_batch(&messages).await {
             sent.unwrap();
         }
-        made.into_iter().map(|one| one.id).collect()
     }
 
     pub async fn record(&self, id: NotificationId) -> Record {

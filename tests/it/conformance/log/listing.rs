@@ -80,6 +80,8 @@ fn filters() -> Vec<Filter> {
             ..Filter::default()
         },
         Filter { tenant: some("nobody"), ..Filter::default() },
+        Filter { provider: some("sendgrid"), ..Filter::default() },
+        Filter { provider: some("nobody"), statuses: vec![Status::Retrying], ..Filter::default() },
     ];
     filters
         .extend(Status::ALL.into_iter().map(|status| Filter { statuses: vec![status], ..Filter::default() }));
@@ -95,6 +97,7 @@ fn fits(filter: &Filter, record: &Record) -> bool {
     (filter.statuses.is_empty() || filter.statuses.contains(&life.status(listed_at())))
         && is(&filter.tenant, Some(&record.tenant))
         && is(&filter.batch, record.batch.as_deref())
+        && is(&filter.provider, life.provider.as_deref())
         && is(&filter.reason, life.reason.as_deref())
         && filter.recipient.as_ref().is_none_or(|email| record.recipients.iter().any(|r| r.email == *email))
         && filter.since.is_none_or(|since| life.accepted_at >= since)

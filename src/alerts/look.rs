@@ -1,0 +1,170 @@
+//! Takes the readings: asks every port, each for a few seconds at most, and never fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::time::Duration;
+
+use super::check::{
+    Limits, LogReading, POST_WINDOW, RATE_WINDOW, Reading, Unusual, WebhookReading, Witness, WorkerReading,
+};
+use super::{Config, Ports};
+use crate::clock::Timestamp;
+use crate::jobs::{self, JobState};
+use crate::message_log::Filter;
+use crate::notification::status::Status;
+use crate::provider::EventKind;
+use crate::provider::health::Tick;
+
+/// A port that has not answered by then does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at the jobs, whose documents are the largest of the journal.
+const JOBS_EVERY: Duration = Duration::from_secs(60);
+/// So many of the latest jobs are looked at.
+const JOBS: usize = 20;
+/// What is held is counted anew at least this often.
+const HELD_EVERY: Duration = Duration::from_secs(300);
+/// And at most for this part of the time.
+const HELD_SHARE: u32 = 20;
+
+/// Where the storm guard says who is unusual.
+pub type UnusualTenants = std::sync::Arc<dyn Fn() -> Vec<Unusual> + Send + Sync>;
+
+/// Takes readings.
+pub(super) struct Eyes {
+    ports: Ports,
+    config: Config,
+    started: Timestamp,
+    openings: BTreeMap<String, u64>,
+    held: Held,
+    jobs: Option<(Timestamp, Vec<String>)>,
+}
+
+/// What was last seen of the held ones.
+#[derive(Default)]
+struct Held {
+    total: u64,
+    by_reason: BTreeMap<String, u64>,
+    at: Option<Timestamp>,
+    took: Duration,
+}
+
+async fn within<T, E: ToString>(asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_elapsed) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+impl Eyes {
+    pub(super) fn new(ports: Ports, config: Config) -> Self {
+        let started = ports.clock.now();
+        let openings = ports.health.openings();
+        Self { ports, config, started, openings, held: Held::default(), jobs: None }
+    }
+
+    /// Looks. `journal`: whether it answered just now.
+    pub(super) async fn look(&mut self, journal: Result<(), String>) -> Reading {
+        let now = self.ports.clock.now();
+        let worker = if self.config.worker { Some(self.worker(now).await) } else { None };
+        let webhook = self.config.webhook.then(|| self.webhook(now));
+        let log = self.log(now).await;
+        let queue = within(self.ports.queue.depth()).await.map(drop);
+        let interrupted_jobs = if journal.is_ok() { self.jobs(now).await } else { None };
+        Reading {
+            at: now,
+            running_for: now.since(self.started),
+            worker,
+            webhook,
+            log: Some(log),
+            unreadable: 0,
+            queue: Some(queue),
+            journal: Some(journal),
+            unusual: self.config.unusual.as_ref().map(|unusual| unusual()),
+            interrupted_jobs,
+        }
+    }
+
+    async fn worker(&mut self, now: Timestamp) -> WorkerReading {
+        let health = &self.ports.health;
+        let openings = health.openings();
+        let more = |(name, count): &(&String, &u64)| self.openings.get(*name).unwrap_or(&0) < count;
+        let opened: BTreeSet<String> = openings.iter().filter(more).map(|(name, _)| name.clone()).collect();
+        let last = health.last_receive().unwrap_or(self.started).max(self.started);
+        let mut reading = WorkerReading {
+            providers: health.providers(),
+            opened,
+            last_receive_age: now.since(last),
+            witnesses: BTreeMap::new(),
+        };
+        self.openings = openings;
+        let Limits { webhook_silence: Some(silence), providers, .. } = &self.config.limits else {
+            return reading;
+        };
+        for name in providers {
+            let Ok(newest) = within(self.ports.log.witness(name)).await else { continue };
+            // From the minute after the event's own.
+            let from = newest.map_or(Timestamp::default(), |at| at.plus(Duration::from_secs(60)));
+            let sent_since = self.ports.health.counted(&Tick::Sent(name.clone()), from, now.minus(*silence));
+            let newest_age = newest.map(|at| now.since(at));
+            reading.witnesses.insert(name.clone(), Witness { newest_age, sent_since });
+        }
+        reading
+    }
+
+    fn webhook(&self, now: Timestamp) -> WebhookReading {
+        let counted = |tick, window| self.ports.health.counted(&tick, now.minus(window), now);
+        let events = |kind: EventKind| counted(Tick::Event(kind.as_str().to_owned()), RATE_WINDOW);
+        WebhookReading {
+            delivered: events(EventKind::Delivered),
+            bounced: events(EventKind::Bounced),
+            complained: events(EventKind::Complained),
+            posts_taken: counted(Tick::PostTaken, POST_WINDOW),
+            posts_refused: counted(Tick::PostRefused, POST_WINDOW),
+        }
+    }
+
+    async fn log(&mut self, now: Timestamp) -> Result<LogReading, String> {
+        let counts = within(self.ports.log.counts(now)).await?;
+        let count = |status: Status| counts.by_status.get(&status).copied().unwrap_or(0);
+        Ok(LogReading {
+            oldest_unsent: counts.oldest_unsent.map(|since| now.since(since)),
+            failed: count(Status::Failed),
+            unknown: count(Status::Unknown),
+            held: self.held(count(Status::Held), now).await,
+        })
+    }
+
+    /// Held ones by reason. Counting them reads each, so it is done when their number changed, and not all the time.
+    async fn held(&mut self, total: u64, now: Timestamp) -> Option<BTreeMap<String, u64>> {
+        if total == 0 {
+            self.held = Held::default();
+            return Some(BTreeMap::new());
+        }
+        let since = self.held.at.map(|at| now.since(at));
+        let rests = since.is_some_and(|since| since < self.held.took * HELD_SHARE);
+        let is_known = self.held.total == total && since.is_some_and(|since| since < HELD_EVERY);
+        if !is_known && !rests {
+            let filter = Filter { statuses: vec![Status::Held], ..Filter::default() };
+            let groups = within(self.ports.log.count_groups(&filter, now)).await;
+            // A count that takes too long is left alone for a while, too.
+            (self.held.at, self.held.took) = (Some(now), self.ports.clock.now().since(now));
+            let groups = groups.ok()?;
+            self.held.by_reason.clear();
+            for group in groups {
+                *self.held.by_reason.entry(group.reason.unwrap_or_default()).or_default() += group.count;
+            }
+            self.held.total = total;
+        }
+        (self.held.total > 0).then(|| self.held.by_reason.clone())
+    }
+
+    async fn jobs(&mut self, now: Timestamp) -> Option<Vec<String>> {
+        let is_known = self.jobs.as_ref().is_some_and(|(at, _)| now.since(*at) < JOBS_EVERY);
+        if !is_known {
+            let latest = within(jobs::list(&*self.ports.journal, None, JOBS)).await.ok()?;
+            let interrupted = latest.into_iter().filter(|job| job.state == JobState::Interrupted);
+            self.jobs = Some((now, interrupted.map(|job| job.id).collect()));
+        }
+        self.jobs.as_ref().map(|(_, jobs)| jobs.clone())
+    }
+}

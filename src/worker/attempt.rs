@@ -1,0 +1,169 @@
+//! One attempt: whether it may be, asked right before its bytes, and what it came to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Hands;
+use super::lanes::Permit;
+use super::settle::Finished;
+use crate::clock::Timestamp;
+use crate::message_log::Claimed;
+use crate::metrics::{ATTEMPTS_TOTAL, UNKNOWN_TOTAL};
+use crate::notification::status::{Fact, Life, Token};
+use crate::notification::{Notification, NotificationId, content};
+use crate::provider::{Handover, SendError, SendErrorClass};
+use crate::queue::Delivery;
+use crate::stops::{Candidate, Stop, StopKind};
+
+/// A won claim with everything that its attempt needs.
+pub struct Won {
+    /// To be settled.
+    pub delivery: Delivery,
+    /// The right to one attempt.
+    pub permit: Permit,
+    /// What was won.
+    pub claimed: Claimed,
+    /// Names the claim.
+    pub token: Token,
+    /// Boot time just before the claim was asked for: the lease cannot have begun earlier.
+    pub claimed_at: Duration,
+}
+
+/// What became of a won claim.
+enum Ended {
+    /// The provider was asked.
+    Asked(Result<Handover, SendError>),
+    /// Not a byte was sent.
+    Kept(Kept),
+}
+
+/// Why not a byte was sent.
+enum Kept {
+    /// It was claimed too long ago to send safely.
+    Late,
+    /// Its provider is held: another one may take it.
+    ProviderHeld,
+    /// It is held or cancelled.
+    Stopped(Box<Stop>),
+}
+
+impl Kept {
+    fn facts(self, token: Token, now: Timestamp) -> Vec<Fact> {
+        let mut facts = vec![Fact::PutBack { token, due_at: now }];
+        if let Kept::Stopped(stop) = self {
+            let by = stop.by();
+            facts.push(match stop.kind {
+                StopKind::Hold => Fact::Held { by },
+                StopKind::Cancel => Fact::Cancelled { by },
+            });
+        }
+        facts
+    }
+}
+
+/// What an attempt is judged by.
+struct Asking {
+    id: NotificationId,
+    life: Life,
+    provider: String,
+    claimed_at: Duration,
+}
+
+/// Sends what was won, unless it may not be sent any more. A panic inside is one failed attempt with an unknown outcome.
+pub async fn send(hands: Arc<Hands>, won: Won) {
+    let Won { delivery, permit, claimed, token, claimed_at } = won;
+    let Claimed { life, content, .. } = claimed;
+    let (id, provider) = (delivery.id, permit.provider().clone());
+    let name = provider.name().to_owned();
+    let asking = Asking { id, life: life.clone(), provider: name.clone(), claimed_at };
+    let judge = hands.clone();
+    // A task of its own, so that a panic in it is an outcome like any other.
+    let attempt = tokio::spawn(async move {
+        let notification = match content::decode(&content) {
+            Ok(notification) => notification,
+            Err(error) => return Ended::Asked(Err(unreadable(&error))),
+        };
+        drop(content);
+        match judge.may_not_send(&asking, &notification) {
+            Some(kept) => Ended::Kept(kept),
+            None => Ended::Asked(provider.send(id, &notification).await),
+        }
+    });
+    let ended = attempt.await.unwrap_or_else(|_panicked| Ended::Asked(Err(panicked())));
+    let now = hands.clock.now();
+    let (facts, sent_by) = match ended {
+        Ended::Kept(kept) => (kept.facts(token, now), None),
+        Ended::Asked(outcome) => {
+            let sent_by = outcome.is_ok().then(|| name.clone());
+            (heard(&hands, &permit, &outcome, (id, &life, token), now), sent_by)
+        }
+    };
+    drop(permit);
+    hands.conclude(Finished { delivery, facts, sent_by }).await;
+}
+
+impl Hands {
+    /// Why it must not be sent, asked right before its bytes.
+    fn may_not_send(&self, asking: &Asking, notification: &Notification) -> Option<Kept> {
+        let Asking { id, life, provider, claimed_at } = asking;
+        if self.clock.boot_time().saturating_sub(*claimed_at) > self.config.latest_start() {
+            tracing::warn!(%id, "claimed too long ago to send safely; put back");
+            return Some(Kept::Late);
+        }
+        let candidate = Candidate {
+            id: *id,
+            tenant: &notification.tenant,
+            batch: notification.batch.as_deref(),
+            accepted_at: life.accepted_at,
+            released_at: life.released_at(),
+        };
+        if let Some(stop) = self.stops.judge(&candidate) {
+            tracing::debug!(%id, stop = stop.id, who = stop.who, "stopped before it was sent");
+            return Some(Kept::Stopped(Box::new(stop)));
+        }
+        self.stops.of_provider(provider).map(|_held| Kept::ProviderHeld)
+    }
+}
+
+/// The facts that follow from what the provider answered, or did not.
+fn heard(
+    hands: &Hands,
+    permit: &Permit,
+    outcome: &Result<Handover, SendError>,
+    (id, life, token): (NotificationId, &Life, Token),
+    now: Timestamp,
+) -> Vec<Fact> {
+    let name = permit.provider().name().to_owned();
+    let randomness = hands.randomness();
+    let error = outcome.as_ref().err();
+    let label = error.map_or("accepted", |error| error.class.as_str());
+    metrics::counter!(ATTEMPTS_TOTAL, "provider" => name.clone(), "outcome" => label).increment(1);
+    if life.is_resend {
+        metrics::counter!(UNKNOWN_TOTAL, "resolution" => "resent").increment(1);
+        tracing::warn!(%id, provider = name, "outcome unknown and the webhook silent about it; sent again");
+    }
+    let heard = error.map_or(Ok(()), |error| Err(error.class));
+    let counts = hands.lanes.hear(permit, heard, error.map(|error| error.message.as_str()), randomness);
+    match outcome {
+        Ok(Handover { message_id, http_status }) => {
+            let (message_id, http_status) = (message_id.clone(), Some(*http_status));
+            vec![Fact::Accepted { provider: name, message_id, http_status }]
+        }
+        Err(error) => {
+            tracing::warn!(%id, provider = name, attempt = life.attempt, outcome = label,
+                http_status = error.http_status, error = error.message, "attempt failed");
+            hands.config.retry.after_failure(error, life, token, counts, now, randomness)
+        }
+    }
+}
+
+fn unreadable(error: &serde_json::Error) -> SendError {
+    // The position only: the text may quote the content.
+    let message = format!("the stored content cannot be read (column {})", error.column());
+    SendError { class: SendErrorClass::Refused, http_status: None, message, retry_after: None }
+}
+
+fn panicked() -> SendError {
+    let message = "the attempt panicked; whether the provider was reached is not known".to_owned();
+    SendError { class: SendErrorClass::Unknown, http_status: None, message, retry_after: None }
+}

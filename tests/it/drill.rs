@@ -1,0 +1,220 @@
+//! Every runbook, followed to the letter: an incident is played by `kakitome drill`, and the page's own blocks of commands,
+//! nothing else, bring it to its end. So no page rots, and no incident needs more than its page.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Nothing that these drills wait for takes longer on any machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The blocks of commands of a page, in its order.
+fn blocks(page: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks").join(page);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut blocks = Vec::new();
+    let mut block: Option<String> = None;
+    for line in text.lines().map(str::trim_start) {
+        match &mut block {
+            None if line == "```sh" => block = Some(String::new()),
+            Some(_) if line == "```" => blocks.extend(block.take()),
+            Some(block) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            None => {}
+        }
+    }
+    blocks
+}
+
+/// Every page.
+fn pages() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks");
+    let names = std::fs::read_dir(folder).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with(".md") && name != "README.md").collect()
+}
+
+/// A shell that follows a page: each command is shown, and the first that fails ends it.
+fn follow(environment: &str, page: &str, dir: &Path) {
+    let binary = Path::new(env!("CARGO_BIN_EXE_kakitome")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let blocks = blocks(page);
+    assert!(!blocks.is_empty(), "{page} has no block of commands");
+    let script = format!("set -eu\n{environment}\nset -x\n{}", blocks.concat());
+    let mut shell = Command::new("bash")
+        .current_dir(dir)
+        .env("PATH", path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let (done, ended) = mpsc::channel();
+    let pid = shell.id().to_string();
+    let following = std::thread::spawn(move || {
+        let output = shell.wait_with_output().unwrap();
+        // Whoever waited has given up.
+        let _ = done.send(());
+        output
+    });
+    if ended.recv_timeout(PATIENCE).is_err() {
+        Command::new("kill").arg(&pid).status().unwrap();
+    }
+    let output = following.join().unwrap();
+    let told =
+        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{page} could not be followed to its end:\n{told}");
+    assert!(told.contains("converged"), "{page} proves nothing:\n{told}");
+}
+
+/// A drill under way.
+struct Drill {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    told: Vec<String>,
+    dir: PathBuf,
+    _home: tempfile::TempDir,
+}
+
+impl Drill {
+    /// Begins it, and reads on until the incident is on.
+    fn begin(name: &str, size: usize) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("drill");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kakitome"))
+            .args(["drill", name, "--patience", "5m", "--size", &size.to_string(), "--dir"])
+            .arg(&dir)
+            .current_dir(home.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut drill = Self { child, lines, told: Vec::new(), dir, _home: home };
+        drill.read_until("The incident is on");
+        drill
+    }
+
+    /// Reads on until a line has these words.
+    fn read_until(&mut self, words: &str) {
+        while !self.told.last().is_some_and(|line| line.contains(words)) {
+            match self.lines.next() {
+                Some(line) => self.told.push(line.unwrap()),
+                None => panic!("it ended without `{words}`:\n{}", self.told.join("\n")),
+            }
+        }
+    }
+
+    fn has_told(&self, words: &str) -> bool {
+        self.told.iter().any(|line| line.contains(words))
+    }
+
+    /// Reads on until an alert names this page.
+    fn wait_for_alert(&mut self, page: &str) {
+        if !self.has_told(page) {
+            self.read_until(page);
+        }
+    }
+
+    /// Waits for its end, and what it says of it.
+    fn end(mut self) -> String {
+        self.told.extend(self.lines.by_ref().map_while(Result::ok));
+        let status = self.child.wait().unwrap();
+        let told = self.told.join("\n");
+        assert!(status.success(), "it was not handled well:\n{told}");
+        assert!(told.contains("Handled well."), "{told}");
+        told
+    }
+}
+
+impl Drop for Drill {
+    fn drop(&mut self) {
+        // Interrupted, it ends its server; mostly it has ended by itself.
+        let _gone = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// From the alert to the proof, by the page alone.
+fn drill(name: &str, page: &str, size: usize) {
+    let mut drill = Drill::begin(name, size);
+    assert!(drill.has_told(&format!("runbooks/{page}")), "{}", drill.told.join("\n"));
+    drill.told.clear();
+    drill.wait_for_alert(&format!("runbooks/{page}"));
+    follow(". ./operator.env", page, &drill.dir.clone());
+    drill.end();
+}
+
+#[test]
+fn a_45_minute_outage_with_10_000_waiting_is_handled_by_its_page_alone() {
+    drill("provider-outage", "provider-outage.md", 10_000);
+}
+
+#[test]
+fn a_slow_provider_is_handled_by_its_page_alone() {
+    drill("delay", "delay.md", 300);
+}
+
+#[test]
+fn a_revoked_key_is_handled_by_its_page_alone() {
+    drill("key-revoked", "provider-refuses-us.md", 200);
+}
+
+#[test]
+fn a_provider_that_takes_and_times_out_is_handled_by_its_page_alone() {
+    drill("accepts-and-times-out", "unknown-outcomes.md", 100);
+}
+
+#[test]
+fn dead_letters_are_handled_by_their_page_alone() {
+    drill("dead-letters", "dead-letters.md", 300);
+}
+
+#[test]
+fn a_broadcast_enqueued_five_times_is_handled_by_its_page_alone() {
+    drill("duplicate-broadcast", "duplicate-broadcast.md", 5_000);
+}
+
+#[test]
+fn a_flood_to_dummy_addresses_is_handled_by_its_page_alone() {
+    drill("tenant-flood", "tenant-floods-or-bounces.md", 20_000);
+}
+
+#[test]
+fn a_purged_queue_is_handled_by_its_page_alone() {
+    drill("queue-purged", "queue-or-table-deleted.md", 300);
+}
+
+#[test]
+fn a_rotated_webhook_key_is_handled_by_its_page_alone() {
+    drill("webhook-key", "webhook-silent.md", 200);
+}
+
+#[test]
+fn a_server_that_hangs_is_handled_by_its_page_alone() {
+    drill("worker-hung", "worker-not-polling.md", 300);
+}
+
+#[test]
+fn a_bad_deploy_is_handled_by_its_page_alone() {
+    drill("bad-deploy", "bad-deploy.md", 200);
+}
+
+#[test]
+fn a_lost_disk_is_handled_by_its_page_alone() {
+    drill("restore", "restore.md", 200);
+}
+
+#[test]
+fn every_page_with_commands_is_followed_by_some_test() {
+    let tests = include_str!("drill.rs");
+    for page in pages() {
+        assert!(!blocks(&page).is_empty(), "{page} has no block of commands");
+        assert!(tests.contains(&format!("\"{page}\"")), "no test follows {page}");
+    }
+}
