@@ -1,6 +1,7 @@
 //! The commands. Every operator command speaks the HTTP API, over a socket or in process: one code path.
 
 mod alerts;
+mod batch;
 mod change;
 mod check;
 pub mod client;
@@ -87,6 +88,7 @@ enum Command {
     Drill(drill::DrillArgs),
     Sandbox(sandbox::SandboxArgs),
     Enqueue(enqueue::EnqueueArgs),
+    Batch(batch::BatchArgs),
     Show(show::ShowArgs),
     List(list::ListArgs),
     Unsent(list::UnsentArgs),
@@ -199,6 +201,7 @@ impl Cli {
     ) -> anyhow::Result<Exit> {
         match &self.command {
             Command::Enqueue(args) => enqueue::run(args, client, out).await,
+            Command::Batch(args) => batch::run(args, client, out).await,
             Command::Show(args) => show::run(args, client, out).await,
             Command::List(args) => list::run(args, client, out).await,
             Command::Unsent(args) => list::run_unsent(args, client, out).await,

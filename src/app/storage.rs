@@ -20,6 +20,7 @@ use crate::message_log::sqlite::SqliteLog;
 use crate::queue::Queue;
 use crate::queue::sqlite::{self as queue_sqlite, SqliteQueue};
 use crate::queue::sqs::SqsQueue;
+use crate::recovery::dead_letters::{self, Keeper};
 use crate::recovery::jobs::{self, Runner};
 use crate::secret::Secret;
 use crate::settings::{AwsSettings, Backend, Settings};
@@ -113,6 +114,12 @@ impl Storage {
     /// Who does jobs on it.
     pub(super) fn runner(&self, clock: &Clock, config: jobs::Config) -> Runner {
         Runner::new(self.log.clone(), self.queue.clone(), self.journal.clone(), clock.clone(), config)
+    }
+
+    /// Who keeps copies of its dead letters.
+    pub(super) fn keeper(&self, clock: &Clock) -> Keeper {
+        let config = dead_letters::Config::default();
+        Keeper::new(self.log.clone(), self.queue.clone(), self.journal.clone(), clock.clone(), config)
     }
 
     /// Where this process has the storage for itself: what looks as if it were being done was left behind.
