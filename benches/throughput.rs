@@ -35,7 +35,8 @@ fn notification(i: usize, run: &str) -> Value {
         "from": {"email": "reserve@example.jp", "name": "予約センター"},
         "to": [{"email": format!("guest{i}@example.com"), "name": "山田 太郎"}],
         "subject": "ご予約が確定しました",
-        "text": "x".repeat(800),
+        // Several runs reach the same guests; each says something of its own.
+        "text": format!("{run} {}", "x".repeat(800)),
         "html": "y".repeat(900),
         "categories": ["booking"],
         "metadata": {"booking": i.to_string()},

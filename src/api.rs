@@ -9,6 +9,7 @@ pub mod alerts;
 mod answer;
 pub mod auth;
 mod batch;
+mod batches;
 mod body;
 pub mod dead_letters;
 pub mod enqueue;
@@ -40,6 +41,7 @@ use crate::notification::content::Limits;
 use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::stops::Stops;
+use crate::storm::meter::Meter;
 use auth::KeyRing;
 use limit::{Backlog, BodyBudget, RequestRates};
 
@@ -108,6 +110,8 @@ pub struct ApiState {
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.
     pub stops: Stops,
+    /// How many each tenant hands in.
+    pub meter: Meter,
     /// Wakes whoever does jobs in this process.
     pub bell: Bell,
     /// Where the time comes from.

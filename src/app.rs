@@ -5,6 +5,7 @@ mod aws;
 mod check;
 mod gauges;
 mod keys;
+mod loops;
 mod rooms;
 mod server_file;
 mod storage;
@@ -27,18 +28,14 @@ use crate::console;
 use crate::jobs::Bell;
 use crate::metrics;
 use crate::notification::NotificationId;
-use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
-use crate::recovery::sweep::Sweeper;
 use crate::sandbox::faults::Plan;
 use crate::sandbox::{self, Sandbox};
 use crate::secret::Secret;
 use crate::server;
 use crate::settings::{ProviderName, Roles, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
-use crate::stops::Stops;
 use crate::webhook::{self, WebhookState};
-use crate::worker::Worker;
 
 pub use check::{CheckLine, SetupLine, check, setup};
 use server_file::ServerFile;
@@ -143,7 +140,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let health = HealthBoard::default();
     let (stop, stopped) = shutdown::channel();
     let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
-    let stops = Stops::new(storage.journal.clone());
+    let guards = rooms::guards(settings, &storage, &clock);
     let listener = server::bind(settings.listen).with_context(|| {
         format!("cannot listen on {} (choose another with --listen or KAKITOME_LISTEN)", settings.listen)
     })?;
@@ -155,18 +152,12 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let (ring, key_file) = keys::ring(settings, &operator_key)?;
     let (bell, rings) = Bell::new(true);
     let state = ApiState {
-        bell,
-        log: storage.log.clone(),
-        queue: storage.queue.clone(),
-        journal: storage.journal.clone(),
-        stops: stops.clone(),
-        clock: clock.clone(),
         keys: Arc::new(ring),
         health: health.clone(),
         worker_expected: roles.worker,
         channels: alerts::tester(settings)?,
         metrics: Some(prometheus),
-        config: rooms::api(settings),
+        ..rooms::api_state(settings, &storage, &guards, (clock.clone(), bell))
     };
     let mut router = if roles.api { api::router(state) } else { api::probes(state) };
     if roles.webhook {
@@ -184,26 +175,17 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.console {
         router = router.merge(console::router(&rooms::console(settings)));
     }
-    let mut loops = vec![("stops", tokio::spawn(stops.clone().run(stopped.clone())))];
-    if roles.worker || roles.webhook {
-        let watch = alerts::watch(settings, roles, sandbox.as_ref(), &storage, (&clock, &health))?;
-        loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
-    }
-    if roles.worker {
-        let providers = rooms::providers(settings, sandbox.as_ref())?;
-        let worker = worker(settings, &storage, providers, (&clock, &health, &stops));
-        loops.push(("worker", tokio::spawn(drained(worker, stopped.clone()))));
-        let (queue, log) = (storage.queue.clone(), storage.log.clone());
-        let runner = storage.runner(&clock, rooms::jobs(settings));
-        storage.interrupt_left_behind(&runner).await?;
-        loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
-        loops.push(("dead letters", tokio::spawn(storage.keeper(&clock).run(stopped.clone()))));
-        let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
-        loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
-    }
-    let gauges = gauges::Gauges::new(&storage, rooms::gauges(settings), clock, health);
-    gauges.read().await;
-    loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
+    let house = loops::House {
+        settings,
+        roles,
+        storage: &storage,
+        clock: &clock,
+        health: &health,
+        guards: &guards,
+        sandbox: sandbox.as_ref(),
+        stopped: &stopped,
+    };
+    let loops = house.start(rings).await?;
     let doors = tokio::spawn(server::serve(listener, router, rooms::server(settings), stopped));
     let server_file = ServerFile::write(&settings.data_dir, &url, &operator_key)?;
     let console_url = roles.console.then(|| format!("{url}{}", console::PATH));
@@ -244,21 +226,6 @@ impl Running {
         self.storage.close().await;
         tracing::info!("stopped");
     }
-}
-
-fn worker(
-    settings: &Settings,
-    storage: &Storage,
-    providers: Vec<Arc<dyn Provider>>,
-    (clock, health, stops): (&Clock, &HealthBoard, &Stops),
-) -> Worker {
-    let (queue, log) = (storage.queue.clone(), storage.log.clone());
-    let config = rooms::worker(settings);
-    Worker::new(queue, log, providers, clock.clone(), health.clone(), stops.clone(), config)
-}
-
-async fn drained(worker: Worker, stopped: Shutdown) {
-    worker.run(stopped).await;
 }
 
 /// The sandbox provider inside this process, where it is configured and none is named by URL.
@@ -313,18 +280,8 @@ fn nobody() -> NotificationId {
 
 /// The router of the API over this storage, for a client inside this process.
 fn in_process(storage: &Storage, settings: &Settings, key: &Secret, bell: Bell) -> Router {
-    api::router(ApiState {
-        bell,
-        log: storage.log.clone(),
-        queue: storage.queue.clone(),
-        journal: storage.journal.clone(),
-        stops: Stops::new(storage.journal.clone()),
-        clock: Clock::system(),
-        keys: Arc::new(KeyRing::single(key.reveal())),
-        health: HealthBoard::default(),
-        worker_expected: false,
-        channels: alerts::tester(settings).ok().flatten(),
-        metrics: None,
-        config: rooms::api(settings),
-    })
+    let guards = rooms::guards(settings, storage, &Clock::system());
+    let state = rooms::api_state(settings, storage, &guards, (Clock::system(), bell));
+    let channels = alerts::tester(settings).ok().flatten();
+    api::router(ApiState { channels, keys: Arc::new(KeyRing::single(key.reveal())), ..state })
 }

@@ -1,6 +1,7 @@
 //! The commands. Every operator command speaks the HTTP API, over a socket or in process: one code path.
 
 mod alerts;
+mod batch;
 mod change;
 mod check;
 pub mod client;
@@ -54,6 +55,7 @@ Example:
   kakitome serve                       run it on ./data
   kakitome enqueue bookings.ndjson     hand notifications in
   kakitome unsent                      what was not sent, and why
+  kakitome incident --since 2h         who is affected, and what to do next
   kakitome redrive --since 2h          send again what failed
 
 Exit codes: 0 done, 1 it ran and something was refused or failed, 2 wrong usage or configuration.
@@ -86,6 +88,7 @@ enum Command {
     Drill(drill::DrillArgs),
     Sandbox(sandbox::SandboxArgs),
     Enqueue(enqueue::EnqueueArgs),
+    Batch(batch::BatchArgs),
     Show(show::ShowArgs),
     List(list::ListArgs),
     Unsent(list::UnsentArgs),
@@ -198,6 +201,7 @@ impl Cli {
     ) -> anyhow::Result<Exit> {
         match &self.command {
             Command::Enqueue(args) => enqueue::run(args, client, out).await,
+            Command::Batch(args) => batch::run(args, client, out).await,
             Command::Show(args) => show::run(args, client, out).await,
             Command::List(args) => list::run(args, client, out).await,
             Command::Unsent(args) => list::run_unsent(args, client, out).await,

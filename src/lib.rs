@@ -13,6 +13,7 @@
 //! | L1 | [`journal`] | port: small documents of what operators, jobs and guards do |
 //! | L1 | [`stops`], [`jobs`] | what is stopped, and what is being done to many, as the journal has it |
 //! | L1 | [`dead_letters`] | what stands nowhere but in the dead-letter queue, and the journal's copies of it |
+//! | L1 | [`storm`] | what looks like a mistake, as memory, log and journal tell |
 //! | L1 | [`incident`] | what an incident did, folded from the records |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
@@ -51,5 +52,6 @@ pub mod settings;
 pub mod shutdown;
 pub mod sqlite;
 pub mod stops;
+pub mod storm;
 pub mod webhook;
 pub mod worker;

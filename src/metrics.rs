@@ -25,6 +25,8 @@ pub const DEAD_LETTERS_KEPT_TOTAL: &str = "kakitome_dead_letters_kept_total";
 pub const DEAD_LETTERS_UNKEPT: &str = "kakitome_dead_letters_unkept";
 /// Unknown outcomes, by `resolution`: `event`, `resent`, `parked`, `late_answer`. Counter.
 pub const UNKNOWN_TOTAL: &str = "kakitome_unknown_total";
+/// Held by the storm guard, by `reason`: `batch_size`, `repeat`, `rate`. Counter.
+pub const GUARDED_TOTAL: &str = "kakitome_guarded_total";
 /// 1 while the circuit to `provider` is closed, else 0. Gauge.
 pub const PROVIDER_UP: &str = "kakitome_provider_up";
 /// Provider events kept, by `provider` and `kind`. Counter.
@@ -77,6 +79,9 @@ fn begin() {
     for resolution in ["event", "resent", "parked", "late_answer"] {
         metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
     }
+    for reason in ["batch_size", "repeat", "rate"] {
+        metrics::counter!(GUARDED_TOTAL, "reason" => reason).increment(0);
+    }
     for name in [ACCEPT_TO_SENT_SECONDS, WEBHOOK_LAG_SECONDS] {
         let _registered = metrics::histogram!(name);
     }
@@ -108,6 +113,7 @@ fn describe() {
     );
     describe_gauge!(DEAD_LETTERS_UNKEPT, "Dead letters without a record that could not be copied");
     describe_counter!(UNKNOWN_TOTAL, "Unknown outcomes by how they were resolved");
+    describe_counter!(GUARDED_TOTAL, "Notifications held by the storm guard, by reason");
     describe_gauge!(PROVIDER_UP, "1 while the circuit to the provider is closed");
     describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");
     describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being durable");

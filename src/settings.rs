@@ -24,6 +24,7 @@ pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
 
 use crate::secret::Secret;
+use crate::storm;
 use reader::Reader;
 
 /// Everything that can be configured, typed and checked.
@@ -63,6 +64,8 @@ pub struct Settings {
     pub queue: QueueSettings,
     /// Bounds of what is taken in.
     pub limits: LimitSettings,
+    /// The storm guard's numbers.
+    pub guard: storm::Config,
     /// What is allowed but not wise, for the log and for `check`.
     pub warnings: Vec<String>,
 }
@@ -277,6 +280,13 @@ impl Settings {
                 requests_per_second: Some(reader.count("limits.requests_per_second"))
                     .filter(|rate| *rate > 0),
                 backlog: Some(reader.count("limits.backlog")).filter(|cap| *cap > 0),
+            },
+            guard: storm::Config {
+                repeat_limit: reader.count("guard.repeat_limit"),
+                repeat_window: reader.span("guard.repeat_window"),
+                rate_factor: reader.count("guard.rate_factor"),
+                rate_floor: reader.count("guard.rate_floor"),
+                rate_hold: reader.switch("guard.rate_hold"),
             },
             warnings: Vec::new(),
         }

@@ -27,6 +27,7 @@ use crate::provider::health::HealthBoard;
 use crate::queue::{Delivery, Origin, Queue, QueueError, Settlement};
 use crate::shutdown::Shutdown;
 use crate::stops::Stops;
+use crate::storm;
 pub use config::Config;
 use heartbeat::Held;
 use lanes::{Lanes, Permit, Room};
@@ -41,6 +42,15 @@ const POLL_MARGIN: Duration = Duration::from_secs(5);
 
 /// So long the first reading of the standing stops may take before it is told.
 const STOPS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What may keep back what would be sent.
+#[derive(Clone)]
+pub struct Guards {
+    /// What operators hold and cancel.
+    pub stops: Stops,
+    /// What looks like a mistake.
+    pub storm: storm::Guard,
+}
 
 /// What a drain left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +76,7 @@ pub(crate) struct Hands {
     clock: Clock,
     config: Config,
     lanes: Lanes,
-    stops: Stops,
+    guards: Guards,
     outcomes: mpsc::Sender<Outcome>,
 }
 
@@ -93,11 +103,12 @@ impl Hands {
         ClaimRequest { id: delivery.id, fact, content: delivery.content.clone(), hint }
     }
 
-    /// Waits until the standing stops were read once.
+    /// Waits until the standing stops were read once, and what the storm guard goes by.
     async fn learn_stops(&self, health: &HealthBoard, shutdown: &Shutdown) {
-        let mut changes = self.stops.watch();
+        let Guards { stops, storm } = &self.guards;
+        let mut changes = stops.watch();
         let mut was_told = false;
-        while self.stops.known().is_none() && !shutdown.is_pulled() {
+        while !shutdown.is_pulled() && (stops.known().is_none() || storm.refresh().await.is_err()) {
             // Not receiving is on purpose here: whoever watches this worker must not restart it.
             health.set_last_receive(self.clock.now());
             tokio::select! {
@@ -111,7 +122,7 @@ impl Hands {
                 () = shutdown.pulled() => {}
             }
         }
-        self.lanes.review(&self.stops);
+        self.lanes.review(stops);
     }
 
     fn randomness(&self) -> f64 {
@@ -127,13 +138,13 @@ impl Worker {
         providers: Vec<Arc<dyn Provider>>,
         clock: Clock,
         health: HealthBoard,
-        stops: Stops,
+        guards: Guards,
         config: Config,
     ) -> Self {
         let lanes = Lanes::new(providers, &config.breaker, config.concurrency, clock.clone(), health.clone());
         let (sender, outcomes) = mpsc::channel(1024);
         let held = Arc::new(Held::new(queue.clone(), log.clone(), clock.clone(), config.visibility));
-        let hands = Arc::new(Hands { log, clock, config, lanes, stops, outcomes: sender });
+        let hands = Arc::new(Hands { log, clock, config, lanes, guards, outcomes: sender });
         Self { hands, held, queue, health, outcomes }
     }
 
@@ -142,6 +153,7 @@ impl Worker {
     pub async fn run(self, shutdown: Shutdown) -> DrainReport {
         let Self { hands, held, queue, health, outcomes } = self;
         hands.learn_stops(&health, &shutdown).await;
+        let storm = hands.guards.storm.clone();
         let following = tokio::spawn(follow(hands.clone()));
         let settler = tokio::spawn(settle::run(held.clone(), outcomes, hands.config.settle));
         let heartbeat = tokio::spawn(heartbeat::run(held.clone()));
@@ -162,6 +174,7 @@ impl Worker {
             tracing::error!("outcomes were left unwritten; the queue brings their messages again");
         }
         heartbeat.abort();
+        storm.close().await;
         let report = DrainReport { given_back, left_running };
         tracing::info!(given_back = report.given_back, left_running = report.left_running, "worker drained");
         report
@@ -169,7 +182,7 @@ impl Worker {
 }
 
 async fn follow(hands: Arc<Hands>) {
-    hands.lanes.follow(&hands.stops).await;
+    hands.lanes.follow(&hands.guards.stops).await;
 }
 
 /// The streaming window: deliveries received ahead, and the handfuls being sent.

@@ -45,8 +45,8 @@ pub struct Reading {
     pub webhook: Option<WebhookReading>,
     /// The log's counts, or why there are none.
     pub log: Option<Result<LogReading, String>>,
-    /// Messages that could not be read and are kept for repair.
-    pub unreadable: u64,
+    /// Messages of the last day that could not be read, are kept for repair and were not sent since.
+    pub unreadable: Option<u64>,
     /// Whether the queue answers, or why not.
     pub queue: Option<Result<(), String>>,
     /// Whether the journal answers, or why not.

@@ -24,11 +24,13 @@ pub(super) struct Keeper {
     known: BTreeMap<String, Alert>,
     /// Changed while the journal did not answer.
     alone: BTreeMap<String, Alert>,
+    /// It did not answer when it was last asked for everything.
+    is_away: bool,
 }
 
 impl Keeper {
     pub(super) fn new(journal: Arc<dyn Journal>, clock: Clock) -> Self {
-        Self { journal, clock, known: BTreeMap::new(), alone: BTreeMap::new() }
+        Self { journal, clock, known: BTreeMap::new(), alone: BTreeMap::new(), is_away: false }
     }
 
     /// Every alert, as far as it is known.
@@ -38,12 +40,9 @@ impl Keeper {
 
     /// Reads every alert anew, after writing down what was changed alone. Why not, if the journal does not answer.
     pub(super) async fn refresh(&mut self) -> Result<(), String> {
-        let listing = self.journal.list(Kind::Alert, None, MOST);
-        let documents = match tokio::time::timeout(PATIENCE, listing).await {
-            Ok(Ok(documents)) => documents,
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_elapsed) => return Err("no answer in time".into()),
-        };
+        let listing = in_time(self.journal.list(Kind::Alert, None, MOST)).await;
+        self.is_away = listing.is_err();
+        let documents = listing.map_err(|error| error.to_string())?;
         // One that cannot be read is none: the next change says so.
         let read = documents.iter().filter_map(|document| document.read::<Alert>().ok());
         self.known = read.map(|alert| (alert.key.clone(), alert)).collect();
@@ -69,10 +68,11 @@ impl Keeper {
                 None => (None, (stored, None)),
             }
         };
-        let changing = journal::change(&*self.journal, Kind::Alert, key, keep_until, step);
-        let changed = match tokio::time::timeout(PATIENCE, changing).await {
-            Ok(changed) => changed,
-            Err(_elapsed) => Err(JournalError::Unavailable("no answer in time".into())),
+        let changed = if self.is_away {
+            // Each alert would wait for it, one after the other.
+            Err(JournalError::Unavailable("it did not answer just now".into()))
+        } else {
+            in_time(journal::change(&*self.journal, Kind::Alert, key, keep_until, step)).await
         };
         match changed {
             Ok((alert, answer)) => {
@@ -90,6 +90,11 @@ impl Keeper {
             }
         }
     }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, JournalError>>) -> Result<T, JournalError> {
+    let late = JournalError::Unavailable("no answer in time".into());
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(late))
 }
 
 /// What was said last, by whomever; who sees it is what the journal says.

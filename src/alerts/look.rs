@@ -1,7 +1,6 @@
 //! Takes the readings: asks every port, each for a few seconds at most, and never fails.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::time::Duration;
 
 use super::check::{
@@ -9,6 +8,7 @@ use super::check::{
 };
 use super::{Config, Ports};
 use crate::clock::Timestamp;
+use crate::dead_letters;
 use crate::jobs::{self, JobState};
 use crate::message_log::Filter;
 use crate::notification::status::Status;
@@ -17,10 +17,14 @@ use crate::provider::health::Tick;
 
 /// A port that has not answered by then does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks at the jobs, whose documents are the largest of the journal.
-const JOBS_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks at jobs and copies, whose documents are the largest of the journal.
+const RECORDS_EVERY: Duration = Duration::from_secs(60);
 /// So many of the latest jobs are looked at.
 const JOBS: usize = 20;
+/// So many copies of dead letters are.
+const COPIES: usize = 1000;
+/// A copy that is older is no news.
+const NEWS: Duration = Duration::from_secs(24 * 3600);
 /// What is held is counted anew at least this often.
 const HELD_EVERY: Duration = Duration::from_secs(300);
 /// And at most for this part of the time.
@@ -36,7 +40,14 @@ pub(super) struct Eyes {
     started: Timestamp,
     openings: BTreeMap<String, u64>,
     held: Held,
-    jobs: Option<(Timestamp, Vec<String>)>,
+    records: Option<(Timestamp, Records)>,
+}
+
+/// What the journal has of jobs and copies.
+#[derive(Clone)]
+struct Records {
+    interrupted: Vec<String>,
+    unreadable: u64,
 }
 
 /// What was last seen of the held ones.
@@ -59,32 +70,32 @@ impl Eyes {
     pub(super) fn new(ports: Ports, config: Config) -> Self {
         let started = ports.clock.now();
         let openings = ports.health.openings();
-        Self { ports, config, started, openings, held: Held::default(), jobs: None }
+        Self { ports, config, started, openings, held: Held::default(), records: None }
     }
 
     /// Looks. `journal`: whether it answered just now.
     pub(super) async fn look(&mut self, journal: Result<(), String>) -> Reading {
         let now = self.ports.clock.now();
-        let worker = if self.config.worker { Some(self.worker(now).await) } else { None };
+        let queue = self.ports.queue.clone();
+        let (log, queue) = futures::join!(self.log(now), within(queue.depth()));
+        let worker = if self.config.worker { Some(self.worker(now, log.is_ok()).await) } else { None };
         let webhook = self.config.webhook.then(|| self.webhook(now));
-        let log = self.log(now).await;
-        let queue = within(self.ports.queue.depth()).await.map(drop);
-        let interrupted_jobs = if journal.is_ok() { self.jobs(now).await } else { None };
+        let records = if journal.is_ok() { self.records(now).await } else { None };
         Reading {
             at: now,
             running_for: now.since(self.started),
             worker,
             webhook,
             log: Some(log),
-            unreadable: 0,
-            queue: Some(queue),
+            unreadable: records.as_ref().map(|records| records.unreadable),
+            queue: Some(queue.map(drop)),
             journal: Some(journal),
             unusual: self.config.unusual.as_ref().map(|unusual| unusual()),
-            interrupted_jobs,
+            interrupted_jobs: records.map(|records| records.interrupted),
         }
     }
 
-    async fn worker(&mut self, now: Timestamp) -> WorkerReading {
+    async fn worker(&mut self, now: Timestamp, log_answers: bool) -> WorkerReading {
         let health = &self.ports.health;
         let openings = health.openings();
         let more = |(name, count): &(&String, &u64)| self.openings.get(*name).unwrap_or(&0) < count;
@@ -100,6 +111,9 @@ impl Eyes {
         let Limits { webhook_silence: Some(silence), providers, .. } = &self.config.limits else {
             return reading;
         };
+        if !log_answers {
+            return reading;
+        }
         for name in providers {
             let Ok(newest) = within(self.ports.log.witness(name)).await else { continue };
             // From the minute after the event's own.
@@ -158,13 +172,18 @@ impl Eyes {
         (self.held.total > 0).then(|| self.held.by_reason.clone())
     }
 
-    async fn jobs(&mut self, now: Timestamp) -> Option<Vec<String>> {
-        let is_known = self.jobs.as_ref().is_some_and(|(at, _)| now.since(*at) < JOBS_EVERY);
+    async fn records(&mut self, now: Timestamp) -> Option<Records> {
+        let is_known = self.records.as_ref().is_some_and(|(at, _)| now.since(*at) < RECORDS_EVERY);
         if !is_known {
-            let latest = within(jobs::list(&*self.ports.journal, None, JOBS)).await.ok()?;
+            let journal = &*self.ports.journal;
+            let latest = within(jobs::list(journal, None, JOBS)).await.ok()?;
             let interrupted = latest.into_iter().filter(|job| job.state == JobState::Interrupted);
-            self.jobs = Some((now, interrupted.map(|job| job.id).collect()));
+            let copies = within(dead_letters::list(journal, None, COPIES)).await.ok()?;
+            let news = copies.iter().filter(|copy| copy.resent.is_none() && now.since(copy.kept_at) < NEWS);
+            let unreadable = news.count() as u64;
+            self.records =
+                Some((now, Records { interrupted: interrupted.map(|job| job.id).collect(), unreadable }));
         }
-        self.jobs.as_ref().map(|(_, jobs)| jobs.clone())
+        self.records.as_ref().map(|(_, records)| records.clone())
     }
 }

@@ -5,10 +5,10 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::answer::Json;
+use super::{Shared, trouble};
 use crate::clock::Timestamp;
-use crate::journal::{Document, JournalError, Kind};
+use crate::journal::{Document, Kind};
 use crate::server::problem::Problem;
 
 /// So many alerts are listed.
@@ -99,7 +99,7 @@ impl AlertView {
 )]
 pub(super) async fn alerts(State(door): State<Shared>) -> Result<Json<AlertsView>, Problem> {
     let documents =
-        door.state.journal.list(Kind::Alert, None, MOST).await.map_err(|error| trouble(&error))?;
+        door.state.journal.list(Kind::Alert, None, MOST).await.map_err(|error| trouble::journal(&error))?;
     let mut items: Vec<AlertView> = documents.iter().filter_map(AlertView::of).collect();
     let rank = |alert: &AlertView| (alert.state != "firing", alert.severity != "critical");
     items.sort_by(|a, b| rank(a).cmp(&rank(b)).then(b.since.cmp(&a.since)));
@@ -117,11 +117,4 @@ pub(super) async fn test(State(door): State<Shared>) -> Json<ChannelTests> {
         None => Vec::new(),
     };
     Json(ChannelTests { channels })
-}
-
-fn trouble(error: &JournalError) -> Problem {
-    tracing::error!(%error, "the alerts could not be read");
-    Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE)
-        .with_detail("the journal could not answer")
-        .with_retry_after(std::time::Duration::from_secs(1))
 }

@@ -196,6 +196,7 @@ pub(super) async fn record(
     let created: Vec<&NewNotification> = created.map(|(one, _)| one).collect();
     metrics::counter!(ACCEPTED_TOTAL, "door" => at_door).increment(created.len() as u64);
     door.backlog.add(created.len() as u64);
+    measure(door, &created);
     let messages: Vec<Message> = created.into_iter().filter_map(|one| message(one, now)).collect();
     send(door, &messages).await;
 
@@ -210,6 +211,13 @@ pub(super) async fn record(
         Ok(Enqueued { id, status, duplicate })
     };
     Ok(slots.into_iter().map(|slot| slot.and_then(&mut enqueued)).collect())
+}
+
+/// Counts what was recorded, tenant by tenant.
+fn measure(door: &Door, created: &[&NewNotification]) {
+    for same in created.chunk_by(|a, b| a.notification.tenant == b.notification.tenant) {
+        door.state.meter.count(&same[0].notification.tenant, same.len() as u64);
+    }
 }
 
 /// One call to the log, one answer for each. Its failures are written down as one.

@@ -14,6 +14,10 @@ fn fresh(change: impl FnOnce(&mut Option<Timestamp>, &mut Option<Timestamp>, &mu
     Life::accepted(at(0), deliver_at, useful_until, on_unknown)
 }
 
+fn plain() -> Life {
+    fresh(|_, _, _| ())
+}
+
 fn after(life: &Life, fact: Fact, s: u64) -> Life {
     life.after(&fact, at(s)).unwrap_or_else(|refusal| panic!("{refusal}"))
 }
@@ -44,9 +48,9 @@ fn stop(kind: StopKind) -> Stop {
 
 #[test]
 fn what_waits_is_attempted_when_it_is_due() {
-    let life = fresh(|..| ());
+    let life = plain();
     assert_eq!(next(&life, 1), (Step::Attempt, Some(at(1)), None));
-    let later = fresh(|deliver_at, ..| *deliver_at = Some(at(500)));
+    let later = fresh(|deliver_at, _, _| *deliver_at = Some(at(500)));
     assert_eq!(next(&later, 1), (Step::Attempt, Some(at(500)), None));
     let answer = Answer::default();
     let failed = Fact::NotAccepted { token: Token([7; 16]), answer, due_at: at(90), counts: true };
@@ -73,7 +77,7 @@ fn a_deadline_that_comes_first_ends_it() {
 
 #[test]
 fn a_standing_stop_is_met_when_it_is_due() {
-    let life = fresh(|deliver_at, ..| *deliver_at = Some(at(500)));
+    let life = fresh(|deliver_at, _, _| *deliver_at = Some(at(500)));
     let met = |kind| next_action(&life, &Policy::default(), Some(&stop(kind)), None, at(1));
     assert_eq!((met(StopKind::Hold).what, met(StopKind::Hold).at), (Step::Hold, Some(at(500))));
     assert_eq!(met(StopKind::Cancel).what, Step::Cancel);
@@ -83,13 +87,13 @@ fn a_standing_stop_is_met_when_it_is_due() {
 
 #[test]
 fn an_attempt_under_way_ends_at_its_lease_at_the_latest() {
-    let life = claimed(&fresh(|..| ()), 1);
+    let life = claimed(&plain(), 1);
     assert_eq!(next(&life, 2), (Step::Answer, None, Some(at(31))));
 }
 
 #[test]
 fn an_unknown_is_resent_after_its_hold_if_the_webhook_is_alive_and_at_the_cap_at_the_latest() {
-    let life = claimed(&fresh(|..| ()), 1);
+    let life = claimed(&plain(), 1);
     let cap = at(31 + 6 * 3600);
     assert_eq!(next(&life, 60), (Step::Resend, Some(at(631)), Some(cap)));
     let alive = |witness| next_action(&life, &Policy::default(), None, Some(at(witness)), at(60));
@@ -103,20 +107,20 @@ fn an_unknown_is_resent_after_its_hold_if_the_webhook_is_alive_and_at_the_cap_at
 fn an_unknown_ends_otherwise_where_its_policy_its_counters_or_its_deadline_say_so() {
     let hold = claimed(&fresh(|_, _, on_unknown| *on_unknown = OnUnknown::Hold), 1);
     assert_eq!(next(&hold, 60), (Step::Hold, Some(at(631)), None));
-    let used_up = Life { resends: 2, ..claimed(&fresh(|..| ()), 1) };
+    let used_up = Life { resends: 2, ..claimed(&plain(), 1) };
     assert_eq!(next(&used_up, 60), (Step::Fail, Some(at(631)), None));
     let short = claimed(&fresh(|_, useful_until, _| *useful_until = Some(at(300))), 1);
     assert_eq!(next(&short, 60), (Step::Expire, Some(at(631)), None));
     let before_cap = claimed(&fresh(|_, useful_until, _| *useful_until = Some(at(3000))), 1);
     assert_eq!(next(&before_cap, 60), (Step::Resend, Some(at(631)), None));
-    let life = claimed(&fresh(|..| ()), 1);
+    let life = claimed(&plain(), 1);
     let stopped = next_action(&life, &Policy::default(), Some(&stop(StopKind::Hold)), None, at(60));
     assert_eq!((stopped.what, stopped.at), (Step::Hold, Some(at(631))));
 }
 
 #[test]
 fn at_an_end_and_held_nothing_happens_by_itself() {
-    let life = fresh(|..| ());
+    let life = plain();
     let by = || By::new("aoi", Some("ask first"));
     let held = after(&life, Fact::Held { by: by() }, 1);
     let why = next_action(&held, &Policy::default(), None, None, at(2)).why;
@@ -134,7 +138,7 @@ fn at_an_end_and_held_nothing_happens_by_itself() {
 
 #[test]
 fn what_was_redriven_says_by_whom() {
-    let failed = after(&fresh(|..| ()), Fact::Parked { reason: "no".into(), hold: false }, 1);
+    let failed = after(&plain(), Fact::Parked { reason: "no".into(), hold: false }, 1);
     let redriven = after(&failed, Fact::Redriven { by: By::new("job 7", None), late: false }, 5);
     let next = next_action(&redriven, &Policy::default(), None, None, at(5));
     assert!(next.why.starts_with("attempt 1; redriven by job 7; due"), "{}", next.why);

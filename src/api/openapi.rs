@@ -8,6 +8,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
+use super::batches::{Declaration, DeclaredBatches};
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
 use super::enqueue::Enqueued;
@@ -37,6 +38,8 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     Notification,
     Enqueued,
     BatchAnswer,
+    Declaration,
+    DeclaredBatches,
     RecordView,
     PageView,
     act::Reason,

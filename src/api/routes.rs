@@ -9,7 +9,9 @@ use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
 use super::dead_letters::resend;
-use super::{Shared, act, alerts, batch, dead_letters, enqueue, guard, incident, jobs, probe, read, status};
+use super::{
+    Shared, act, alerts, batch, batches, dead_letters, enqueue, guard, incident, jobs, probe, read, status,
+};
 
 /// One method on one path.
 pub(super) struct Route {
@@ -44,6 +46,8 @@ pub(super) fn table() -> Vec<Route> {
     vec![
         route::<enqueue::__path_enqueue, _, _>(Scope::Send, enqueue::enqueue),
         route::<batch::__path_enqueue_batch, _, _>(Scope::Send, batch::enqueue_batch),
+        route::<batches::__path_declare, _, _>(Scope::Send, batches::declare),
+        route::<batches::__path_list, _, _>(Scope::Read, batches::list),
         route::<read::__path_list, _, _>(Scope::Read, read::list),
         route::<read::__path_show, _, _>(Scope::Read, read::show),
         route::<act::__path_cancel, _, _>(Scope::Operate, act::cancel),

@@ -21,7 +21,7 @@ use super::{Shared, trouble};
 use crate::clock::Timestamp;
 use crate::message_log::{Counts, Standings};
 use crate::notification::status::Status;
-use crate::provider::health::ProviderHealth;
+use crate::provider::health::{Circuit, ProviderHealth};
 use crate::queue::Depth;
 use crate::server::problem::Problem;
 use crate::stops::Stop;
@@ -76,31 +76,26 @@ pub struct StatusView {
     pub last_receive_at: Option<Timestamp>,
     /// How many per second the providers took, lately.
     pub sent_per_second: f64,
-    /// How long the backlog takes at that rate, in whole seconds; 0 without a backlog, null when nothing moves.
+    /// How long the backlog takes at that rate, in whole seconds; 0 without a backlog, null when nothing moves, also
+    /// because every provider's circuit is open.
     #[schema(required = true)]
     pub drain_seconds: Option<u64>,
     /// When the backlog is sent at that rate; null without a backlog, and when nothing moves.
-    #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub clear_at: Option<Timestamp>,
     /// The standing stops that the key may know of; null when the journal did not answer.
-    #[serde(default)]
     #[schema(required = true)]
     pub stops: Option<Vec<Stop>>,
     /// The jobs that are active, and those that were interrupted or stopped before everything was done, as far as the
     /// key may know of them; null when the journal did not answer.
-    #[serde(default)]
     #[schema(required = true)]
     pub jobs: Option<Vec<JobLine>>,
     /// With `prove`: whether nothing can still be sent. Null without it.
-    #[serde(default)]
     #[schema(required = true)]
     pub converged: Option<bool>,
     /// With `prove`: what can still be sent, or could not be read. Empty if and only if it converged.
-    #[serde(default)]
     pub open: Vec<Open>,
     /// With `prove`: what was read, where and when. Null without it.
-    #[serde(default)]
     #[schema(required = true)]
     pub evidence: Option<Evidence>,
 }
@@ -173,7 +168,10 @@ pub(super) async fn status(
     let by_status = by_status(counts.as_ref(), standings.as_ref().and_then(|read| read.value.as_ref()));
     let rate = state.health.sent_per_second(now);
     let oldest = oldest(counts.as_ref());
-    let drain = drain_seconds(&by_status, rate).filter(|_| counts.is_some());
+    let providers = state.health.providers();
+    // What was sent in the last half minute says nothing once nobody takes anything any more.
+    let moves = providers.is_empty() || providers.iter().any(|one| one.circuit == Circuit::Closed);
+    let drain = drain_seconds(&by_status, if moves { rate } else { 0.0 }).filter(|_| counts.is_some());
     let may_know = |tenant: Option<&str>| {
         caller.0.allows(Scope::Admin) || tenant.is_none_or(|tenant| caller.0.may_act_for(tenant))
     };
@@ -190,7 +188,7 @@ pub(super) async fn status(
         oldest_unsent_seconds: oldest.map(|since| now.since(since).as_secs()),
         oldest_unsent_since: oldest,
         queue: queue.value.as_ref().map(|queue| queue.depth),
-        providers: state.health.providers(),
+        providers,
         last_receive_at: state.health.last_receive(),
         sent_per_second: rate,
         stops: stops

@@ -64,7 +64,6 @@ pub struct RecordView {
     /// Every event, oldest first.
     pub events: Vec<EventView>,
     /// What people, jobs, stops and guards did to it, oldest first.
-    #[serde(default)]
     pub acts: Vec<Act>,
     /// What happens next by itself, when and why.
     #[serde(default)]

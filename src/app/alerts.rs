@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Storage, rooms};
-use crate::alerts::check::Limits;
+use crate::alerts::check::{self, Limits};
 use crate::alerts::post::{Channel, Target};
-use crate::alerts::{Alerts, Config, Ports, Tester};
+use crate::alerts::{Alerts, Config, Ports, Tester, UnusualTenants};
 use crate::api;
 use crate::clock::Clock;
 use crate::provider::health::HealthBoard;
 use crate::sandbox::Sandbox;
 use crate::settings::{ProviderName, Roles, Settings};
+use crate::storm::meter::Meter;
 
 /// Where the runbooks are as long as nobody says: in the repository.
 const RUNBOOKS: &str = "runbooks";
@@ -46,13 +47,27 @@ fn provider(name: ProviderName) -> &'static str {
     }
 }
 
+/// Whom the storm guard's meter finds unusual.
+fn unusual(meter: Meter, clock: Clock) -> UnusualTenants {
+    Arc::new(move || {
+        let found = meter.unusual(clock.now()).into_iter();
+        found
+            .map(|one| check::Unusual {
+                tenant: one.tenant,
+                per_minute: one.per_minute as f64,
+                usual: one.usual_per_minute as f64,
+            })
+            .collect()
+    })
+}
+
 /// The watch of this process.
 pub(super) fn watch(
     settings: &Settings,
     roles: Roles,
     sandbox: Option<&Sandbox>,
     storage: &Storage,
-    (clock, health): (&Clock, &HealthBoard),
+    (clock, health, meter): (&Clock, &HealthBoard, &Meter),
 ) -> anyhow::Result<Alerts> {
     let from = &settings.alert;
     let sendgrid = &settings.sendgrid;
@@ -72,7 +87,7 @@ pub(super) fn watch(
         runbooks: runbooks(settings),
         worker: roles.worker,
         webhook: roles.webhook,
-        unusual: None,
+        unusual: Some(unusual(meter.clone(), clock.clone())),
     };
     let ports = Ports {
         log: storage.log.clone(),

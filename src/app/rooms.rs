@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api;
+use super::Storage;
+use crate::api::{self, ApiState};
+use crate::clock::Clock;
 use crate::console;
+use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
+use crate::provider::health::HealthBoard;
 use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
 use crate::provider::{EventSource, Provider};
 use crate::recovery::{jobs, sweep};
@@ -15,7 +19,9 @@ use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use crate::server;
 use crate::settings::{Backend, ProviderName, Settings};
-use crate::worker::{self, breaker, concurrency, retry};
+use crate::stops::Stops;
+use crate::storm;
+use crate::worker::{self, Guards, breaker, concurrency, retry};
 
 /// Where SendGrid posts its events.
 const SENDGRID_EVENTS: &str = "/webhooks/sendgrid";
@@ -107,6 +113,38 @@ pub(super) fn worker(settings: &Settings) -> worker::Config {
         concurrency: concurrency::Config { min: from.concurrency_min, max: from.concurrency_max },
         settle: settle(settings),
         ..worker::Config::default()
+    }
+}
+
+/// What keeps back what would be sent.
+pub(super) fn guards(settings: &Settings, storage: &Storage, clock: &Clock) -> Guards {
+    let stops = Stops::new(storage.journal.clone());
+    let (journal, log) = (storage.journal.clone(), storage.log.clone());
+    let storm = storm::Guard::new(journal, log, stops.clone(), clock.clone(), &settings.guard);
+    Guards { stops, storm }
+}
+
+/// What the door stands on, without keys and without a worker.
+pub(super) fn api_state(
+    settings: &Settings,
+    storage: &Storage,
+    guards: &Guards,
+    (clock, bell): (Clock, Bell),
+) -> ApiState {
+    ApiState {
+        log: storage.log.clone(),
+        queue: storage.queue.clone(),
+        journal: storage.journal.clone(),
+        stops: guards.stops.clone(),
+        meter: guards.storm.meter().clone(),
+        bell,
+        clock,
+        keys: Arc::default(),
+        health: HealthBoard::default(),
+        worker_expected: false,
+        channels: None,
+        metrics: None,
+        config: api(settings),
     }
 }
 

@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::mpsc;
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::output::Output;
 use super::when::human;
 use super::{Exit, Usage, table};
@@ -51,6 +51,8 @@ pub struct DrillArgs {
 /// How often the drill looks how the server stands, and how long the server may take to start.
 const LOOKS: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an answer may take: one that hangs gives none.
+const ANSWER: Duration = Duration::from_secs(2);
 
 fn parse_span(text: &str) -> Result<Duration, String> {
     crate::settings::parse_span(text).ok_or_else(|| "allowed: a span such as 90s, 30m or 2h".into())
@@ -105,9 +107,14 @@ async fn play(
     let watching = tokio::spawn(monitor::watch(house.url.clone(), told, stopped));
     let client = Client::http(&house.url, Some(house.key.clone()))?;
     let mut drill = Drill { house, client, alerts, begun: Instant::now() };
-    let ended = tokio::select! {
-        ended = drill.handle(incident, size, patience, out) => ended,
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Failed),
+    let begun = tokio::select! {
+        begun = drill.begin(incident, size, out) => begun.map(Some),
+        _ = tokio::signal::ctrl_c() => Ok(None),
+    };
+    let ended = match begun {
+        Ok(Some(handed_in)) => drill.attend(incident, handed_in, patience, out).await,
+        Ok(None) => Ok(Exit::Failed),
+        Err(error) => Err(error),
     };
     stop.pull();
     drill.house.close().await;
@@ -124,13 +131,13 @@ struct Drill {
 }
 
 impl Drill {
-    async fn handle(
+    /// Plays the script.
+    async fn begin(
         &mut self,
         incident: &Incident,
         size: usize,
-        patience: Duration,
         out: &mut Output,
-    ) -> anyhow::Result<Exit> {
+    ) -> anyhow::Result<HandedIn> {
         play::answers(&self.client).await?;
         let mut handed_in = HandedIn::default();
         for step in incident.script {
@@ -143,18 +150,40 @@ impl Drill {
             self.house.dir.join("operator.env").display()
         ))?;
         out.flush()?;
+        Ok(handed_in)
+    }
+
+    /// Tells what happens and judges the end, until it is interrupted.
+    async fn attend(
+        &mut self,
+        incident: &Incident,
+        handed_in: HandedIn,
+        patience: Duration,
+        out: &mut Output,
+    ) -> anyhow::Result<Exit> {
+        let mut ended = None;
         while self.begun.elapsed() < patience {
             self.tell_alerts(out)?;
             // While it hangs or is restarted it says nothing.
-            if let Ok(standing) = self.client.get::<Standing>("/v1/status", &[]).await
+            if ended.is_none()
+                && let Ok(Ok(standing)) = tokio::time::timeout(ANSWER, self.standing()).await
                 && standing.is_over(incident.goal, handed_in.all, self.house.sandbox.stats())
             {
-                return self.judge(incident, handed_in, &standing, out);
+                ended = Some(self.judge(incident, handed_in, &standing, out)?);
             }
-            tokio::time::sleep(LOOKS).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOKS) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(ended.unwrap_or(Exit::Failed)),
+            }
         }
-        out.line(format_args!("Not over after {}: the drill gives up.", human(patience)))?;
-        Ok(Exit::Failed)
+        if ended.is_none() {
+            out.line(format_args!("Not over after {}: the drill gives up.", human(patience)))?;
+        }
+        Ok(ended.unwrap_or(Exit::Failed))
+    }
+
+    async fn standing(&self) -> Result<Standing, ClientError> {
+        self.client.get("/v1/status", &[]).await
     }
 
     fn tell_alerts(&mut self, out: &mut Output) -> anyhow::Result<()> {
@@ -187,10 +216,12 @@ impl Drill {
             stats.duplicates,
         ))?;
         if faults.is_empty() {
-            out.line("Handled well.")?;
+            out.line("Handled well. Follow the page to its end; Ctrl-C ends the drill.")?;
+            out.flush()?;
             return Ok(Exit::Done);
         }
-        out.line(format_args!("Not handled well: {}.", faults.join("; ")))?;
+        out.line(format_args!("Not handled well: {}. Ctrl-C ends the drill.", faults.join("; ")))?;
+        out.flush()?;
         Ok(Exit::Failed)
     }
 }

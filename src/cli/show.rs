@@ -77,15 +77,19 @@ fn print(record: &Record, now: Timestamp, out: &mut Output) -> anyhow::Result<()
     for line in timeline::lines(record, now) {
         out.line(line)?;
     }
-    Ok(out.line(format_args!("next: {}", next(record, now)))?)
+    for line in next(record, now) {
+        out.line(line)?;
+    }
+    Ok(())
 }
 
-fn next(record: &Record, now: Timestamp) -> String {
+/// What happens next and when, and a line for why.
+fn next(record: &Record, now: Timestamp) -> Vec<String> {
     let Some(Next { what, at, latest, why }) = &record.next else {
-        return match record.next_attempt_at {
-            Some(at) => format!("an attempt at {at}, {}", relative(at, now)),
-            None => "nothing that this server tells of".into(),
-        };
+        return vec![match record.next_attempt_at {
+            Some(at) => format!("next: an attempt at {at}, {}", relative(at, now)),
+            None => "next: nothing that this server tells of".into(),
+        }];
     };
     let what = match what.as_str() {
         "attempt" => "an attempt",
@@ -95,7 +99,7 @@ fn next(record: &Record, now: Timestamp) -> String {
         "hold" => "it is held",
         "cancel" => "it is cancelled",
         "fail" => "it becomes a dead letter",
-        "nothing" => return why.clone(),
+        "nothing" => return vec![format!("next: {why}")],
         other => other,
     };
     let at = match at {
@@ -103,7 +107,9 @@ fn next(record: &Record, now: Timestamp) -> String {
         Some(at) => format!(" at {at}, {}", relative(*at, now)),
         None => String::new(),
     };
-    let latest =
-        latest.map_or_else(String::new, |at| format!(", at the latest at {at}, {}", relative(at, now)));
-    format!("{what}{at}{latest}: {why}")
+    let latest = latest.map(|at| format!("      at the latest at {at}, {}", relative(at, now)));
+    let mut lines = vec![format!("next: {what}{at}")];
+    lines.extend(latest);
+    lines.extend(why.split("; ").map(|why| format!("      {why}")));
+    lines
 }

@@ -33,6 +33,7 @@ pub struct StatusArgs {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Report {
+    now: Option<Timestamp>,
     by_status: BTreeMap<String, u64>,
     oldest_unsent_seconds: Option<f64>,
     oldest_unsent_since: Option<Timestamp>,
@@ -193,7 +194,12 @@ impl Job {
     fn tell(&self) -> String {
         let why = [&self.why, &self.note].into_iter().flatten().map(|text| format!("; {text}"));
         let why: String = why.collect();
-        format!("{} {} {} ({} done, by {}{why})", self.action, self.id, self.stand(), self.done, self.who)
+        let goes_on = match (self.state.as_str(), self.action.as_str()) {
+            ("interrupted" | "stopped", "redrive") => format!("; redrive --resume {} goes on", self.id),
+            _ => String::new(),
+        };
+        let Self { action, id, done, who, .. } = self;
+        format!("{action} {id} {}; {done} done, by {who}{why}{goes_on}", self.stand())
     }
 }
 
@@ -252,7 +258,8 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
     ];
     facts.extend(report.stops.iter().flatten().map(|stop| ("stop", stop.tell(now))));
     facts.extend(report.jobs.iter().flatten().map(|job| ("job", job.tell())));
-    if report.stops.is_none() || report.jobs.is_none() {
+    // An older server tells of neither.
+    if report.now.is_some() && (report.stops.is_none() || report.jobs.is_none()) {
         facts.push(("journal", "no answer: stops and jobs are not known".into()));
     }
     facts.extend(report.providers.iter().map(|provider| ("provider", tell_provider(provider, now))));

@@ -5,6 +5,8 @@
 /** Everything that is asked. */
 const API = {
   status: "/v1/status",
+  jobs: "/v1/jobs",
+  stops: "/v1/stops",
   list: "/v1/notifications",
   show: "/v1/notifications/{id}",
   redrive: "/v1/notifications/{id}/redrive",
@@ -16,6 +18,7 @@ const EVERY_MS = 2000;
 /** A server that takes longer counts as gone. */
 const PATIENCE_MS = 10_000;
 const PAGE_SIZE = 50;
+const JOBS_SHOWN = 5;
 const KEY = "kakitome-key";
 const ALERT_SECONDS = Number(document.body.dataset.alertSeconds);
 
@@ -223,7 +226,7 @@ function showLogin(error) {
 function leave(error) {
   sessionStorage.removeItem(KEY);
   recipient = "";
-  for (const id of ["record", "troubles", "providers"]) $(id).replaceChildren();
+  for (const id of ["record", "troubles", "providers", "stops", "jobs"]) $(id).replaceChildren();
   $("rows").tBodies[0].replaceChildren();
   showLogin(error);
 }
@@ -302,7 +305,8 @@ function showOverview() {
   const here = open("overview");
   document.title = "Overview · kakitome";
   say($("verdict"), "Looking …");
-  watch(here, () => ask(API.status), (stand) => {
+  const all = () => Promise.all([ask(API.status), ask(API.jobs, { query: { limit: JOBS_SHOWN } }), ask(API.stops)]);
+  watch(here, all, ([stand, jobs, stops]) => {
     const found = troubles(stand);
     const verdict = found.length === 0 ? "All right" : "Not all right";
     say($("verdict"), verdict);
@@ -322,6 +326,8 @@ function showOverview() {
     const depth = [["Ready", visible], ["In flight", in_flight], ["Delayed", delayed], ["Dead", dead]];
     define($("queue"), depth.map(([term, number]) => [term, number?.toLocaleString() ?? "no answer"]));
     showProviders(stand.providers);
+    showStops(stops.items);
+    showJobs(jobs.items);
   }, () => {
     // The last figures stay, faint; the last verdict would be a lie.
     say($("verdict"), "Not known");
@@ -353,6 +359,31 @@ function showProviders(providers) {
         probe_at && circuit === "open" ? `; tried again ${due(probe_at)}.` : "."),
       last_error ? el("p", { class: "words" }, `Last error: ${last_error}`) : null);
   }));
+}
+
+/** What is held or cancelled until somebody releases it, also for what arrives later. */
+function showStops(stops) {
+  const rows = stops.map((stop) => [badge(stop.kind), scope(stop.scope), stop.reason, stop.who, time(stop.since)]);
+  $("stops").replaceChildren(table(["What", "To", "Why", "By", "Since"], rows, "Nothing is stopped."));
+}
+
+/** What was done to many, the latest first. */
+function showJobs(jobs) {
+  const rows = jobs.map(({ id, action, filter, all, state, note, reason, who, created_at, progress }) => {
+    const refused = Object.values(progress.refused).reduce((sum, count) => sum + count, 0);
+    const outcome = action === "redrive" ? `, ${progress.sent} sent, ${progress.failed} failed again` : "";
+    const done = `${progress.done} of ${progress.planned}${refused > 0 ? `, ${refused} refused` : ""}${outcome}`;
+    const hint = ["stopped", "interrupted"].includes(state) ? ` · kakitome redrive --resume ${id}` : "";
+    return [action, all ? "everything" : scope(filter), el("span", null, badge(state), ` ${note ?? ""}${hint}`),
+      done, reason, el("span", null, `${who}, `, time(created_at))];
+  });
+  $("jobs").replaceChildren(table(["What", "To", "State", "Done", "Why", "By"], rows, "None so far."));
+}
+
+function scope(fields) {
+  const words = Object.entries(fields).map(([name, value]) =>
+    Array.isArray(value) && value.length > 1 ? `${value.length} ${name}` : `${name} ${value}`);
+  return fields.all ? "everything" : words.join(", ") || "all";
 }
 
 // List.

@@ -22,6 +22,11 @@ use json::Json;
 pub use schema::{schema, schema_file};
 pub use text::is_storable;
 
+/// Whether a notification's `batch` can have this name.
+pub fn is_batch_name(text: &str) -> bool {
+    fields::BATCH.broken_by(text).is_none()
+}
+
 /// How large a notification may be.
 #[derive(Clone, Debug)]
 pub struct Limits {

@@ -109,7 +109,7 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 54] = [
+pub const KEYS: [Key; 59] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -172,6 +172,13 @@ pub const KEYS: [Key; 54] = [
     key("limits.requests_per_second", Kind::Count(0, 1_000_000), Some("0"), "requests a second of one API key; 0: any"),
     key("limits.backlog", Kind::Count(0, 1_000_000_000), Some("0"),
         "unsent notifications before new ones get 429; 0: any"),
+    key("guard.repeat_limit", Kind::Count(0, 100), Some("3"),
+        "how often the same content may go to the same recipient in the window; 0: any"),
+    key("guard.repeat_window", Kind::Span(s(1), s(24 * HOUR)), Some("1h"), "that window"),
+    key("guard.rate_factor", Kind::Count(1, 1000), Some("10"),
+        "a tenant that hands in more than so many times its usual rate is unusual"),
+    key("guard.rate_floor", Kind::Count(1, 1_000_000_000), Some("100"), "fewer than this a minute are never unusual"),
+    key("guard.rate_hold", Kind::Switch, Some("false"), "hold everything of an unusual tenant"),
 ];
 
 /// The key at this TOML path.

@@ -14,6 +14,7 @@ use crate::notification::{Notification, NotificationId, content};
 use crate::provider::{Handover, SendError, SendErrorClass};
 use crate::queue::Delivery;
 use crate::stops::{Candidate, Stop, StopKind};
+use crate::storm::{self, Asked, Reason, Ticket, Verdict};
 
 /// A won claim with everything that its attempt needs.
 pub struct Won {
@@ -27,6 +28,8 @@ pub struct Won {
     pub token: Token,
     /// Boot time just before the claim was asked for: the lease cannot have begun earlier.
     pub claimed_at: Duration,
+    /// Until it was judged; none where it was judged before.
+    pub ticket: Option<Ticket>,
 }
 
 /// What became of a won claim.
@@ -45,19 +48,28 @@ enum Kept {
     ProviderHeld,
     /// It is held or cancelled.
     Stopped(Box<Stop>),
+    /// It looks like a mistake.
+    Guarded(Reason),
+    /// It could not be found out whether it does.
+    Unjudged,
 }
 
 impl Kept {
-    fn facts(self, token: Token, now: Timestamp) -> Vec<Fact> {
-        let mut facts = vec![Fact::PutBack { token, due_at: now }];
-        if let Kept::Stopped(stop) = self {
-            let by = stop.by();
-            facts.push(match stop.kind {
-                StopKind::Hold => Fact::Held { by },
-                StopKind::Cancel => Fact::Cancelled { by },
-            });
+    fn facts(self, token: Token, trouble_wait: Duration, now: Timestamp) -> Vec<Fact> {
+        let put_back = |due_at| Fact::PutBack { token, due_at };
+        match self {
+            Kept::Late | Kept::ProviderHeld => vec![put_back(now)],
+            Kept::Unjudged => vec![put_back(now.plus(trouble_wait))],
+            Kept::Guarded(reason) => vec![put_back(now), Fact::Held { by: reason.by() }],
+            Kept::Stopped(stop) => {
+                let by = stop.by();
+                let end = match stop.kind {
+                    StopKind::Hold => Fact::Held { by },
+                    StopKind::Cancel => Fact::Cancelled { by },
+                };
+                vec![put_back(now), end]
+            }
         }
-        facts
     }
 }
 
@@ -67,15 +79,16 @@ struct Asking {
     life: Life,
     provider: String,
     claimed_at: Duration,
+    ticket: Option<Ticket>,
 }
 
 /// Sends what was won, unless it may not be sent any more. A panic inside is one failed attempt with an unknown outcome.
 pub async fn send(hands: Arc<Hands>, won: Won) {
-    let Won { delivery, permit, claimed, token, claimed_at } = won;
+    let Won { delivery, permit, claimed, token, claimed_at, ticket } = won;
     let Claimed { life, content, .. } = claimed;
     let (id, provider) = (delivery.id, permit.provider().clone());
     let name = provider.name().to_owned();
-    let asking = Asking { id, life: life.clone(), provider: name.clone(), claimed_at };
+    let asking = Asking { id, life: life.clone(), provider: name.clone(), claimed_at, ticket };
     let judge = hands.clone();
     // A task of its own, so that a panic in it is an outcome like any other.
     let attempt = tokio::spawn(async move {
@@ -84,15 +97,15 @@ pub async fn send(hands: Arc<Hands>, won: Won) {
             Err(error) => return Ended::Asked(Err(unreadable(&error))),
         };
         drop(content);
-        match judge.may_not_send(&asking, &notification) {
-            Some(kept) => Ended::Kept(kept),
-            None => Ended::Asked(provider.send(id, &notification).await),
+        match judge.permit(asking, &notification).await {
+            Err(kept) => Ended::Kept(kept),
+            Ok(()) => Ended::Asked(provider.send(id, &notification).await),
         }
     });
     let ended = attempt.await.unwrap_or_else(|_panicked| Ended::Asked(Err(panicked())));
     let now = hands.clock.now();
     let (facts, sent_by) = match ended {
-        Ended::Kept(kept) => (kept.facts(token, now), None),
+        Ended::Kept(kept) => (kept.facts(token, hands.config.trouble_wait, now), None),
         Ended::Asked(outcome) => {
             let sent_by = outcome.is_ok().then(|| name.clone());
             (heard(&hands, &permit, &outcome, (id, &life, token), now), sent_by)
@@ -103,9 +116,34 @@ pub async fn send(hands: Arc<Hands>, won: Won) {
 }
 
 impl Hands {
+    /// Whether it may be sent now.
+    async fn permit(&self, mut asking: Asking, notification: &Notification) -> Result<(), Kept> {
+        if let Some(kept) = self.may_not_send(&asking, notification) {
+            return Err(kept);
+        }
+        let asked = Asked { id: asking.id, notification, life: &asking.life };
+        let verdict = self.guards.storm.judge(asked).await;
+        asking.ticket = None;
+        let pass = match verdict {
+            Ok(Verdict::Pass(pass)) => pass,
+            Ok(Verdict::Hold(reason)) => {
+                tracing::debug!(id = %asking.id, reason = reason.as_str(), "held by the storm guard");
+                return Err(Kept::Guarded(reason));
+            }
+            Err(error) => {
+                tracing::debug!(id = %asking.id, %error, "the storm guard cannot say; put back");
+                return Err(Kept::Unjudged);
+            }
+        };
+        // The answer may have taken its time.
+        let Some(kept) = self.may_not_send(&asking, notification) else { return Ok(()) };
+        self.guards.storm.give_back(pass).await;
+        Err(kept)
+    }
+
     /// Why it must not be sent, asked right before its bytes.
     fn may_not_send(&self, asking: &Asking, notification: &Notification) -> Option<Kept> {
-        let Asking { id, life, provider, claimed_at } = asking;
+        let Asking { id, life, provider, claimed_at, .. } = asking;
         if self.clock.boot_time().saturating_sub(*claimed_at) > self.config.latest_start() {
             tracing::warn!(%id, "claimed too long ago to send safely; put back");
             return Some(Kept::Late);
@@ -117,11 +155,14 @@ impl Hands {
             accepted_at: life.accepted_at,
             released_at: life.released_at(),
         };
-        if let Some(stop) = self.stops.judge(&candidate) {
+        if let Some(stop) = self.guards.stops.judge(&candidate) {
+            if stop.who == storm::WHO {
+                Reason::Rate.count();
+            }
             tracing::debug!(%id, stop = stop.id, who = stop.who, "stopped before it was sent");
             return Some(Kept::Stopped(Box::new(stop)));
         }
-        self.stops.of_provider(provider).map(|_held| Kept::ProviderHeld)
+        self.guards.stops.of_provider(provider).map(|_held| Kept::ProviderHeld)
     }
 }
 

@@ -22,21 +22,22 @@ pub async fn step(hands: Arc<Hands>, deliveries: Vec<Delivery>, permits: Vec<Per
     debug_assert_eq!(deliveries.len(), permits.len());
     let claimed_at = hands.clock.boot_time();
     let claims: Vec<_> = deliveries.iter().zip(&permits).map(|(d, p)| hands.claim(d, p, None)).collect();
+    let tickets: Vec<_> = deliveries.iter().map(|delivery| hands.guards.storm.enter(delivery.id)).collect();
     let mut answers = hands.log.claim(&claims, hands.clock.now()).await;
     record_again(&hands, &claims, &mut answers).await;
     let mut sends = JoinSet::new();
-    for (((delivery, permit), claim), answer) in deliveries.into_iter().zip(permits).zip(claims).zip(answers)
-    {
+    let asked = deliveries.into_iter().zip(permits).zip(tickets);
+    for (((delivery, permit), ticket), (claim, answer)) in asked.zip(claims.into_iter().zip(answers)) {
         let hands = hands.clone();
         match answer {
             Ok(Claim::Won(won)) => {
-                count_created(won.created);
-                let token = token_of(&claim.fact);
-                sends.spawn(send(hands, Won { delivery, permit, claimed: *won, token, claimed_at }));
+                hands.count_created(won.created, &claim);
+                let (token, ticket) = (token_of(&claim.fact), Some(ticket));
+                sends.spawn(send(hands, Won { delivery, permit, claimed: *won, token, claimed_at, ticket }));
             }
             Ok(Claim::Refused { refusal, life, created }) => {
                 drop(permit);
-                count_created(created);
+                hands.count_created(created, &claim);
                 sends.spawn(not_won(hands, delivery, refusal, *life));
             }
             Ok(Claim::Absent) => {
@@ -82,8 +83,13 @@ async fn record_again(hands: &Hands, claims: &[ClaimRequest], answers: &mut [Res
     }
 }
 
-fn count_created(created: bool) {
-    metrics::counter!(ACCEPTED_TOTAL, "door" => "queue").increment(u64::from(created));
+impl Hands {
+    fn count_created(&self, created: bool, claim: &ClaimRequest) {
+        metrics::counter!(ACCEPTED_TOTAL, "door" => "queue").increment(u64::from(created));
+        if let (true, Hint::New(new)) = (created, &claim.hint) {
+            self.guards.storm.meter().count(&new.notification.tenant, 1);
+        }
+    }
 }
 
 /// Settles a delivery whose claim was refused: nothing was sent for it, and mostly nothing has to be.
@@ -149,7 +155,7 @@ async fn resend(hands: Arc<Hands>, delivery: Delivery, seen: Token, provider: &s
     let answer = hands.log.claim(&[claim], hands.clock.now()).await.pop();
     match answer {
         Some(Ok(Claim::Won(won))) => {
-            send(hands, Won { delivery, permit, claimed: *won, token, claimed_at }).await;
+            send(hands, Won { delivery, permit, claimed: *won, token, claimed_at, ticket: None }).await;
         }
         // Somebody else was faster, or evidence came in.
         _ => hands.finish(delivery, Settlement::Again { after: hands.config.retry.look_again() }).await,

@@ -4,6 +4,8 @@ mod batch;
 mod bodies;
 mod describe;
 mod enqueue;
+mod evidence;
+mod incident;
 mod jobs;
 mod keys;
 mod lookup;

@@ -27,6 +27,7 @@ use kakitome::recovery::dead_letters::{Config, Keeper, Looked};
 use kakitome::secret::Secret;
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
+use kakitome::storm::meter::Meter;
 use serde_json::{Value, json};
 
 use super::conformance::{new, notification};
@@ -68,6 +69,7 @@ impl House {
             journal: journal.clone(),
             bell: Bell::new(false).0,
             channels: None,
+            meter: Meter::new(journal.clone(), clock.clone(), 10, 100),
             clock,
             keys: Arc::new(KeyRing::single(KEY)),
             health: HealthBoard::default(),

@@ -32,7 +32,8 @@ pub struct Report {
     pub attempts_over_one: usize,
 }
 
-fn environment(sandbox: &Sandbox) -> Vec<(&'static str, String)> {
+/// A server that sends through this sandbox, with everything that waits scaled down.
+pub fn environment(sandbox: &Sandbox) -> Vec<(&'static str, String)> {
     // Everything is scaled down alike: the rule "hold > latest acceptance + webhook lag + skew" still holds, since
     // the sandbox accepts within its latency and its events come within seconds of each restart.
     [
@@ -54,7 +55,7 @@ fn environment(sandbox: &Sandbox) -> Vec<(&'static str, String)> {
 }
 
 /// A port that is free now. The server must come back on the same one, since events are posted there.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

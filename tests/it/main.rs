@@ -23,6 +23,7 @@ mod notification;
 mod outage;
 mod process;
 mod proxy;
+mod redriving;
 mod sandbox;
 mod sendgrid;
 mod server;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 26] = [
+const LAYERS: [(&str, u8); 27] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u8); 26] = [
     ("stops", 1),
     ("jobs", 1),
     ("dead_letters", 1),
+    ("storm", 1),
     ("incident", 1),
     ("provider", 1),
     ("sqlite", 1),
@@ -36,7 +37,7 @@ const LAYERS: [(&str, u8); 26] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 22] = [
+const SIDEWAYS: [(&str, &str); 25] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -52,6 +53,9 @@ const SIDEWAYS: [(&str, &str); 22] = [
     ("dead_letters", "queue"),
     ("jobs", "stops"),
     ("jobs", "message_log"),
+    ("storm", "journal"),
+    ("storm", "stops"),
+    ("storm", "message_log"),
     ("incident", "message_log"),
     ("incident", "provider"),
     ("app", "settings"),

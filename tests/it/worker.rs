@@ -2,6 +2,7 @@
 
 mod bench;
 mod stops;
+mod storm;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -126,25 +126,22 @@ impl AlertName {
         }
     }
 
-    /// Its page in `runbooks/`. Where there is no page for it yet, the list of pages.
+    /// Its page in `runbooks/`.
     pub fn runbook(self) -> &'static str {
         match self {
-            AlertName::DeadLetters | AlertName::Unreadable | AlertName::UnknownHeld => "dead-letters.md",
-            AlertName::ProviderRefused
-            | AlertName::BreakerOpen
-            | AlertName::ProviderTls
-            | AlertName::Failover
-            | AlertName::Unknown => "provider-outage.md",
-            AlertName::OldestUnsent | AlertName::NotPolling => "worker-not-polling.md",
+            AlertName::DeadLetters | AlertName::Unreadable | AlertName::JobInterrupted => "dead-letters.md",
+            AlertName::ProviderRefused | AlertName::ProviderTls => "provider-refuses-us.md",
+            AlertName::BreakerOpen | AlertName::Failover => "provider-outage.md",
+            AlertName::Unknown | AlertName::UnknownHeld => "unknown-outcomes.md",
+            AlertName::OldestUnsent => "delay.md",
+            AlertName::NotPolling => "worker-not-polling.md",
             AlertName::QueueUnreachable => "queue-throttled-or-unreachable.md",
             AlertName::LogUnreachable | AlertName::JournalUnreachable => "table-throttled.md",
-            AlertName::BounceRate
-            | AlertName::ComplaintRate
-            | AlertName::UnusualRate
-            | AlertName::GuardHeld
-            | AlertName::WebhookSilent
-            | AlertName::WebhookRefused
-            | AlertName::JobInterrupted => "README.md",
+            AlertName::BounceRate | AlertName::ComplaintRate | AlertName::UnusualRate => {
+                "tenant-floods-or-bounces.md"
+            }
+            AlertName::GuardHeld => "duplicate-broadcast.md",
+            AlertName::WebhookSilent | AlertName::WebhookRefused => "webhook-silent.md",
         }
     }
 }

@@ -34,13 +34,17 @@ pub(super) fn check(reading: &Reading, limits: &Limits, checked: &mut Checked) {
             AlertName::GuardHeld,
         ]),
     }
-    if reading.unreadable > 0 {
-        let count = reading.unreadable;
-        let summary =
-            format!("{count} queue messages could not be read; they are kept for repair and sent by nobody.");
-        let found =
-            Finding::new(AlertName::Unreadable, Severity::Warning, summary, "kakitome dead-letters list");
-        checked.findings.push(found.counting(count));
+    match reading.unreadable {
+        None => checked.skip(&[AlertName::Unreadable]),
+        Some(0) => {}
+        Some(count) => {
+            let what = if count == 1 { "1 queue message".into() } else { format!("{count} queue messages") };
+            let summary =
+                format!("{what} of the last day could not be sent or even recorded; copies are kept.");
+            let found =
+                Finding::new(AlertName::Unreadable, Severity::Warning, summary, "kakitome dead-letters list");
+            checked.findings.push(found.counting(count));
+        }
     }
     match &reading.webhook {
         Some(events) => rates(events, reading, checked),

@@ -134,7 +134,7 @@ fn failover(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
         return;
     };
     if used != preferred && circuit(preferred).is_some() {
-        let summary = format!("Mail goes by provider {used}: the preferred {preferred} is not well.");
+        let summary = format!("Mail goes by provider {used}: the preferred {preferred} is ill or held.");
         let found = Finding::new(AlertName::Failover, Severity::Warning, summary, "kakitome status");
         checked.findings.push(found.of(used));
     }
@@ -151,7 +151,11 @@ fn polling(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
 
 fn silence(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
     let Some(allowed) = limits.webhook_silence else { return };
-    for (name, Witness { newest_age, sent_since }) in &worker.witnesses {
+    for name in &limits.providers {
+        let Some(Witness { newest_age, sent_since }) = worker.witnesses.get(name) else {
+            checked.unjudged.insert(super::key(AlertName::WebhookSilent, Some(name)));
+            continue;
+        };
         let is_heard = newest_age.is_some_and(|age| age <= allowed);
         if is_heard || (newest_age.is_none() && !limits.webhook_expected) {
             continue;

@@ -59,7 +59,7 @@ pub fn write(rows: &[Affected], to: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn line<'a>(fields: [&'a str; HEAD.len()], to: &mut dyn Write) -> io::Result<()> {
+fn line(fields: [&str; HEAD.len()], to: &mut dyn Write) -> io::Result<()> {
     let fields = fields.map(field);
     write!(to, "{}\r\n", fields.join(","))
 }

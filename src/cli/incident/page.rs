@@ -73,8 +73,8 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
             .take(LINES)
             .map(|one| format!("{} {}", one.count, one.name.as_deref().unwrap_or("others")));
         let told: Vec<String> = told.collect();
-        let more = if counted.len() > LINES { ", …" } else { "" };
-        format!("{}{more}", told.join(", "))
+        let more = if counted.len() > LINES { "; …" } else { "" };
+        format!("{}{more}", told.join("; "))
     };
     let mut facts = vec![("why", if whys.is_empty() { "none".into() } else { whys.join(", ") })];
     if !report.by_reason.is_empty() {
@@ -97,7 +97,7 @@ fn tell(spread: Spread) -> String {
     format!("p50 {p50}, p90 {p90}, p99 {p99}, longest {max} ({count})")
 }
 
-/// A row of bars for each figure, the highest of all as high as a line.
+/// A row of bars for each figure, each on a scale of its own.
 fn timeline(points: &[Point], step_seconds: u64, out: &mut Output) -> anyhow::Result<()> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Ok(()) };
     let step = human(Duration::from_secs(step_seconds));
@@ -106,13 +106,13 @@ fn timeline(points: &[Point], step_seconds: u64, out: &mut Output) -> anyhow::Re
         day_and_time(first.at),
         clock(last.at)
     ))?;
-    let figures: [(&str, fn(&Point) -> u64); 3] = [
-        ("accepted", |point| point.accepted),
-        ("sent", |point| point.sent),
-        ("failed", |point| point.failed),
+    let figure = |figure: fn(&Point) -> u64| points.iter().map(figure).collect::<Vec<u64>>();
+    let figures = [
+        ("accepted", figure(|point| point.accepted)),
+        ("sent", figure(|point| point.sent)),
+        ("failed", figure(|point| point.failed)),
     ];
-    for (name, figure) in figures {
-        let counts: Vec<u64> = points.iter().map(figure).collect();
+    for (name, counts) in figures {
         let most = counts.iter().copied().max().unwrap_or(0);
         let sum: u64 = counts.iter().sum();
         out.line(format_args!("  {name:<9} {}  {sum}, at most {most} each {step}", bars(&counts)))?;

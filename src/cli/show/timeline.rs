@@ -89,7 +89,10 @@ fn tell_attempt(attempt: &Attempt, after_unknown: bool) -> String {
     });
     let status = attempt.http_status.map_or_else(String::new, |status| format!(", HTTP {status}"));
     let error = attempt.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    let outcome = attempt.outcome.replace('_', " ");
+    let outcome = match attempt.outcome.as_str() {
+        "pending" => "no answer yet".to_owned(),
+        outcome => outcome.replace('_', " "),
+    };
     format!("attempt {number} at {provider}{again}: {outcome}{took}{status}{error}")
 }
 

@@ -105,11 +105,13 @@ pub fn print(report: &Report, out: &mut Output) -> anyhow::Result<()> {
     };
     let now = out.now();
     let lines = lines(report, evidence, now);
-    let mut page = table::table(&["figure", "value", "detail", "source", "read at"], out.is_out_terminal());
+    let mut page =
+        table::table(&["figure", "value", "source", "read (UTC)", "detail"], out.is_out_terminal());
     let mut notes: Vec<(&str, &str)> = Vec::new();
     for line in &lines {
         let Reading { source, read_at, .. } = line.reading;
-        page.add_row([&line.figure, &line.value, &line.detail, source, &clock(*read_at)]);
+        let read_at = clock(*read_at).replace(" UTC", "");
+        page.add_row([&line.figure, &line.value, source, &read_at, &line.detail]);
         if let Some(note) = &line.reading.note {
             let about = line.figure.split(':').next().unwrap_or_default();
             if !notes.iter().any(|(_, known)| known == note) {
@@ -118,10 +120,14 @@ pub fn print(report: &Report, out: &mut Output) -> anyhow::Result<()> {
         }
     }
     out.line(table::render(&page))?;
-    out.line("")?;
-    for (about, note) in notes {
-        out.line(format_args!("{about}: {note}"))?;
+    if !notes.is_empty() {
+        let mut told = table::table(&["about", "note"], out.is_out_terminal());
+        for (about, note) in notes {
+            told.add_row([about, note]);
+        }
+        out.line(format_args!("\n{}", table::render(&told)))?;
     }
+    out.line("")?;
     if report.converged == Some(true) {
         return Ok(out.line("converged: nothing can still be sent")?);
     }
@@ -187,7 +193,8 @@ fn lines<'a>(report: &Report, evidence: &'a Evidence, now: Timestamp) -> Vec<Lin
         let detail = detail.strip_prefix(&format!("{}: ", provider.name)).unwrap_or(&detail).to_owned();
         line("provider", provider.name.clone(), detail, &evidence.providers)
     }));
-    lines.push(line("forecast", forecast(report), String::new(), &evidence.providers));
+    let (span, when) = forecast(report, now);
+    lines.push(line("forecast", span, when, &evidence.providers));
     lines
 }
 
@@ -270,12 +277,14 @@ impl Standing {
     }
 }
 
-fn forecast(report: &Report) -> String {
-    match (report.drain_seconds, report.clear_at) {
-        (Some(0.0), _) => "nothing is on its way".into(),
-        (_, Some(at)) => {
-            format!("clear at {} at the present rate, {:.1}/s", clock(at), report.sent_per_second)
-        }
-        _ => "none: nothing is being sent".into(),
-    }
+/// How long it takes, and when that is.
+fn forecast(report: &Report, now: Timestamp) -> (String, String) {
+    let Some(seconds) = report.drain_seconds else {
+        return ("none".into(), "nothing is being sent".into());
+    };
+    let Some(at) = report.clear_at else { return ("0s".into(), "nothing is on its way".into()) };
+    let is_today = at.to_string().get(..10) == now.to_string().get(..10);
+    let at = if is_today { clock(at) } else { at.to_string() };
+    let span = human(std::time::Duration::try_from_secs_f64(seconds.ceil()).unwrap_or_default());
+    (span, format!("clear at {at} at the present rate, {:.1}/s", report.sent_per_second))
 }

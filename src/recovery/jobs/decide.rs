@@ -259,17 +259,20 @@ pub enum Find {
     Leave,
 }
 
-/// What to do about a job that was found. `alone`: no other process can be at work on this storage. Pure.
+/// What to do about a job that was found. `alone`: no other process can be at work on this storage, and this one has
+/// just begun. Pure.
 pub fn find(job: &Job, now: Timestamp, alone: bool) -> Find {
-    let is_free = |lease: &Lease| lease.until <= now || (alone && !lease.is_offer());
+    const GONE: &str = "the process that did it is gone";
+    let is_free = |lease: &Lease| lease.until <= now || alone;
     match (&job.lease, job.state) {
+        (_, state) if state.is_active() && alone => Find::Interrupt(GONE),
         (Some(lease), state) if state.is_active() => match (lease.is_offer(), is_free(lease)) {
             (true, false) => Find::Take,
             (true, true) => Find::Interrupt("no process took it within a minute"),
-            (false, true) => Find::Interrupt("the process that did it is gone"),
+            (false, true) => Find::Interrupt(GONE),
             (false, false) => Find::Leave,
         },
-        (None, state) if state.is_active() => Find::Interrupt("the process that did it is gone"),
+        (None, state) if state.is_active() => Find::Interrupt(GONE),
         // It sends nothing, so it may go on by itself.
         (lease, JobState::Watching) if lease.as_ref().is_none_or(is_free) => Find::Take,
         _ => Find::Leave,

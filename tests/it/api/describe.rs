@@ -160,6 +160,8 @@ async fn real_answers_fit_their_schemas() {
     check("Job", &world.post(ADMIN, "/v1/jobs", &json!({"action": "hold", "all": true})).await.json);
     check("JobPage", &world.get(ADMIN, "/v1/jobs").await.json);
     check("Stops", &world.get(ADMIN, "/v1/stops").await.json);
+    check("InstanceStatus", &world.get(ADMIN, "/v1/status?prove=true").await.json);
+    check("Incident", &world.get(ADMIN, "/v1/incident?since=1h").await.json);
     let batch = world.post_raw(ADMIN, "/v1/notifications/batch", &[], format!("{}\nx", booking("b-2"))).await;
     check("Enqueued", &batch.json["results"][0]);
     check("Problem", &batch.json["results"][1]["error"]);

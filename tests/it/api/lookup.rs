@@ -29,7 +29,9 @@ async fn a_record_has_every_field_of_the_contract_and_reads_back() {
         "deliver_at": null, "useful_until": null, "next_attempt_at": at, "sent_at": null, "provider": null,
         "provider_message_id": null, "batch": "tos", "metadata": {"booking": "b-1"}, "attempts": [],
         "recipients": [{"email": "guest@example.com", "kind": "to", "status": "pending", "since": at}],
-        "events": [],
+        "events": [], "acts": [],
+        "next": {"what": "attempt", "at": at, "latest": null, "why": "attempt 1; due, the queue brings it to a worker, \
+            and if it lost it, the sweeper at 2026-11-21T09:01:00.000Z"},
     });
     assert_eq!(record, expected);
 

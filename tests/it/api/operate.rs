@@ -120,13 +120,19 @@ async fn the_status_tells_how_much_stands_where_and_how_long_it_will_take() {
     world.clock.advance(Duration::from_secs(60));
     (0..15).for_each(|_| world.health.record_sent(world.clock.now()));
     let since = world.clock.now();
-    world.health.set_provider(ProviderHealth {
-        name: "sandbox".into(),
-        circuit: Circuit::Open,
-        since,
-        probe_at: None,
-        last_error: Some("503".into()),
-    });
+    let circuit = |circuit| {
+        world.health.set_provider(ProviderHealth {
+            name: "sandbox".into(),
+            circuit,
+            since,
+            probe_at: None,
+            last_error: Some("503".into()),
+        });
+    };
+    circuit(Circuit::Open);
+    let ill = world.get(ADMIN, "/v1/status").await.json;
+    assert_eq!((&ill["providers"][0]["circuit"], &ill["drain_seconds"]), (&json!("open"), &Value::Null));
+    circuit(Circuit::Closed);
     let reply = world.get(ADMIN, "/v1/status").await;
     let status: StatusView = serde_json::from_value(reply.json.clone()).unwrap();
     assert_eq!(reply.json["by_status"].as_object().map(serde_json::Map::len), Some(Status::ALL.len()));
@@ -138,6 +144,6 @@ async fn the_status_tells_how_much_stands_where_and_how_long_it_will_take() {
     assert_eq!(status.oldest_unsent_seconds, Some(60));
     assert_eq!(status.drain_seconds, Some(2));
     assert_eq!(status.queue.map(|queue| queue.visible), Some(2));
-    assert_eq!(reply.json["providers"][0]["circuit"], "open");
+    assert_eq!(status.clear_at, Some(status.now.plus(Duration::from_secs(2))));
     assert_eq!(reply.json["last_receive_at"], Value::Null);
 }

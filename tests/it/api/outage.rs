@@ -22,7 +22,7 @@ use super::world::{ADMIN, World, booking, world_with};
 
 /// A queue that cannot be reached, or that never answers.
 #[derive(Default)]
-struct Unreachable {
+pub struct Unreachable {
     hangs: bool,
     /// Told when a send begins.
     asked: Arc<Notify>,
@@ -62,7 +62,7 @@ impl Queue for Unreachable {
 }
 
 /// A log that cannot be reached; looking one up panics.
-struct Broken;
+pub struct Broken;
 
 fn full() -> LogError {
     LogError::Unavailable("disk full at /secret/path".into())

@@ -23,6 +23,7 @@ use kakitome::queue::sqlite::SqliteQueue;
 use kakitome::recovery::jobs::{self as runner, Outcome, Runner, Work};
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
+use kakitome::storm::meter::Meter;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -104,6 +105,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         log: Arc::clone(&log),
         queue: Arc::clone(&queue),
         stops: stops.clone(),
+        meter: Meter::new(Arc::clone(&journal), clock.clone(), 10, 100),
         journal: Arc::clone(&journal),
         clock: clock.clone(),
         keys: Arc::new(keys()),

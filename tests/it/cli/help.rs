@@ -15,7 +15,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 22] = [
+    const COMMANDS: [&str; 24] = [
         "serve",
         "demo",
         "drill",
@@ -35,6 +35,8 @@ fn every_command_explains_itself_with_an_example() {
         "status",
         "incident",
         "alerts",
+        "batch declare",
+        "batch list",
         "check",
         "setup",
         "keys new",

@@ -257,31 +257,3 @@ async fn status_gives_its_verdict_first() {
     assert_eq!(ran.ended, Ok(Exit::Done));
     insta::assert_snapshot!("status_trouble", ran.out);
 }
-
-#[tokio::test]
-async fn prove_says_converged_only_when_nothing_can_still_be_sent() {
-    let (shared, client) = pretend::server(Vec::new());
-    let prove = async |figures: Value| {
-        shared.lock().unwrap().status = figures;
-        let ran = run(&client, &["status", "--prove"]).await;
-        assert_eq!(ran.out.contains("\nconverged"), ran.ended == Ok(Exit::Done), "{}", ran.out);
-        ran
-    };
-    let ends = json!({"sent": 10, "failed": 3, "expired": 1, "cancelled": 2, "suppressed": 1});
-    let converged = prove(status(ends.clone(), 0, "closed", None)).await;
-    assert_eq!(converged.ended, Ok(Exit::Done));
-    insta::assert_snapshot!("prove_converged", converged.out);
-    for open in ["accepted", "scheduled", "held", "attempting", "retrying", "unknown"] {
-        assert_eq!(
-            prove(status(json!({open: 1}), 0, "closed", None)).await.ended,
-            Ok(Exit::Failed),
-            "{open}"
-        );
-    }
-    assert_eq!(prove(status(ends.clone(), 1, "closed", None)).await.ended, Ok(Exit::Failed));
-    let mut silent = status(ends, 0, "closed", None);
-    silent["queue"] = Value::Null;
-    let ran = prove(silent).await;
-    assert_eq!(ran.ended, Ok(Exit::Failed));
-    insta::assert_snapshot!("prove_silent_queue", ran.out);
-}

@@ -16,6 +16,9 @@ pub struct Pretend {
     pub records: Vec<Value>,
     /// The answer of `GET /v1/status`.
     pub status: Value,
+    /// The answer of `GET /v1/incident`, and what it was last asked.
+    pub incident: Value,
+    pub incident_query: Vec<(String, String)>,
     /// Sizes of the batches that came in.
     pub batches: Vec<usize>,
     /// How many more requests are put off with 429.
@@ -56,6 +59,7 @@ pub fn server(records: Vec<Value>) -> (Shared, Client) {
                     answer(200, shared.lock().unwrap().status.clone())
                 }),
             )
+            .route("/v1/incident", get(incident))
             .with_state(Arc::clone(&shared));
     (shared, Client::in_process(router, None))
 }
@@ -71,6 +75,12 @@ pub fn record(number: u32, status: &str, reason: Option<&str>) -> Value {
             "since": "2026-11-21T10:59:00.000Z"}],
         "events": [], "a_field_of_tomorrow": number
     })
+}
+
+async fn incident(State(shared): State<Shared>, Query(query): Query<Vec<(String, String)>>) -> Answer {
+    let mut shared = shared.lock().unwrap();
+    shared.incident_query = query;
+    answer(200, shared.incident.clone())
 }
 
 type Answer = (StatusCode, [(&'static str, &'static str); 1], String);

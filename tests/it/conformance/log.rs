@@ -47,6 +47,7 @@ macro_rules! suite {
             every_filter_lists_what_it_says_without_gap_or_repeat
             a_cursor_of_another_listing_is_refused
             counts_agree_with_the_listing
+            standings_agree_with_the_listing
             the_oldest_unsent_is_on_its_way
             what_is_due_comes_oldest_first
             acts_are_kept_and_read_back_in_their_order

@@ -23,7 +23,8 @@ use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Sett
 use kakitome::shutdown::{self, ShutdownTrigger};
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
-use kakitome::worker::{Config, DrainReport, Worker, breaker, concurrency, retry};
+use kakitome::storm;
+use kakitome::worker::{Config, DrainReport, Guards, Worker, breaker, concurrency, retry};
 
 use crate::conformance::{new, notification};
 
@@ -96,6 +97,8 @@ pub struct Bench {
     pub health: HealthBoard,
     pub stops: Stops,
     pub journal: Arc<SqliteJournal>,
+    /// Of the guards of workers that start from now on. They all send the same to the same person here.
+    pub storm: storm::Config,
     _home: tempfile::TempDir,
 }
 
@@ -159,6 +162,7 @@ pub async fn bench_with(clock: Clock, config: sqlite::Config) -> Bench {
         health: HealthBoard::default(),
         stops,
         journal,
+        storm: storm::Config { repeat_limit: 0, ..storm::Config::default() },
         _home: home,
     }
 }
@@ -171,11 +175,35 @@ impl Bench {
     /// A worker that knows what stands stopped from these.
     pub fn work_with(&self, stops: Stops, providers: &[&Arc<Scripted>], config: Config) -> Working {
         let (stop, stopped) = shutdown::channel();
+        let worker = self.worker(stops, providers, config);
+        Working { stop, task: tokio::spawn(worker.run(stopped)) }
+    }
+
+    /// A worker that ends, with everything it has begun, when the runtime is dropped: as a crash would end it.
+    pub fn work_until_killed(&self, providers: &[&Arc<Scripted>], config: Config) -> tokio::runtime::Runtime {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let (stop, stopped) = shutdown::channel();
+        let worker = self.worker(self.stops.clone(), providers, config);
+        let runtime = runtime.unwrap();
+        runtime.spawn(async move {
+            worker.run(stopped).await;
+            drop(stop);
+        });
+        runtime
+    }
+
+    fn worker(&self, stops: Stops, providers: &[&Arc<Scripted>], config: Config) -> Worker {
         let providers = providers.iter().map(|one| Arc::clone(*one) as Arc<dyn Provider>).collect();
         let (queue, log) = (Arc::clone(&self.queue), Arc::clone(&self.log));
         let (clock, health) = (self.clock.clone(), self.health.clone());
-        let worker = Worker::new(queue, log, providers, clock, health, stops, config);
-        Working { stop, task: tokio::spawn(worker.run(stopped)) }
+        let storm = self.guard(&self.storm);
+        Worker::new(queue, log, providers, clock, health, Guards { stops, storm }, config)
+    }
+
+    /// A guard that has seen nothing yet, as after a start.
+    pub fn guard(&self, config: &storm::Config) -> storm::Guard {
+        let (log, stops) = (Arc::clone(&self.log), self.stops.clone());
+        storm::Guard::new(self.journal.clone(), log, stops, self.clock.clone(), config)
     }
 
     /// Records so many for a tenant, and enqueues them.
@@ -185,10 +213,39 @@ impl Bench {
 
     /// The same with keys from this number on.
     pub async fn hand_in_from(&self, tenant: &str, from: usize, count: usize) -> Vec<NotificationId> {
-        let made: Vec<_> = (from..from + count)
+        self.hand_in_all(tenant, None, from..from + count).await
+    }
+
+    /// So many of a broadcast.
+    pub async fn hand_in_batch(&self, tenant: &str, batch: &str, count: usize) -> Vec<NotificationId> {
+        self.hand_in_all(tenant, Some(batch), 0..count).await
+    }
+
+    /// The same with keys from this number on.
+    pub async fn hand_in_batch_from(
+        &self,
+        tenant: &str,
+        batch: &str,
+        from: usize,
+        count: usize,
+    ) -> Vec<NotificationId> {
+        self.hand_in_all(tenant, Some(batch), from..from + count).await
+    }
+
+    async fn hand_in_all(
+        &self,
+        tenant: &str,
+        batch: Option<&str>,
+        keys: std::ops::Range<usize>,
+    ) -> Vec<NotificationId> {
+        let made: Vec<_> = keys
             .map(|i| {
                 let key = Some(format!("{tenant}-{i}"));
-                new(notification(|n| (n.tenant, n.idempotency_key) = (tenant.into(), key)), self.clock.now())
+                let change = |n: &mut Notification| {
+                    (n.tenant, n.idempotency_key) = (tenant.into(), key);
+                    n.batch = batch.map(str::to_owned);
+                };
+                new(notification(change), self.clock.now())
             })
             .collect();
         for accepted in self.log.accept(&made).await {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kakitome::message_log::{Filter, LogError, Order, Record};
+use kakitome::message_log::{Filter, LogError, Order, Record, Standings};
 use kakitome::notification::status::{Answer, By, Fact, Status};
 
 use super::super::LogBench;
@@ -230,4 +230,21 @@ pub async fn what_is_due_comes_oldest_first(bench: &LogBench) {
     assert_eq!(log.due(later, 2).await.unwrap().len(), 2);
     apply(log, ids[1], Fact::Enqueued { wake_at: later.plus(secs(60)) }, later).await;
     assert_eq!(log.due(later, 10).await.unwrap().len(), 2, "the sweeper looks later again");
+}
+
+pub async fn standings_agree_with_the_listing(bench: &LogBench) {
+    let (log, now) = (&*bench.log, listed_at());
+    assert_eq!(log.standings(now).await.unwrap(), Standings::new());
+    furnish(log).await;
+    for now in [now, now.plus(secs(700)), now.plus(secs(5000)), now.plus(secs(90_000))] {
+        let mut expected = Standings::new();
+        for record in log.list(&Filter::default(), None, 1000, now).await.unwrap().items {
+            let status = record.life.status(now);
+            if status.is_unsent() {
+                expected.entry(status).or_default().add(record.life.ready_at(), now);
+            }
+        }
+        assert!(expected.len() >= 6, "{expected:?}");
+        assert_eq!(log.standings(now).await.unwrap(), expected, "{now}");
+    }
 }
