@@ -30,6 +30,7 @@ mod server;
 mod settings;
 mod sqs;
 mod tidy;
+mod unsent;
 mod webhook;
 mod worker;
 mod world;
