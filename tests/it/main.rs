@@ -29,6 +29,8 @@ mod sendgrid;
 mod server;
 mod settings;
 mod sqs;
+mod stops;
+mod storm;
 mod tidy;
 mod unsent;
 mod webhook;
