@@ -32,6 +32,7 @@ mod sqs;
 mod stops;
 mod storm;
 mod tidy;
+mod unsent;
 mod webhook;
 mod worker;
 mod world;

@@ -58,9 +58,11 @@ fn job(state: JobState, planned: u64, tenant: Option<&str>, now: Timestamp) -> J
         ended_at: None,
         progress: Progress { planned, done: 1, ..Progress::default() },
         cursor: None,
+        behind: None,
         page: Vec::new(),
         behind: None,
         awaited: Vec::new(),
+        behind: None,
     }
 }
 
