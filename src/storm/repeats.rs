@@ -158,8 +158,12 @@ impl Repeats {
         now: Timestamp,
     ) -> Result<bool, LogError> {
         let mut gone = lock(&self.suspects).get(&key).cloned().unwrap_or_else(|| vec![first]);
+        // It was let go, and put back before it went: the answer stands, or a slow log would be asked for ever.
+        if gone.iter().any(|sight| sight.id == own.id) {
+            return Ok(false);
+        }
         let begin = Sight::of(asked.id, now.minus(self.window)).at;
-        gone.retain(|sight| sight.at > begin && sight.id != own.id);
+        gone.retain(|sight| sight.at > begin);
         if gone.len() < self.limit {
             for found in self.look_up(log, asked, recipient, content, now).await? {
                 if !gone.iter().any(|known| known.id == found.id) {
