@@ -62,7 +62,6 @@ fn job(state: JobState, planned: u64, tenant: Option<&str>, now: Timestamp) -> J
         page: Vec::new(),
         behind: None,
         awaited: Vec::new(),
-        behind: None,
     }
 }
 
