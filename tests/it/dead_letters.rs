@@ -70,7 +70,6 @@ impl House {
             journal: journal.clone(),
             bell: Bell::new(false).0,
             channels: None,
-            meter: Meter::new(journal.clone(), clock.clone(), 10, 100),
             clock,
             keys: Arc::new(KeyRing::single(KEY)),
             health: HealthBoard::default(),

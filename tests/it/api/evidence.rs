@@ -60,9 +60,7 @@ fn job(state: JobState, planned: u64, tenant: Option<&str>, now: Timestamp) -> J
         cursor: None,
         behind: None,
         page: Vec::new(),
-        behind: None,
         awaited: Vec::new(),
-        behind: None,
     }
 }
 
