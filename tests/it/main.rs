@@ -23,6 +23,7 @@ mod notification;
 mod outage;
 mod process;
 mod proxy;
+mod redrive;
 mod redriving;
 mod sandbox;
 mod sendgrid;
