@@ -1,6 +1,7 @@
 # kakitome: `make help` lists what can be done.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-aws soak aws-install aws-up aws-down aws-test aws-second
+UNSENT := unsent::the_first_page_of_a_million
+.PHONY: help demo test check bench bench-aws bench-unsent soak aws-install aws-up aws-down aws-test aws-second
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
@@ -34,6 +35,9 @@ check: $(TOOLS)/bin/cargo-deny ## Format, lints, docs, dependency audit
 
 bench: ## Speed and cost, measured on this machine (release build)
 	$(CARGO) bench --locked --bench throughput -- $(ARGS)
+
+bench-unsent: aws-install ## The first page of a million open notifications, embedded and on DynamoDB: under 200 ms
+	$(CARGO) test --release --locked --test it -- --ignored --nocapture --test-threads=1 $(UNSENT)
 
 bench-aws: $(if $(wildcard ../shared/bench),,aws-install) ## The worker on SQS and DynamoDB: CPU, calls, rate, memory
 	python3 benches/aws.py $(ARGS)

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::DynamoLog;
 use super::entry::Entry;
-use super::keys::{self, Class, Item, OPEN_INDEX, OPEN_SHARDS};
+use super::keys::{self, Class, Item, OPEN_INDEX};
 use super::list::{ROWS_AT_ONCE, fitting};
 use super::page::{Ask, Span};
 use super::plan::{Seen, Walk};
@@ -196,7 +196,7 @@ async fn entries(
 }
 
 fn asks(class: Class, span: &Span, projection: &'static str) -> impl Iterator<Item = Ask> {
-    (0..OPEN_SHARDS).map(move |shard| Ask {
+    (0..class.shards()).map(move |shard| Ask {
         index: Some(OPEN_INDEX),
         partition: ("os", keys::open_partition(class, shard)),
         sort: Some("oa"),

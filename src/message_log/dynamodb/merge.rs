@@ -70,14 +70,16 @@ pub(super) struct Fetched {
     /// How many entries were read for it, those that did not fit included.
     pub(super) read: usize,
     pub(super) next: Option<Start>,
+    /// The time of the last entry that was read, whether it fitted or not, where the run goes on.
+    pub(super) up_to: Option<Timestamp>,
 }
 
 /// Reads a run's page from `Start` on, of about so many entries.
 pub(super) type Fetch =
     Box<dyn Fn(Option<Start>, usize) -> BoxFuture<'static, Result<Fetched, LogError>> + Send + Sync>;
 
-/// A page grows to this many entries: about 100 KB of an index.
-const LARGEST_PAGE: usize = 1000;
+/// A page grows to this many entries: about 1 MB of an index, DynamoDB's own limit.
+const LARGEST_PAGE: usize = 8000;
 
 struct Run {
     fetch: Fetch,
@@ -113,6 +115,9 @@ impl Run {
                     self.settle(direction);
                 }
                 self.tied.push(candidate);
+            }
+            if fetched.up_to.is_some_and(|up_to| self.tied.last().is_some_and(|tied| tied.at != up_to)) {
+                self.settle(direction);
             }
             match fetched.next {
                 Some(start) => self.next = Next::From(start),
@@ -209,7 +214,7 @@ mod tests {
             let more = next < all.len();
             let start = Start::from([("from".to_owned(), AttributeValue::N(next.to_string()))]);
             Box::pin(async move {
-                Ok(Fetched { read: candidates.len(), candidates, next: more.then_some(start) })
+                Ok(Fetched { read: candidates.len(), candidates, next: more.then_some(start), up_to: None })
             })
         })
     }

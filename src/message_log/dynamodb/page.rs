@@ -27,6 +27,8 @@ pub(super) struct Ask {
     pub(super) is_up: bool,
     /// The attributes to be told, none of which is a reserved word; `None`: all.
     pub(super) projection: Option<&'static str>,
+    /// Attributes that must have these values. The service reads what does not fit all the same, and keeps it to itself.
+    pub(super) only: Vec<(&'static str, String)>,
     /// Count only.
     pub(super) is_count: bool,
     /// As of now.
@@ -81,6 +83,7 @@ impl Ask {
                     table.answered();
                     return Ok(QueryPage {
                         count: u64::try_from(answer.count).unwrap_or(0),
+                        read: usize::try_from(answer.scanned_count).unwrap_or(0),
                         items: answer.items.unwrap_or_default(),
                         next: answer.last_evaluated_key.filter(|key| !key.is_empty()),
                     });
@@ -128,6 +131,16 @@ impl Ask {
             if let Some(value) = value {
                 call = call.expression_attribute_values(place, value.clone());
             }
+        }
+        if !self.only.is_empty() {
+            let mut filters = Vec::with_capacity(self.only.len());
+            for (at, (name, value)) in self.only.iter().enumerate() {
+                filters.push(format!("#o{at} = :o{at}"));
+                call = call
+                    .expression_attribute_names(format!("#o{at}"), *name)
+                    .expression_attribute_values(format!(":o{at}"), AttributeValue::S(value.clone()));
+            }
+            call = call.filter_expression(filters.join(" AND "));
         }
         call.key_condition_expression(condition)
     }

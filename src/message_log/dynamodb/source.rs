@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cursor::{Cursor, Sorting};
 use super::hours::HourWalk;
-use super::keys::{self, BATCH_INDEX, BATCH_SHARDS, OPEN_INDEX, OPEN_SHARDS};
+use super::keys::{self, BATCH_INDEX, BATCH_SHARDS, OPEN_INDEX};
 use super::merge::{Candidate, Direction, Fetch, Fetched, Merge};
 use super::page::{Ask, Span};
 use super::plan::{Part, Seen, Walk, is_within};
@@ -12,6 +12,9 @@ use super::row::{number, text};
 use super::table::Table;
 use crate::clock::Timestamp;
 use crate::message_log::{Filter, LogError};
+
+/// Entries of a run's first page where few of them may fit: about 30 KB.
+const SELECTIVE_PAGE: usize = 256;
 
 /// Where a listing's candidates come from.
 pub(super) enum Source {
@@ -53,12 +56,16 @@ impl Source {
             }
             Walk::Open(parts) => {
                 let listing = Arc::new(listing);
-                let shards = parts.iter().flat_map(|part| (0..OPEN_SHARDS).map(move |shard| (part, shard)));
+                let shards =
+                    parts.iter().flat_map(|part| (0..part.class.shards()).map(move |shard| (part, shard)));
                 shards.map(|(part, shard)| listing.open_run(*part, shard)).collect()
             }
         };
         // An even spread gives each run its share; twice that seldom needs a second page.
         let share = (page * 2).div_ceil(runs.len().max(1)).max(4);
+        // Where few of the entries may fit, small pages would only be many.
+        let is_selective = filter.tenant.is_some() || filter.reason.is_some();
+        let share = if is_selective { share.max(SELECTIVE_PAGE) } else { share };
         Source::Index(Merge::of(runs, sorting.direction, share))
     }
 
@@ -102,6 +109,7 @@ impl Listing {
             sort: Some("oa"),
             span,
             projection: Some("pk, oa, sv, rn, te, ba, aa"),
+            only: self.only(true),
             ..Ask::default()
         };
         self.run(ask, "oa", |filter, item| Seen::read(item).may_fit(filter))
@@ -115,6 +123,7 @@ impl Listing {
             sort: Some("aa"),
             span: self.span(self.filter.since, last),
             projection: Some("pk, aa, te"),
+            only: self.only(false),
             ..Ask::default()
         };
         self.run(ask, "aa", |filter, item| {
@@ -122,6 +131,13 @@ impl Listing {
             filter.tenant.as_deref().is_none_or(|tenant| text(item, "te") == Some(tenant))
                 && accepted_at.is_none_or(|at| is_within(filter, at))
         })
+    }
+
+    /// What the service itself can leave out.
+    fn only(&self, has_reason: bool) -> Vec<(&'static str, String)> {
+        let reason = self.filter.reason.as_ref().filter(|_| has_reason);
+        let only = [("te", self.filter.tenant.as_ref()), ("rn", reason)];
+        only.into_iter().filter_map(|(name, value)| Some((name, value?.clone()))).collect()
     }
 
     fn run(self: &Arc<Self>, ask: Ask, at: &'static str, fits: fn(&Filter, &keys::Item) -> bool) -> Fetch {
@@ -141,7 +157,8 @@ impl Listing {
                     (fits(&listing.filter, item) && listing.is_listed(&candidate)).then_some(candidate)
                 };
                 let candidates = page.items.iter().filter_map(candidate).collect();
-                Ok(Fetched { candidates, read: page.items.len().max(1), next: page.next })
+                let up_to = page.next.as_ref().and_then(|next| number(next, at)).map(Timestamp::from_ms);
+                Ok(Fetched { candidates, read: page.read.max(1), next: page.next, up_to })
             })
         })
     }

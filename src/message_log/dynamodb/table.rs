@@ -61,6 +61,8 @@ pub(super) struct QueryPage {
     pub(super) items: Vec<Item>,
     /// How many were found.
     pub(super) count: u64,
+    /// How many were read for it.
+    pub(super) read: usize,
     /// Where the next page starts; `None` after the last.
     pub(super) next: Option<Item>,
 }
@@ -242,6 +244,7 @@ impl Table {
         self.answered();
         Ok(QueryPage {
             count: u64::try_from(answer.count).unwrap_or(0),
+            read: usize::try_from(answer.scanned_count).unwrap_or(0),
             items: answer.items.unwrap_or_default(),
             next: answer.last_evaluated_key.filter(|key| !key.is_empty()),
         })

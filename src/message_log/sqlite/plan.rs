@@ -137,8 +137,10 @@ fn walk(tx: &Connection, filter: &Filter, states: &[(State, String)]) -> rusqlit
     if let Some(walk) = best.1 {
         return Ok(walk);
     }
+    // A tenant's own index goes through everything that it was sent; those of what is open tell the tenant.
     let in_order = by_state && Key::of(filter) == Key::LongestWaiting;
-    if let Some((walk, ..)) = narrow.iter().find(|(.., value)| value.is_some() && !in_order) {
+    let leads = |walk: Walk| !in_order && !(by_state && walk == Walk::Tenant);
+    if let Some((walk, ..)) = narrow.iter().find(|(walk, .., value)| value.is_some() && leads(*walk)) {
         return Ok(*walk);
     }
     // Most of what is unsent: walking all of it in order soon finds a page.
