@@ -240,7 +240,7 @@ fn the_commands_name_exactly_what_is_concerned() {
             "kakitome redrive --since 2027-01-15T08:00:00Z --reason refused_400 --dry-run",
             "kakitome redrive --since 2027-01-15T08:00:00Z --reason refused_400 --canary 20 --stop-above 10 --note \
              'incident'",
-            "kakitome release --since 2027-01-15T08:00:50Z --reason repeat",
+            "kakitome release --held-for repeat --since 2027-01-15T08:33:20Z",
             "kakitome status",
             "kakitome incident --since 2027-01-15T08:00:50Z --csv incident.csv",
             "kakitome status --prove",

@@ -2,8 +2,8 @@
 //! content to the same person again and again, is held right before it would be sent, with the reason beside it. And it
 //! measures whether a tenant hands in far more than it usually does.
 //!
-//! It is asked once for each notification, before its first attempt; retries, resends, redrives and what an operator
-//! released pass. What is not suspicious costs a hash of the content and a look into memory, and no call.
+//! It is asked once for each notification, before its first attempt; retries, resends and redrives pass, and what it held
+//! and an operator released. What is not suspicious costs a hash of the content and a look into memory, and no call.
 
 pub mod batches;
 pub mod meter;
@@ -17,7 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::journal::{Journal, JournalError};
 use crate::message_log::{LogError, MessageLog};
 use crate::metrics::GUARDED_TOTAL;
-use crate::notification::status::{By, Life};
+use crate::notification::status::{Act, ActKind, By, Life};
 use crate::notification::{Notification, NotificationId};
 use crate::shutdown::Shutdown;
 use crate::stops::{Scope, Stop, StopKind, Stops};
@@ -106,9 +106,14 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Whether there is anything to ask: later attempts, and what somebody let go on, have been judged.
+    /// Whether there is anything to ask: later attempts, and what was held for its judgement and let go, are judged. What
+    /// was held for anything else is not.
     fn is_new(&self) -> bool {
-        self.life.attempt == 1 && self.life.released_at().is_none()
+        let judged = [Reason::BatchSize, Reason::Repeat].map(|reason| Some(reason.as_str()));
+        let is_judgement = |act: &Act| act.who == WHO && judged.contains(&act.why.as_deref());
+        let mut later =
+            self.life.acts.iter().skip_while(|act| act.kind != ActKind::Held || !is_judgement(act));
+        self.life.attempt == 1 && !later.any(|act| act.kind == ActKind::Released)
     }
 }
 

@@ -49,8 +49,8 @@ pub(super) struct Whose {
 /// Declare how many notifications a broadcast has
 ///
 /// What exceeds it is held with the reason `batch_size`. Answers once every worker goes by it: hand the broadcast in
-/// after that. The same notification again, retries and resends are not counted twice; what an operator releases is not
-/// counted at all.
+/// after that. The same notification again, retries and resends are not counted twice; what is held for it and then
+/// released is not counted at all.
 #[utoipa::path(
     post, path = "/v1/batches/{batch}", operation_id = "declareBatch", tag = "notifications",
     params(("batch" = String, Path, description = "The broadcast's name, as its notifications have it")),

@@ -142,6 +142,7 @@ impl Report {
         for provider in self.providers.iter().filter(|provider| provider.circuit != "closed") {
             let state = match provider.circuit.as_str() {
                 "refused" => "refuses us: its key, credits or sender must be mended",
+                "held" => "is held: nothing is sent to it until somebody releases it",
                 "open" => "is ill: sending is paused and starts again by itself",
                 _ => "was ill and is being tried",
             };

@@ -255,6 +255,7 @@ const CIRCUITS = {
   open: "is ill: sending is paused and starts again by itself",
   half_open: "was ill and is being tried",
   refused: "refuses us: its key, credits or sender must be mended",
+  held: "is held: nothing is sent to it until somebody releases it",
 };
 
 /** What is not all right, worst first: the same judgement as the command `status`. */
@@ -339,7 +340,7 @@ function showOverview() {
 
 function forecast(stand) {
   if (stand.drain_seconds === 0) return "nothing is on its way";
-  const isBlocked = (provider) => ["open", "refused"].includes(provider.circuit);
+  const isBlocked = (provider) => ["open", "refused", "held"].includes(provider.circuit);
   if (stand.providers.length > 0 && stand.providers.every(isBlocked)) return "not while no provider takes mail";
   if (stand.drain_seconds === null) return "no forecast: nothing is being sent";
   return `in about ${human(stand.drain_seconds)}`;

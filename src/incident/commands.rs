@@ -47,14 +47,10 @@ pub(super) fn next(incident: &Incident) -> Vec<Command> {
             format!("kakitome redrive{which} --canary 20 --stop-above 10 --note 'incident'"),
         );
     }
-    let held = count(Why::Held);
-    if held > 0 {
-        let which = which(incident, Why::Held, &incident.held_reasons);
-        add(
-            format!("{held} held: let them go on once the cause is mended"),
-            format!("kakitome release{which}"),
-        );
+    if count(Why::Held) > 0 {
+        commands.extend(releases(incident));
     }
+    let mut add = |why: String, command: String| commands.push(Command { why, command });
     let unknown = count(Why::Unknown);
     if unknown > 0 {
         let which = which(incident, Why::Unknown, &BTreeMap::new());
@@ -76,6 +72,31 @@ pub(super) fn next(incident: &Incident) -> Vec<Command> {
     }
     add("is it over".into(), "kakitome status --prove".into());
     commands
+}
+
+/// How many reasons of holds are told.
+const MOST_REASONS: usize = 3;
+
+/// One for each reason, most first; of one tenant, whatever the reason.
+fn releases(incident: &Incident) -> Vec<Command> {
+    let since = since(incident.earliest.get(&Why::Held).copied().unwrap_or(incident.question.since));
+    let mut reasons: Vec<_> = incident.held_reasons.iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let release = |count: u64, which: String| Command {
+        why: format!("{count} held: let them go on once the cause is mended"),
+        command: format!("kakitome release {which}{since}"),
+    };
+    match &incident.question.tenant {
+        Some(tenant) => {
+            let held = incident.by_why.get(&Why::Held).copied().unwrap_or(0);
+            vec![release(held, format!("--tenant {}", quoted(tenant)))]
+        }
+        None => reasons
+            .into_iter()
+            .take(MOST_REASONS)
+            .map(|(reason, count)| release(*count, format!("--held-for {}", quoted(reason))))
+            .collect(),
+    }
 }
 
 /// The one broadcast, or else the one tenant among several, that most of the affected belong to.
@@ -112,6 +133,12 @@ fn since_and_tenant(incident: &Incident, since: Timestamp) -> String {
         which.push_str(&format!(" --tenant {}", quoted(tenant)));
     }
     which
+}
+
+/// Whole seconds are easier to read; the first of them must stay inside.
+fn since(at: Timestamp) -> String {
+    let whole = Timestamp::from_ms(at.as_ms() / 1000 * 1000).to_string();
+    format!(" --since {}", whole.replace(".000Z", "Z"))
 }
 
 /// For a shell.

@@ -117,7 +117,7 @@ impl Runner {
         let mut was_ill = false;
         while !shutdown.is_pulled() {
             let found = tokio::select! {
-                Some(id) = rings.recv() => runner.take(&id).await.map(|work| Vec::from_iter(work)),
+                Some(id) = rings.recv() => runner.take(&id).await.map(Vec::from_iter),
                 Some(ended) = under_way.join_next() => {
                     if let Ok(id) = ended {
                         taken.remove(&id);

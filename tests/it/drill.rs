@@ -7,6 +7,13 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use kakitome::sandbox::{self, Sandbox};
+use kakitome::shutdown::{self, ShutdownTrigger};
+
+use super::backend;
+use super::emulator::{self, Emulator, fresh_name};
+use super::process::Kakitome;
+
 /// Nothing that these drills wait for takes longer on any machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -58,8 +65,8 @@ fn follow(environment: &str, page: &str, dir: &Path) {
     let pid = shell.id().to_string();
     let following = std::thread::spawn(move || {
         let output = shell.wait_with_output().unwrap();
-        // Whoever waited has given up.
-        let _ = done.send(());
+        // Whoever waited may have given up.
+        let _told = done.send(());
         output
     });
     if ended.recv_timeout(PATIENCE).is_err() {
@@ -223,4 +230,100 @@ fn every_page_with_commands_is_followed_by_some_test() {
         assert!(!blocks(&page).is_empty(), "{page} has no block of commands");
         assert!(tests.contains(&format!("\"{page}\"")), "no test follows {page}");
     }
+}
+
+/// A house on SQS and DynamoDB: a server of its own process, and what an operator's terminal needs to reach the same.
+struct AwsHouse {
+    dir: tempfile::TempDir,
+    environment: String,
+    sandbox: Sandbox,
+    stop: ShutdownTrigger,
+    settings: Vec<(&'static str, String)>,
+    server: Option<Kakitome>,
+}
+
+impl AwsHouse {
+    fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (stop, stopped) = shutdown::channel();
+        let config = sandbox::Config { listen: ([127, 0, 0, 1], 0).into(), ..sandbox::Config::default() };
+        let sandbox = Sandbox::start(config, stopped).unwrap();
+        let mut settings = backend::aws_settings(&fresh_name("pages"));
+        settings.push(("sandbox.url", sandbox.url()));
+        settings.push(("data_dir", dir.path().join("data").to_string_lossy().into_owned()));
+        let command = Self::command(dir.path(), &settings);
+        let exported: Vec<String> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)))
+            .map(|(name, value)| format!("export {name}='{value}'"))
+            .collect();
+        let mut house = Self { dir, environment: exported.join("\n"), sandbox, stop, settings, server: None };
+        house.run(&["setup"], "");
+        house.serve();
+        house
+    }
+
+    fn command(dir: &Path, settings: &[(&'static str, String)]) -> Command {
+        let url = &Emulator::ministack().url;
+        backend::command_with(dir, settings, Some((url, url)))
+    }
+
+    fn serve(&mut self) {
+        let command = Self::command(self.dir.path(), &self.settings);
+        self.server = Some(Kakitome::run(command, self.dir.path(), &["serve", "--role", "api,worker"], &[]));
+    }
+
+    /// Runs a command with this on its standard input.
+    fn run(&self, arguments: &[&str], input: &str) {
+        let mut command = Self::command(self.dir.path(), &self.settings);
+        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "{arguments:?}");
+    }
+
+    /// Hands in so many, under keys that begin like this.
+    fn hand_in(&self, keys: &str, count: usize) {
+        let lines: Vec<String> =
+            (0..count).map(|i| super::world::booking(&format!("{keys}-{i}")).to_string()).collect();
+        self.run(&["enqueue"], &lines.join("\n"));
+    }
+
+    /// Follows a page as an operator of this house.
+    fn follow(&self, page: &str) {
+        follow(&self.environment, page, self.dir.path());
+    }
+
+    async fn close(mut self, handed_in: u64) {
+        let (ended_well, log) = self.server.take().unwrap().terminate();
+        assert!(ended_well, "it did not drain: {log}");
+        let stats = self.sandbox.stats();
+        assert_eq!((stats.accepted, stats.duplicates), (handed_in, 0));
+        self.stop.pull();
+        self.sandbox.stopped().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_for_aws_can_be_followed() {
+    let house = AwsHouse::open();
+    house.hand_in("first", 20);
+    tokio::task::block_in_place(|| {
+        house.follow("queue-throttled-or-unreachable.md");
+        house.follow("table-throttled.md");
+    });
+    house.close(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_is_handled_by_its_page_alone() {
+    let mut house = AwsHouse::open();
+    // Nothing is sent before the queue is gone.
+    house.server.take().unwrap().terminate();
+    house.hand_in("waiting", 20);
+    let url = &Emulator::ministack().url;
+    let queue = house.settings.iter().find(|(name, _)| *name == "sqs.queue_url").unwrap().1.clone();
+    emulator::connect(url, url).await.sqs.delete_queue().queue_url(queue).send().await.unwrap();
+    house.serve();
+    tokio::task::block_in_place(|| house.follow("queue-or-table-deleted.md"));
+    house.close(20).await;
 }

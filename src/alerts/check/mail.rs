@@ -4,6 +4,8 @@ use super::{
     AlertName, Checked, Finding, Limits, LogReading, Reading, Severity, WebhookReading, human, word,
 };
 
+use crate::storm::Reason;
+
 /// Fewer unknown outcomes settle themselves: every time-out leaves one for some minutes.
 const UNKNOWN_AT: u64 = 10;
 /// Fewer events say nothing about a rate.
@@ -15,11 +17,6 @@ const COMPLAINT_PERCENT: f64 = 0.1;
 /// So many tenants are named; a storm over all of them needs no message each.
 const TENANTS: usize = 10;
 
-/// Reasons with which the storm guard holds, and what they mean.
-const GUARD_REASONS: [(&str, &str); 2] = [
-    ("repeat", "the same content to the same recipient again"),
-    ("batch_size", "more than their batch declared"),
-];
 /// The reason with which an unknown outcome is held for a person.
 const UNKNOWN_REASON: &str = "unknown_outcome";
 
@@ -98,8 +95,14 @@ fn backlog(log: &LogReading, limits: &Limits, checked: &mut Checked) {
         let found = Finding::new(AlertName::UnknownHeld, Severity::Warning, summary, command(UNKNOWN_REASON));
         checked.findings.push(found.counting(count));
     }
-    for (reason, meaning) in GUARD_REASONS {
+    for guarded in Reason::ALL {
+        let reason = guarded.as_str();
         let Some(count) = count(reason) else { continue };
+        let meaning = match guarded {
+            Reason::Repeat => "the same content to the same recipient again",
+            Reason::BatchSize => "more than their batch declared",
+            Reason::Rate => "their tenant hands in far more than usual",
+        };
         let summary = format!("The storm guard holds {}: {meaning}.", notifications(count));
         let found = Finding::new(AlertName::GuardHeld, Severity::Critical, summary, command(reason));
         checked.findings.push(found.of(reason).counting(count));

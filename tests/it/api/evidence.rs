@@ -58,8 +58,8 @@ fn job(state: JobState, planned: u64, tenant: Option<&str>, now: Timestamp) -> J
         ended_at: None,
         progress: Progress { planned, done: 1, ..Progress::default() },
         cursor: None,
-        page: Vec::new(),
         behind: None,
+        page: Vec::new(),
         awaited: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Parser;
 use kakitome::api::auth::{ApiKey, KeyRing, Scope};
 use kakitome::notification::status::{Answer, Fact};
 use serde_json::{Value, json};
@@ -112,4 +113,51 @@ async fn more_than_a_page_is_folded_and_each_once() {
     let report = report(&world, ADMIN, "since=1h&limit=5").await;
     assert_eq!((&report["affected"], &report["looked_at"]), (&json!(2400), &json!(2400)));
     assert_eq!(report["items"].as_array().unwrap().len(), 5);
+}
+
+/// As a shell would read it, as far as these commands need one.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for c in command.chars() {
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words
+}
+
+#[tokio::test]
+async fn every_command_of_an_incident_is_one_that_the_program_takes() {
+    let world = api_world().await;
+    for (key, reason) in [("a", Some("repeat")), ("b", Some("batch size")), ("c", None)] {
+        let id = world.hand_in(ADMIN, &booking_with(key, json!({"batch": "tos"}))).await;
+        if let Some(reason) = reason {
+            let held =
+                world.post(ADMIN, &format!("/v1/notifications/{id}/hold"), &json!({"reason": reason})).await;
+            assert_eq!(held.status, 200);
+        }
+    }
+    let failed = world.hand_in(ADMIN, &booking("f")).await;
+    world.fail(&failed, "refused_400").await;
+    let unknown = world.hand_in(ADMIN, &booking("u")).await;
+    world.claim(&unknown).await;
+    world.clock.advance(Duration::from_secs(60));
+    for query in ["since=1h", "since=1h&tenant=default&until=1s"] {
+        let report = report(&world, ADMIN, query).await;
+        let commands = report["commands"].as_array().unwrap();
+        let told: Vec<_> = commands.iter().map(|command| command["command"].as_str().unwrap()).collect();
+        for verb in ["hold", "redrive", "release", "list", "status", "incident"] {
+            assert!(
+                told.iter().any(|command| command.starts_with(&format!("kakitome {verb} ")))
+                    || verb == "status"
+            );
+        }
+        for command in told {
+            let taken = kakitome::cli::Cli::try_parse_from(words(command));
+            assert!(taken.is_ok(), "{command}: {}", taken.unwrap_err());
+        }
+    }
 }

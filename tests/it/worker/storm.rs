@@ -84,6 +84,25 @@ async fn the_same_content_goes_to_a_person_three_times_and_the_rest_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_held_is_judged_when_it_is_released() {
+    let mut bench = bench().await;
+    bench.storm = guarded();
+    let ids = bench.hand_in("inn", 6).await;
+    for by in [Fact::Held { by: By::new("ops", None) }, Fact::Released { by: By::new("ops", None) }] {
+        let facts: Vec<_> = ids.iter().map(|id| (*id, by.clone())).collect();
+        for applied in bench.log.apply(&facts, bench.clock.now()).await {
+            applied.unwrap();
+        }
+    }
+    let provider = Scripted::new("watching");
+    let worker = bench.work(&[&provider], quick());
+    held(&bench, "inn", "repeat", 3).await;
+    bench.depth_when(|depth| depth.live() == 0).await;
+    worker.stop().await;
+    assert_eq!(provider.asked().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_is_no_repeat() {
     let mut bench = bench().await;
     bench.storm = guarded();
