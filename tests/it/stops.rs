@@ -151,6 +151,7 @@ impl House {
 }
 
 impl Drop for House {
+    #[expect(clippy::print_stdout, reason = "what a failed house had logged")]
     fn drop(&mut self) {
         if let Some(server) = self.server.take().filter(|_| std::thread::panicking()) {
             println!("{}", server.kill());
