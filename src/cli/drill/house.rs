@@ -100,21 +100,21 @@ impl House {
     }
 
     /// The server knows another key than that which the provider signs with.
-    pub fn rotate_webhook_key(&self) -> anyhow::Result<()> {
+    pub async fn rotate_webhook_key(&self) -> anyhow::Result<()> {
         fs::write(self.dir.join("new-webhook.key"), self.sandbox.public_key())?;
         fs::write(self.dir.join("webhook.key"), sandbox::fresh_public_key()?)?;
-        self.signal(Signal::TERM)
+        self.restart().await
     }
 
     /// Rolls a wrong provider address out, and keeps the former file beside it.
-    pub fn deploy_badly(&self) -> anyhow::Result<()> {
+    pub async fn deploy_badly(&self) -> anyhow::Result<()> {
         let path = self.dir.join("kakitome.toml");
         let good = fs::read_to_string(&path)?;
         fs::write(self.dir.join("kakitome.toml.previous"), &good)?;
         // A port at which nothing listens.
         let nowhere = format!("http://{}", free_address()?);
         fs::write(&path, good.replace(&self.sandbox.url(), &nowhere))?;
-        self.signal(Signal::TERM)
+        self.restart().await
     }
 
     /// Makes the server stand still.
@@ -123,7 +123,7 @@ impl House {
     }
 
     /// Stops the server and keeps it stopped, for what nothing else may look at meanwhile.
-    pub async fn pause(&self, signal: Signal) -> anyhow::Result<()> {
+    async fn pause(&self, signal: Signal) -> anyhow::Result<()> {
         fs::write(self.dir.join("stopped"), "")?;
         self.signal(signal)?;
         while self.child.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
@@ -132,8 +132,13 @@ impl House {
         Ok(())
     }
 
+    async fn restart(&self) -> anyhow::Result<()> {
+        self.pause(Signal::TERM).await?;
+        self.go_on()
+    }
+
     /// Lets the supervisor start the server again.
-    pub fn go_on(&self) -> anyhow::Result<()> {
+    fn go_on(&self) -> anyhow::Result<()> {
         Ok(fs::remove_file(self.dir.join("stopped"))?)
     }
 

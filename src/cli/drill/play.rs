@@ -51,12 +51,12 @@ pub async fn step(
         }
         Step::Provider(faults) => house.sandbox.set_faults(faults.parse()?),
         Step::RevokeKey => house.revoke_key()?,
-        Step::RotateWebhookKey => house.rotate_webhook_key()?,
+        Step::RotateWebhookKey => house.rotate_webhook_key().await?,
         Step::Hang => house.hang()?,
         Step::PurgeQueue => house.purge_queue().await?,
         Step::Backup => house.back_up().await?,
         Step::LoseDisk => house.lose_disk().await?,
-        Step::DeployBadly => house.deploy_badly()?,
+        Step::DeployBadly => house.deploy_badly().await?,
         Step::Wait(span) => tokio::time::sleep(span).await,
     }
     // Some steps restart the server.

@@ -88,7 +88,7 @@ fn errors_name_the_bad_part() {
     for (text, error) in [
         (
             "5xx=10%,6xx=1%",
-            "faults: in `6xx=1%`: `6xx` is no fault; there are 5xx, 429, slow, reset-before, \
+            "faults: in `6xx=1%`: `6xx` is no fault; there are 5xx, 4xx, 429, slow, reset-before, \
           reset-after-accept, timeout-after-accept, outage, bounce, defer, webhook-duplicate, webhook-reorder, \
           webhook-drop, webhook-delay",
         ),
@@ -105,6 +105,7 @@ fn errors_name_the_bad_part() {
         ("slow=3s:for=4s", "faults: in `slow=3s:for=4s`: `for` is given twice"),
         ("outage=10%", "faults: in `outage=10%`: outage has no setting `rate`"),
         ("5xx:status=404", "faults: in `5xx:status=404`: `status=404`: status is 500 to 599"),
+        ("4xx:status=429", "faults: in `4xx:status=429`: `status=429`: status is 400 to 499 but 429"),
         ("seed=x", "faults: in `seed=x`: seed is a whole number"),
         (r#"{"faults":[{"rate":1}]}"#, "faults: in `{\"rate\":1}`: `kind` is missing or not a string"),
     ] {
