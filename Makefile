@@ -33,8 +33,8 @@ check: $(TOOLS)/bin/cargo-deny ## Format, lints, docs, dependency audit
 	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources
 	sh tools/audit.sh $(TOOLS)/bin/cargo-deny
 
-bench: ## Speed and cost, measured on this machine (release build)
-	$(CARGO) bench --locked --bench throughput -- $(ARGS)
+bench: ## Speed and cost, measured on this machine (the build that the Dockerfile ships)
+	$(CARGO) bench --profile dist --locked --bench throughput -- $(ARGS)
 
 bench-unsent: aws-install ## The first page of a million open notifications, embedded and on DynamoDB: under 200 ms
 	$(CARGO) test --release --locked --test it -- --ignored --nocapture --test-threads=1 $(UNSENT)

