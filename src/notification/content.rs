@@ -60,7 +60,11 @@ pub fn encode(notification: &Notification) -> Bytes {
 
 /// Reads the stored form back.
 pub fn decode(stored: &[u8]) -> Result<Notification, serde_json::Error> {
-    serde_json::from_slice(stored)
+    // Checked as a whole, so that it is not checked text by text.
+    match std::str::from_utf8(stored) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(stored),
+    }
 }
 
 /// Tells a repeat from a conflict: SHA-256 over the stored form.

@@ -13,8 +13,8 @@ pub use signature::{KeyError, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Response, Url};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::{Client, Method, Request, Response, Url};
 
 use super::{Handover, Provider, SendError, SendErrorClass};
 use crate::clock::Clock;
@@ -25,6 +25,9 @@ use crate::secret::Secret;
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// SendGrid's ids of messages have 22 characters; what is far longer is none.
 const MAX_MESSAGE_ID_BYTES: usize = 255;
+
+/// As whom we introduce ourselves.
+const AGENT: &str = concat!("kakitome/", env!("CARGO_PKG_VERSION"));
 
 /// One SendGrid account.
 #[derive(Clone, Debug)]
@@ -138,8 +141,10 @@ impl Provider for SendGrid {
             message: format!("the request cannot be written: {error}"),
             retry_after: None,
         })?;
-        let request = self.client.post(self.send_url.clone()).headers(self.headers.clone()).body(body);
-        let response = request.send().await.map_err(|error| classify::failure(&error))?;
+        let mut request = Request::new(Method::POST, self.send_url.clone());
+        request.headers_mut().clone_from(&self.headers);
+        *request.body_mut() = Some(body.into());
+        let response = self.client.execute(request).await.map_err(|error| classify::failure(&error))?;
         let status = response.status();
         if status.is_success() {
             // The status alone is the acceptance: a body that is cut off afterwards changes nothing.
@@ -180,15 +185,17 @@ fn headers(api_key: &Secret) -> Result<HeaderMap, ConfigError> {
         .map_err(|_| ConfigError::ApiKey("holds characters that no HTTP header can carry"))?;
     authorization.set_sensitive(true);
     let json = HeaderValue::from_static("application/json");
+    let agent = HeaderValue::from_static(AGENT);
     // A missing Accept is answered with 406 by SendGrid's v3 API.
-    Ok(HeaderMap::from_iter([(AUTHORIZATION, authorization), (ACCEPT, json.clone()), (CONTENT_TYPE, json)]))
+    let content = [(AUTHORIZATION, authorization), (ACCEPT, json.clone()), (CONTENT_TYPE, json)];
+    Ok(content.into_iter().chain([(USER_AGENT, agent)]).collect())
 }
 
 fn client(config: &Config, tls: bool) -> Result<Client, ConfigError> {
     // Fails when a provider is installed already, which serves as well.
     rustls::crypto::ring::default_provider().install_default().ok();
     let mut builder = Client::builder()
-        .user_agent(concat!("kakitome/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
         .connect_timeout(config.connect_timeout)
         .timeout(config.attempt_timeout)
         .pool_max_idle_per_host(config.max_idle_connections)

@@ -1,7 +1,10 @@
 //! One attempt: whether it may be, asked right before its bytes, and what it came to.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures::FutureExt;
 
 use super::Hands;
 use super::lanes::Permit;
@@ -90,8 +93,7 @@ pub async fn send(hands: Arc<Hands>, won: Won) {
     let name = provider.name().to_owned();
     let asking = Asking { id, life: life.clone(), provider: name.clone(), claimed_at, ticket };
     let judge = hands.clone();
-    // A task of its own, so that a panic in it is an outcome like any other.
-    let attempt = tokio::spawn(async move {
+    let attempt = async move {
         let notification = match content::decode(&content) {
             Ok(notification) => notification,
             Err(error) => return Ended::Asked(Err(unreadable(&error))),
@@ -101,7 +103,9 @@ pub async fn send(hands: Arc<Hands>, won: Won) {
             Err(kept) => Ended::Kept(kept),
             Ok(()) => Ended::Asked(provider.send(id, &notification).await),
         }
-    });
+    };
+    // A panic in it is an outcome like any other.
+    let attempt = AssertUnwindSafe(attempt).catch_unwind();
     let ended = attempt.await.unwrap_or_else(|_panicked| Ended::Asked(Err(panicked())));
     let now = hands.clock.now();
     let (facts, sent_by) = match ended {

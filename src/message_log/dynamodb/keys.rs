@@ -1,7 +1,6 @@
 //! Where things lie in the table, and which index partition a row stands in.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::tz::TimeZone;
@@ -91,10 +90,11 @@ pub(super) fn recipient_key(address: &Address) -> String {
 
 /// Lower-case hex.
 pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        // Writing into a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     text
 }
