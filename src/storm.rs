@@ -17,7 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::journal::{Journal, JournalError};
 use crate::message_log::{LogError, MessageLog};
 use crate::metrics::GUARDED_TOTAL;
-use crate::notification::status::{Act, ActKind, By, Life};
+use crate::notification::status::{Act, ActKind, Attempt, AttemptOutcome, By, Life};
 use crate::notification::{Notification, NotificationId};
 use crate::shutdown::Shutdown;
 use crate::stops::{Scope, Stop, StopKind, Stops};
@@ -115,6 +115,17 @@ impl Asked<'_> {
             self.life.acts.iter().skip_while(|act| act.kind != ActKind::Held || !is_judgement(act));
         self.life.attempt == 1 && !later.any(|act| act.kind == ActKind::Released)
     }
+
+    /// Whether a worker may have died between its claim and its place in a declared batch: no attempt before this one had
+    /// an answer of any kind. It then takes a place, perhaps its second: too many may be held, never too few.
+    fn may_lack_its_place(&self) -> bool {
+        let former = self.life.attempts.split_last().map_or(&[][..], |(_, former)| former);
+        let is_silent = |one: &Attempt| {
+            one.outcome == AttemptOutcome::Unknown && one.http_status.is_none() && one.error.is_none()
+        };
+        let was_released = self.life.acts.iter().any(|act| act.kind == ActKind::Released);
+        !was_released && !former.is_empty() && former.iter().all(is_silent)
+    }
 }
 
 /// What the guard says.
@@ -188,11 +199,11 @@ impl Guard {
     /// Whether it may go. To be asked once its claim is won, shortly before its bytes.
     pub async fn judge(&self, asked: Asked<'_>) -> Result<Verdict, GuardError> {
         let inner = &*self.0;
-        if !asked.is_new() {
+        if !asked.is_new() && !asked.may_lack_its_place() {
             return Ok(Verdict::Pass(Pass::default()));
         }
         let now = inner.clock.now();
-        if inner.repeats.is_one_too_many(inner.log.as_ref(), asked, now).await? {
+        if asked.is_new() && inner.repeats.is_one_too_many(inner.log.as_ref(), asked, now).await? {
             Reason::Repeat.count();
             return Ok(Verdict::Hold(Reason::Repeat));
         }

@@ -104,8 +104,9 @@ async fn play(
     let house = House::open(dir, &alerts_url)?;
     out.line(format_args!("{} — {}", incident.name, incident.story))?;
     out.flush()?;
-    let watching = tokio::spawn(monitor::watch(house.url.clone(), told, stopped));
+    // The first client of a process gives it its TLS.
     let client = Client::http(&house.url, Some(house.key.clone()))?;
+    let watching = tokio::spawn(monitor::watch(house.url.clone(), told, stopped));
     let mut drill = Drill { house, client, alerts, begun: Instant::now() };
     let begun = tokio::select! {
         begun = drill.begin(incident, size, out) => begun.map(Some),

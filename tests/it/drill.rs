@@ -180,7 +180,7 @@ fn a_revoked_key_is_handled_by_its_page_alone() {
 
 #[test]
 fn a_provider_that_takes_and_times_out_is_handled_by_its_page_alone() {
-    drill("accepts-and-times-out", Some("unknown_outcomes"), "unknown-outcomes.md", 100);
+    drill("accepts-and-times-out", Some("breaker_open"), "unknown-outcomes.md", 100);
 }
 
 #[test]
