@@ -106,10 +106,15 @@ async fn play(
     out.flush()?;
     // The first client of a process gives it its TLS.
     let client = Client::http(&house.url, Some(house.key.clone()))?;
-    let watching = tokio::spawn(monitor::watch(house.url.clone(), told, stopped));
     let mut drill = Drill { house, client, alerts, begun: Instant::now() };
+    let mut watching = None;
     let begun = tokio::select! {
-        begun = drill.begin(incident, size, out) => begun.map(Some),
+        begun = async {
+            play::answers(&drill.client).await?;
+            let url = drill.house.url.clone();
+            watching = Some(tokio::spawn(monitor::watch(url, told, stopped)));
+            drill.begin(incident, size, out).await
+        } => begun.map(Some),
         _ = tokio::signal::ctrl_c() => Ok(None),
     };
     let ended = match begun {
@@ -119,7 +124,9 @@ async fn play(
     };
     stop.pull();
     drill.house.close().await;
-    watching.await??;
+    if let Some(watching) = watching {
+        watching.await??;
+    }
     ended
 }
 
@@ -139,7 +146,6 @@ impl Drill {
         size: usize,
         out: &mut Output,
     ) -> anyhow::Result<HandedIn> {
-        play::answers(&self.client).await?;
         let mut handed_in = HandedIn::default();
         for step in incident.script {
             play::step(*step, size, &self.house, &self.client, &mut handed_in).await?;

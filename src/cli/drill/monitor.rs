@@ -59,23 +59,22 @@ async fn take(State(alerts): State<mpsc::UnboundedSender<Alert>>, body: String) 
     }
 }
 
-/// Watches the server from outside until the shutdown is pulled.
+/// Watches a server that was well from outside until the shutdown is pulled.
 pub async fn watch(
     url: String,
     alerts: mpsc::UnboundedSender<Alert>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-    let (mut failures, mut was_ever_well) = (0, false);
+    let mut failures = 0;
     while !shutdown.is_pulled() {
         let answer = http.get(format!("{url}/healthz")).send().await;
         let is_well = answer.is_ok_and(|answer| answer.status().is_success());
-        was_ever_well |= is_well;
         let before = failures;
         failures = if is_well { 0 } else { failures + 1 };
         let told = if is_well && before >= FAILURES {
             Some(("resolved", "the server answers again"))
-        } else if failures == FAILURES && was_ever_well {
+        } else if failures == FAILURES {
             Some(("firing", "the server does not answer at /healthz"))
         } else {
             None
