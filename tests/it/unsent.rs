@@ -2,6 +2,7 @@
 //!
 //! `UNSENT_ROWS` of them; `UNSENT_DYNAMODB=URL` names a running server of DynamoDB, where the table `kakitome-unsent` is
 //! filled if it is not there, and then stays.
+#![allow(clippy::print_stdout, reason = "figures are what it is run for")]
 
 use std::path::Path;
 use std::process::Command;
@@ -46,7 +47,7 @@ fn open(place: usize, of: usize, now: Timestamp) -> NewNotification {
         n.tenant = if place % FEW == 7 { "few".into() } else { format!("inn-{}", place % 10) };
         n.to = to(&format!("guest{place}@example.com"));
         n.text = Some("お待ちしております。".repeat(20));
-        n.batch = (place % 5 == 0).then(|| "tos-2026-11".into());
+        n.batch = place.is_multiple_of(5).then(|| "tos-2026-11".into());
     });
     let mut new = NewNotification::of(NotificationId::fresh(), Arc::new(written), accepted_at);
     let life = &mut new.life;

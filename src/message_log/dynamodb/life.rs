@@ -104,6 +104,7 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+#[expect(clippy::ptr_arg, reason = "serde's signature")]
 fn is_empty(acts: &Cow<'_, [Act]>) -> bool {
     acts.is_empty()
 }

@@ -139,7 +139,8 @@ fn walk(tx: &Connection, filter: &Filter, states: &[(State, String)]) -> rusqlit
     }
     // A tenant's own index goes through everything that it was sent; those of what is open tell the tenant.
     let in_order = by_state && Key::of(filter) == Key::LongestWaiting;
-    let leads = |walk: Walk| !in_order && !(by_state && walk == Walk::Tenant);
+    let is_of_open = |walk: Walk| by_state && walk == Walk::Tenant;
+    let leads = |walk: Walk| !(in_order || is_of_open(walk));
     if let Some((walk, ..)) = narrow.iter().find(|(walk, .., value)| value.is_some() && leads(*walk)) {
         return Ok(*walk);
     }
