@@ -49,6 +49,8 @@ pub const MAX_BODY_BYTES: usize = 350_000;
 pub enum Kind {
     /// A standing hold or cancellation.
     Stop,
+    /// That there is anything of a kind to look for: one small read spares a listing.
+    Mark,
     /// A job: what was asked, by whom, how far it is, what came of it.
     Job,
     /// What an alert last said.
@@ -65,8 +67,9 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Stop,
+        Kind::Mark,
         Kind::Job,
         Kind::Alert,
         Kind::Batch,
@@ -79,6 +82,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Stop => "stop",
+            Kind::Mark => "mark",
             Kind::Job => "job",
             Kind::Alert => "alert",
             Kind::Batch => "batch",

@@ -20,6 +20,9 @@ use crate::shutdown::Shutdown;
 /// How often each process reads them anew; what this process sets itself it knows at once.
 pub const REFRESH: Duration = Duration::from_secs(1);
 
+/// The mark that a stop was ever set.
+const MARK: &str = "stops";
+
 /// How many may stand at once.
 pub const MAX_STOPS: usize = 1000;
 
@@ -177,8 +180,11 @@ impl Stops {
     pub async fn refresh(&self) -> Result<(), JournalError> {
         let _alone = self.reading.lock().await;
         let mut stops: Vec<Stop> = Vec::new();
-        for document in self.journal.list(Kind::Stop, None, MAX_STOPS).await? {
-            stops.push(document.read()?);
+        // Where nobody ever set one, there is nothing to list.
+        if self.journal.get(Kind::Mark, MARK).await?.is_some() {
+            for document in self.journal.list(Kind::Stop, None, MAX_STOPS).await? {
+                stops.push(document.read()?);
+            }
         }
         self.is_clear.store(stops.is_empty(), Ordering::Release);
         self.known.send_if_modified(|known| {
@@ -193,6 +199,8 @@ impl Stops {
 
     /// Sets a stop: durable when this returns, known here at once and to every other process within [`REFRESH`].
     pub async fn set(&self, stop: &Stop, keep_until: Option<Timestamp>) -> Result<(), JournalError> {
+        // First: a stop without its mark would not be looked for. That another process was faster is as good.
+        self.journal.put(Kind::Mark, MARK, "{}", 0, None).await?;
         self.journal.put(Kind::Stop, &stop.id, &journal::write(stop), 0, keep_until).await?;
         self.refresh().await
     }
