@@ -20,6 +20,9 @@ use crate::shutdown::Shutdown;
 /// How often each process reads them anew; what this process sets itself it knows at once.
 pub const REFRESH: Duration = Duration::from_secs(1);
 
+/// Every process knows of a change after this long, and what it did before has reached the log.
+pub const KNOWN_WITHIN: Duration = Duration::from_millis(1500);
+
 /// The mark that a stop was ever set.
 const MARK: &str = "stops";
 

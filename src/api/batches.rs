@@ -12,7 +12,8 @@ use super::guard::Caller;
 use super::{Shared, body, trouble};
 use crate::notification::content::is_batch_name;
 use crate::server::problem::Problem;
-use crate::storm::batches::{self, Batch, KNOWN_WITHIN};
+use crate::stops::KNOWN_WITHIN;
+use crate::storm::batches::{self, Batch};
 
 /// The largest size that can be declared.
 const MOST: u64 = 1_000_000_000;

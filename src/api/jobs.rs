@@ -63,6 +63,7 @@ pub(super) async fn create_job(
     }
     // First of all: from now on nothing that it concerns is set on its way.
     standing::set_or_lift(&door, &new, now).await?;
+    let now = door.state.clock.now();
     new.planned = preview::matched(&door, &new, now).await.map_err(|error| trouble::log(&error))?;
     let job = Job::new(new, now);
     let body = journal::write(&job);

@@ -15,9 +15,6 @@ use crate::clock::{Clock, Timestamp};
 use crate::journal::{self, Journal, JournalError, Kind};
 use crate::notification::{Notification, NotificationId};
 
-/// Every process knows of a declaration after this long: it is not acknowledged earlier.
-pub const KNOWN_WITHIN: Duration = Duration::from_millis(1500);
-
 /// How long a declaration holds after it was made, or a place was last taken.
 pub const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 

@@ -6,12 +6,13 @@ use crate::clock::Timestamp;
 use crate::jobs::{Action, New};
 use crate::journal::{JournalError, Kind};
 use crate::server::problem::Problem;
-use crate::stops::{MAX_STOPS, Stop, StopKind};
+use crate::stops::{KNOWN_WITHIN, MAX_STOPS, Stop, StopKind};
 
 /// What the record shows where an operator gave no reason.
 const NO_REASON: &str = "operator";
 
-/// Sets or lifts it: durable when this returns.
+/// Sets or lifts it: durable when this returns. Once one is lifted, every worker knows it when this returns: what one
+/// still holds in its name belongs to the release.
 pub(super) async fn set_or_lift(door: &Door, new: &New, now: Timestamp) -> Result<(), Problem> {
     let Some(scope) = &new.scope else { return Ok(()) };
     let failed = |error: JournalError| trouble::journal(&error);
@@ -19,7 +20,10 @@ pub(super) async fn set_or_lift(door: &Door, new: &New, now: Timestamp) -> Resul
     let kind = match new.action {
         Action::Redrive => return Ok(()),
         Action::Release => {
-            stops.lift(StopKind::Hold, scope).await.map_err(failed)?;
+            let lifted = stops.lift(StopKind::Hold, scope).await.map_err(failed)?;
+            if !lifted.is_empty() {
+                tokio::time::sleep(KNOWN_WITHIN).await;
+            }
             return Ok(());
         }
         Action::Hold => StopKind::Hold,

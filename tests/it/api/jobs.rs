@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kakitome::jobs::JobState;
 use kakitome::journal::Kind;
-use kakitome::notification::status::{Answer, Fact};
+use kakitome::notification::status::{Answer, By, Fact};
 use kakitome::recovery::jobs::Outcome;
 use serde_json::{Value, json};
 
@@ -308,6 +308,26 @@ async fn a_stopped_job_turns_no_further_page_and_can_be_resumed() {
     world.go_on(&mut work).await;
     assert_eq!((world.drain_queue().await.len(), work.job.progress.done), (6, 10));
     assert_eq!(world.post(ADMIN, &stop, &json!({})).await.status, 409, "only watching now");
+}
+
+#[tokio::test]
+async fn what_a_worker_holds_before_it_knows_of_the_release_is_released_too() {
+    let world = api_world().await;
+    dead_letters(&world).await;
+    let filter = json!({"batch": "tos"});
+    world.job(ADMIN, &json!({"action": "hold", "filter": filter, "reason": "wrong prices"})).await;
+    let late = world.hand_in(ADMIN, &booking_with("late", json!({"batch": "tos"}))).await;
+    let other_worker = async {
+        // The stop is gone from the journal, and this one has not read that yet.
+        while !world.journal.list(Kind::Stop, None, 10).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.clock.advance(Duration::from_secs(1));
+        world.tell(&late, Fact::Held { by: By::new("admin", Some("wrong prices")) }).await;
+    };
+    let release = json!({"action": "release", "filter": filter});
+    let (released, ()) = tokio::join!(world.job(ADMIN, &release), other_worker);
+    assert_eq!((&released["state"], &released["progress"]["done"]), (&json!("done"), &json!(3)));
 }
 
 #[tokio::test]
