@@ -35,6 +35,7 @@ use crate::secret::Secret;
 use crate::server;
 use crate::settings::{ProviderName, Roles, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
+use crate::tracking::Tracker;
 use crate::webhook::{self, WebhookState};
 
 pub use check::{CheckLine, SetupLine, check, setup};
@@ -164,7 +165,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
         let state = WebhookState {
-            log: storage.log.clone(),
+            tracker: Arc::new(Tracker::new(storage.log.clone(), health.clone(), clock.clone(), Vec::new())),
             sources,
             clock: clock.clone(),
             health: health.clone(),

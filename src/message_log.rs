@@ -7,6 +7,7 @@ pub mod sqlite;
 mod standing;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -186,17 +187,22 @@ pub enum Applied {
 }
 
 /// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// Kept and folded.
     Folded {
+        /// Whose notification it is about.
+        tenant: Arc<str>,
         /// The event proved an acceptance that was not known: the status before.
         settled: Option<Status>,
         /// From when that notification's wait counts, see [`Life::ready_at`].
         ready_at: Timestamp,
     },
     /// Known already.
-    Repeat,
+    Repeat {
+        /// Whose notification it is about; absent where it matches none.
+        tenant: Option<Arc<str>>,
+    },
     /// Kept; it matches no notification.
     Unmatched,
 }

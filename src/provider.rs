@@ -9,6 +9,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::HeaderMap;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -90,18 +92,29 @@ impl SendErrorClass {
 }
 
 /// Verifies and parses one provider's event webhook.
+#[async_trait]
 pub trait EventSource: Send + Sync {
     /// The provider's name.
     fn name(&self) -> &str;
 
     /// The events in a post, oldest first as far as the provider says; verified over the raw bytes before parsing.
-    /// `header` looks a request header up by its lower-case name.
-    fn events(
-        &self,
-        header: &dyn Fn(&str) -> Option<String>,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<Vec<ProviderEvent>, WebhookError>;
+    async fn events(&self, post: Post, now: Timestamp) -> Result<Vec<ProviderEvent>, WebhookError>;
+}
+
+/// One request to a webhook, as it came.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, read within the door's limits.
+    pub body: Bytes,
+}
+
+impl Post {
+    /// A header that is text, by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
 }
 
 /// Why a webhook post is refused.
@@ -113,6 +126,9 @@ pub enum WebhookError {
     /// Not the JSON that this provider sends.
     #[error("the body is not valid: {0}")]
     Malformed(String),
+    /// It cannot be read now; the provider is to post it again.
+    #[error("the post could not be read: {0}")]
+    Unavailable(String),
 }
 
 /// One event as the provider told it.

@@ -7,20 +7,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use metrics::{counter, histogram};
+use metrics::counter;
 use tokio::sync::Semaphore;
 
-use crate::clock::{Clock, Timestamp};
-use crate::message_log::{LogError, MessageLog, Recorded};
-use crate::metrics::{ACCEPT_TO_SENT_SECONDS, EVENTS_TOTAL, UNKNOWN_TOTAL, WEBHOOK_LAG_SECONDS};
-use crate::notification::status::Status;
+use crate::clock::Clock;
+use crate::metrics::EVENTS_TOTAL;
 use crate::provider::health::{HealthBoard, Tick};
-use crate::provider::{EventKind, EventSource, ProviderEvent, WebhookError};
+use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
 use crate::server::problem::Problem;
 use crate::server::{BodyError, read_body};
+use crate::tracking::Tracker;
 
 /// Bounds of the webhook posts.
 #[derive(Clone, Debug)]
@@ -52,7 +51,7 @@ impl Default for Config {
 /// What the webhooks work with.
 pub struct WebhookState {
     /// Where events become durable.
-    pub log: Arc<dyn MessageLog>,
+    pub tracker: Arc<Tracker>,
     /// Who reads the posts to which path, such as `/webhooks/sendgrid`.
     pub sources: BTreeMap<String, Arc<dyn EventSource>>,
     /// The time by which signatures are judged.
@@ -63,28 +62,25 @@ pub struct WebhookState {
     pub config: Config,
 }
 
-/// Events that are recorded in one call: a post of 768 KB has about two thousand, and each call holds the log's
-/// writer for its whole length.
-const EVENTS_PER_CALL: usize = 500;
-
 /// `POST` on every source's path. The bound on concurrent posts is shared by all of them.
 pub fn router(state: WebhookState) -> Router {
-    let WebhookState { log, sources, clock, health, config } = state;
+    let WebhookState { tracker, sources, clock, health, config } = state;
     let permits = Arc::new(Semaphore::new(config.max_concurrent));
     sources.into_iter().fold(Router::new(), |router, (path, source)| {
         for kind in EventKind::KNOWN.iter().map(EventKind::as_str).chain(["other"]) {
             let provider = source.name().to_owned();
             counter!(EVENTS_TOTAL, "provider" => provider, "kind" => kind.to_owned()).increment(0);
         }
-        let (log, permits, clock, config) = (log.clone(), permits.clone(), clock.clone(), config.clone());
-        let door = Arc::new(Door { log, source, permits, clock, health: health.clone(), config });
+        let (tracker, permits, clock, config) =
+            (tracker.clone(), permits.clone(), clock.clone(), config.clone());
+        let door = Arc::new(Door { tracker, source, permits, clock, health: health.clone(), config });
         let only_post = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED);
         router.route(&path, post(receive).fallback(only_post).with_state(door))
     })
 }
 
 struct Door {
-    log: Arc<dyn MessageLog>,
+    tracker: Arc<Tracker>,
     source: Arc<dyn EventSource>,
     permits: Arc<Semaphore>,
     clock: Clock,
@@ -115,125 +111,45 @@ impl Door {
                 };
                 Problem::new(status).with_detail(error.to_string())
             })?;
-        let events = self.read(parts.headers, body).await?;
+        let events = self.read(Post { headers: parts.headers, body }).await?;
         self.record(&events).await
     }
 
-    /// Verifies and parses off the async threads: a post of some megabytes takes tens of milliseconds.
-    async fn read(&self, headers: HeaderMap, body: bytes::Bytes) -> Result<Vec<ProviderEvent>, Problem> {
-        let (source, now) = (self.source.clone(), self.clock.now());
-        let reading = tokio::task::spawn_blocking(move || {
-            let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
-            source.events(&header, &body, now)
-        });
-        let provider = self.source.name();
-        match reading.await {
-            Ok(Ok(events)) => {
+    async fn read(&self, post: Post) -> Result<Vec<ProviderEvent>, Problem> {
+        let now = self.clock.now();
+        let error = match self.source.events(post, now).await {
+            Ok(events) => {
                 self.health.count(Tick::PostTaken, now);
-                Ok(events)
+                return Ok(events);
             }
-            Ok(Err(error)) => {
-                tracing::warn!(provider, %error, "refused a webhook post");
-                let status = match error {
-                    WebhookError::Signature(_) => {
-                        self.health.count(Tick::PostRefused, now);
-                        StatusCode::FORBIDDEN
-                    }
-                    WebhookError::Malformed(_) => StatusCode::BAD_REQUEST,
-                };
-                Err(Problem::new(status).with_detail(error.to_string()))
+            Err(error) => error,
+        };
+        let provider = self.source.name();
+        let status = match &error {
+            WebhookError::Signature(_) => {
+                self.health.count(Tick::PostRefused, now);
+                StatusCode::FORBIDDEN
             }
-            Err(panic) => {
-                tracing::error!(provider, %panic, "reading a webhook post failed");
-                Err(self.come_back("the post could not be read"))
+            WebhookError::Malformed(_) => StatusCode::BAD_REQUEST,
+            WebhookError::Unavailable(_) => {
+                tracing::error!(provider, %error, "a webhook post could not be read");
+                return Err(self.come_back("the post could not be read"));
             }
-        }
+        };
+        tracing::warn!(provider, %error, "refused a webhook post");
+        Err(Problem::new(status).with_detail(error.to_string()))
     }
 
     async fn record(&self, events: &[ProviderEvent]) -> Result<(), Problem> {
-        let mut tally = Tally::default();
-        let mut failure = None;
-        for events in events.chunks(EVENTS_PER_CALL) {
-            let results = self.log.record_events(events, self.clock.now()).await;
-            let durable_at = self.clock.now();
-            failure = missing(events.len(), results.len());
-            for (event, result) in events.iter().zip(results) {
-                match result {
-                    Ok(recorded) => {
-                        tally.count(event, recorded, durable_at);
-                        if recorded != Recorded::Repeat {
-                            self.health.count(Tick::Event(label(&event.kind)), durable_at);
-                        }
-                    }
-                    Err(error) => failure = Some(error),
-                }
-            }
-            if failure.is_some() {
-                break;
-            }
-        }
-        let Tally { folded, repeated, unmatched } = tally;
-        let provider = self.source.name();
-        match failure {
-            None if unmatched > 0 => tracing::info!(provider, folded, repeated, unmatched, "recorded events"),
-            None => tracing::debug!(provider, folded, repeated, unmatched, "recorded events"),
-            Some(error) => {
-                tracing::error!(provider, folded, repeated, unmatched, %error, "events could not be recorded");
-                return Err(self.come_back("the events could not be recorded"));
-            }
-        }
-        Ok(())
+        self.tracker.track(events).await.map_err(|error| {
+            tracing::error!(provider = self.source.name(), %error, "events could not be recorded");
+            self.come_back("the events could not be recorded")
+        })
     }
 
     fn come_back(&self, detail: &str) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE)
             .with_detail(detail)
             .with_retry_after(self.config.retry_after)
-    }
-}
-
-/// An event without a result is not known to be durable, so it counts as failed.
-fn missing(asked: usize, answered: usize) -> Option<LogError> {
-    (answered < asked).then(|| LogError::Unavailable(format!("{answered} results for {asked} events")))
-}
-
-/// What became of a post's events.
-#[derive(Default)]
-struct Tally {
-    folded: usize,
-    repeated: usize,
-    unmatched: usize,
-}
-
-impl Tally {
-    fn count(&mut self, event: &ProviderEvent, recorded: Recorded, durable_at: Timestamp) {
-        match recorded {
-            Recorded::Repeat => {
-                self.repeated += 1;
-                return;
-            }
-            Recorded::Folded { settled, ready_at } => {
-                self.folded += 1;
-                // The worker that learns of it later, if at all, finds it sent and counts nothing.
-                if settled.is_some() {
-                    histogram!(ACCEPT_TO_SENT_SECONDS).record(durable_at.since(ready_at).as_secs_f64());
-                }
-                if settled == Some(Status::Unknown) {
-                    counter!(UNKNOWN_TOTAL, "resolution" => "event").increment(1);
-                }
-            }
-            Recorded::Unmatched => self.unmatched += 1,
-        }
-        let provider = event.provider.clone();
-        counter!(EVENTS_TOTAL, "provider" => provider, "kind" => label(&event.kind)).increment(1);
-        histogram!(WEBHOOK_LAG_SECONDS).record(durable_at.since(event.at).as_secs_f64());
-    }
-}
-
-/// Kinds that we do not know share one label: their names come from outside and would make series without end.
-fn label(kind: &EventKind) -> String {
-    match kind {
-        EventKind::Other(_) => "other".to_owned(),
-        known => known.as_str().to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 27] = [
+const LAYERS: [(&str, u8); 28] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, u8); 27] = [
     ("storm", 1),
     ("incident", 1),
     ("provider", 1),
+    ("tracking", 1),
     ("sqlite", 1),
     ("aws", 1),
     ("server", 1),
@@ -37,7 +38,7 @@ const LAYERS: [(&str, u8); 27] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 25] = [
+const SIDEWAYS: [(&str, &str); 27] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -58,6 +59,8 @@ const SIDEWAYS: [(&str, &str); 25] = [
     ("storm", "message_log"),
     ("incident", "message_log"),
     ("incident", "provider"),
+    ("tracking", "message_log"),
+    ("tracking", "provider"),
     ("app", "settings"),
     ("app", "cli"),
     ("cli", "app"),

@@ -27,6 +27,7 @@ use kakitome::notification::status::{Fact, Life, Status};
 use kakitome::provider::health::HealthBoard;
 use kakitome::provider::sendgrid::{SIGNATURE_HEADER, SendGridEvents, TIMESTAMP_HEADER};
 use kakitome::provider::{EventSource, ProviderEvent};
+use kakitome::tracking::Tracker;
 use kakitome::webhook::{Config, WebhookState, router};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use p256::ecdsa::signature::Signer;
@@ -61,12 +62,16 @@ impl EventLog {
         let mut seen = self.seen.lock().unwrap();
         let first = seen.is_empty();
         if !seen.insert(event_id) {
-            return Ok(Recorded::Repeat);
+            return Ok(Recorded::Repeat { tenant: None });
         }
         if event.id.is_none() {
             return Ok(Recorded::Unmatched);
         }
-        Ok(Recorded::Folded { settled: first.then_some(Status::Unknown), ready_at: now })
+        Ok(Recorded::Folded {
+            tenant: "default".into(),
+            settled: first.then_some(Status::Unknown),
+            ready_at: now,
+        })
     }
 
     fn seen(&self) -> usize {
@@ -137,11 +142,12 @@ fn key() -> SigningKey {
 fn door(log: &Arc<EventLog>, config: Config) -> Router {
     let public = STANDARD.encode(key().verifying_key().to_public_key_der().unwrap().as_bytes());
     let source: Arc<dyn EventSource> = Arc::new(SendGridEvents::new("sendgrid", &[public], false).unwrap());
+    let (clock, health) = (Clock::manual(Timestamp::from_ms(NOW * 1000)), HealthBoard::default());
     router(WebhookState {
-        log: log.clone(),
+        tracker: Arc::new(Tracker::new(log.clone(), health.clone(), clock.clone(), Vec::new())),
         sources: BTreeMap::from([(PATH.to_owned(), source)]),
-        clock: Clock::manual(Timestamp::from_ms(NOW * 1000)),
-        health: HealthBoard::default(),
+        clock,
+        health,
         config,
     })
 }

@@ -1,6 +1,7 @@
 //! Events: matched, recognised when repeated, kept, and taken as evidence. Recipients are folded when a record is read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use futures::future::join_all;
 use rand::RngExt;
@@ -257,7 +258,7 @@ impl<'a> Slot<'a> {
                 Some(Err(error)) => Err(error.clone()),
                 Some(Ok(settled)) if settled.is_some() => Ok(one.folded(*settled)),
                 _ if added.contains(&one.ix) => Ok(one.folded(None)),
-                _ => Ok(Recorded::Repeat),
+                _ => Ok(Recorded::Repeat { tenant: Some(one.tenant()) }),
             };
             (one.ix, result)
         };
@@ -271,6 +272,10 @@ impl<'a> Slot<'a> {
 
 impl Matched<'_> {
     fn folded(&self, settled: Option<Status>) -> Recorded {
-        Recorded::Folded { settled, ready_at: self.row.life.ready_at() }
+        Recorded::Folded { tenant: self.tenant(), settled, ready_at: self.row.life.ready_at() }
+    }
+
+    fn tenant(&self) -> Arc<str> {
+        self.row.tenant.as_str().into()
     }
 }

@@ -40,14 +40,14 @@ pub(super) async fn keep(
             places.push((*ix, key));
             writes.push(insert(log, heard, key, now));
         } else {
-            results.push((*ix, key, Ok(Recorded::Repeat)));
+            results.push((*ix, key, Ok(Recorded::Repeat { tenant: None })));
         }
     }
     let written = log.writer.write(writes).await;
     let first = places.into_iter().zip(written).map(|((ix, key), written)| {
         let result = written.map(|written| match written {
             Written::Done => Recorded::Unmatched,
-            Written::Refused(_) => Recorded::Repeat,
+            Written::Refused(_) => Recorded::Repeat { tenant: None },
         });
         (ix, key, result)
     });

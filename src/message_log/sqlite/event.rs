@@ -1,9 +1,10 @@
 //! Events: matched, recognised when repeated, folded into their recipient, and taken as evidence.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -11,6 +12,7 @@ use super::change::apply_to;
 use super::row::{self, Tally, life, life_columns};
 use crate::clock::Timestamp;
 use crate::message_log::{LogError, Recorded};
+use crate::notification::NotificationId;
 use crate::notification::status::recipient::{RecipientState, RecipientStatus};
 use crate::notification::status::{Fact, Life, State};
 use crate::provider::ProviderEvent;
@@ -67,8 +69,8 @@ pub(super) fn record(
     for heard in heard {
         recorded.push(match find(tx, heard)? {
             None => Ok(keep_unmatched(tx, heard, now)?),
-            Some((n, stored)) => match stored.sound() {
-                Ok(life) => Ok(fold(tx, heard, n, &life, now, &mut tally)?),
+            Some(found) => match found.life.sound() {
+                Ok(life) => Ok(fold(tx, heard, (found.n, found.tenant), &life, now, &mut tally)?),
                 Err(error) => Err(error),
             },
         });
@@ -78,12 +80,24 @@ pub(super) fn record(
     Ok(recorded)
 }
 
-type Found = Option<(i64, row::Stored<Life>)>;
+/// The notification that an event is about.
+struct Found {
+    n: i64,
+    tenant: Arc<str>,
+    life: row::Stored<Life>,
+}
 
-fn find(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
+impl Found {
+    /// From `n`, `tenant` and a life's columns.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { n: row.get(0)?, tenant: row.get(1)?, life: life(row, 2)? })
+    }
+}
+
+fn find(tx: &Connection, heard: &Heard) -> rusqlite::Result<Option<Found>> {
     let event = &heard.event;
     if let Some(id) = event.id
-        && let Some(found) = row::find(tx, id)?
+        && let Some(found) = find_by_id(tx, id)?
     {
         return Ok(Some(found));
     }
@@ -97,27 +111,31 @@ fn find(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
     Ok(None)
 }
 
+fn find_by_id(tx: &Connection, id: NotificationId) -> rusqlite::Result<Option<Found>> {
+    tx.prepare_cached(concat!("SELECT n, tenant, ", life_columns!(), " FROM notification WHERE id = ?1"))?
+        .query_row([id.as_bytes()], Found::read)
+        .optional()
+}
+
 /// By the provider's own id, among what was recorded for the event's recipient.
-fn find_by_message_id(tx: &Connection, message_id: &str, heard: &Heard) -> rusqlite::Result<Found> {
+fn find_by_message_id(tx: &Connection, message_id: &str, heard: &Heard) -> rusqlite::Result<Option<Found>> {
     tx.prepare_cached(concat!(
-        "SELECT n, ",
+        "SELECT n, tenant, ",
         life_columns!(),
         " FROM notification
          WHERE n IN (SELECT n FROM recipient WHERE address_key = ?1 ORDER BY n DESC LIMIT ?2)
              AND provider = ?3 AND provider_message_id = ?4
          ORDER BY n DESC LIMIT 1"
     ))?
-    .query_row(params![heard.address_key, RECIPIENT_LOOKS, heard.event.provider, message_id], |row| {
-        Ok((row.get(0)?, life(row, 1)?))
-    })
+    .query_row(params![heard.address_key, RECIPIENT_LOOKS, heard.event.provider, message_id], Found::read)
     .optional()
 }
 
 /// What this provider took last for this address before the event.
-fn find_by_address(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
+fn find_by_address(tx: &Connection, heard: &Heard) -> rusqlite::Result<Option<Found>> {
     let at = heard.event.at;
     tx.prepare_cached(concat!(
-        "SELECT n, ",
+        "SELECT n, tenant, ",
         life_columns!(),
         " FROM notification
          WHERE n IN (SELECT n FROM recipient WHERE address_key = ?1 ORDER BY n DESC LIMIT ?2)
@@ -132,7 +150,7 @@ fn find_by_address(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
             at.minus(BOUNCES_WITHIN).as_ms(),
             at.plus(FUTURE_ALLOWED).as_ms()
         ],
-        |row| Ok((row.get(0)?, life(row, 1)?)),
+        Found::read,
     )
     .optional()
 }
@@ -140,13 +158,13 @@ fn find_by_address(tx: &Connection, heard: &Heard) -> rusqlite::Result<Found> {
 fn fold(
     tx: &Connection,
     heard: &Heard,
-    n: i64,
+    (n, tenant): (i64, Arc<str>),
     life: &Life,
     now: Timestamp,
     tally: &mut Tally,
 ) -> rusqlite::Result<Recorded> {
     if is_repeat(tx, heard, n)? {
-        return Ok(Recorded::Repeat);
+        return Ok(Recorded::Repeat { tenant: Some(tenant) });
     }
     keep(tx, heard, n)?;
     fold_recipient(tx, heard, n)?;
@@ -163,7 +181,7 @@ fn fold(
         let before = apply_to(tx, n, life, &fact, now, tally)?;
         settled = before.filter(|_| life.state != State::Sent);
     }
-    Ok(Recorded::Folded { settled, ready_at: life.ready_at() })
+    Ok(Recorded::Folded { tenant, settled, ready_at: life.ready_at() })
 }
 
 /// Read before write: a repeat costs no commit.
@@ -236,7 +254,7 @@ fn recipient_code(status: RecipientStatus) -> i64 {
 fn keep_unmatched(tx: &Connection, heard: &Heard, now: Timestamp) -> rusqlite::Result<Recorded> {
     let digest = digest(heard);
     if tx.prepare_cached("SELECT 1 FROM unmatched_event WHERE digest = ?1")?.exists([digest])? {
-        return Ok(Recorded::Repeat);
+        return Ok(Recorded::Repeat { tenant: None });
     }
     let event = &heard.event;
     let text = json!({

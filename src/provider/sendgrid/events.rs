@@ -2,7 +2,9 @@
 //! posts have it; nothing that was signed is refused or dropped for being odd.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use p256::ecdsa::VerifyingKey;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -12,7 +14,7 @@ use super::signature::{self, KeyError, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::clock::Timestamp;
 use crate::notification::NotificationId;
 use crate::notification::address::Address;
-use crate::provider::{EventKind, EventSource, ProviderEvent, WebhookError};
+use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
 
 /// SendGrid's event ids have up to 100 characters.
 const MAX_EVENT_ID_BYTES: usize = 255;
@@ -31,6 +33,10 @@ const MALFORMED: &str = "malformed";
 
 /// Verifies and reads the posts of one SendGrid account.
 pub struct SendGridEvents {
+    reader: Arc<Reader>,
+}
+
+struct Reader {
     name: String,
     keys: Vec<VerifyingKey>,
 }
@@ -42,26 +48,31 @@ impl SendGridEvents {
         if keys.is_empty() && !insecure {
             return Err(KeyError::Missing);
         }
-        Ok(Self { name: name.to_owned(), keys: signature::read_keys(keys)? })
+        Ok(Self { reader: Arc::new(Reader { name: name.to_owned(), keys: signature::read_keys(keys)? }) })
     }
 }
 
+#[async_trait]
 impl EventSource for SendGridEvents {
     fn name(&self) -> &str {
-        &self.name
+        &self.reader.name
     }
 
-    fn events(
-        &self,
-        header: &dyn Fn(&str) -> Option<String>,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<Vec<ProviderEvent>, WebhookError> {
+    async fn events(&self, post: Post, now: Timestamp) -> Result<Vec<ProviderEvent>, WebhookError> {
+        let reader = self.reader.clone();
+        // Off the async threads: a post of some megabytes takes tens of milliseconds.
+        let reading = tokio::task::spawn_blocking(move || reader.read(&post, now));
+        reading.await.unwrap_or_else(|panic| Err(WebhookError::Unavailable(panic.to_string())))
+    }
+}
+
+impl Reader {
+    fn read(&self, post: &Post, now: Timestamp) -> Result<Vec<ProviderEvent>, WebhookError> {
         if !self.keys.is_empty() {
-            let (signature, timestamp) = (header(SIGNATURE_HEADER), header(TIMESTAMP_HEADER));
-            signature::verify(&self.keys, signature.as_deref(), timestamp.as_deref(), body, now)?;
+            let (signature, timestamp) = (post.header(SIGNATURE_HEADER), post.header(TIMESTAMP_HEADER));
+            signature::verify(&self.keys, signature, timestamp, &post.body, now)?;
         }
-        let mut events = parse(&self.name, body, now)?;
+        let mut events = parse(&self.name, &post.body, now)?;
         events.sort_by_key(|event| event.at);
         Ok(events)
     }

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kakitome::clock::Timestamp;
 use kakitome::notification::address::Address;
 use kakitome::provider::sendgrid::{KeyError, SIGNATURE_HEADER, SendGridEvents, TIMESTAMP_HEADER};
-use kakitome::provider::{EventKind, EventSource, ProviderEvent, WebhookError};
+use kakitome::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::EncodePublicKey;
@@ -26,8 +27,12 @@ fn read(
     body: &[u8],
     now: Timestamp,
 ) -> Result<Vec<ProviderEvent>, WebhookError> {
-    let header = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-    source.events(&header, body, now)
+    let mut post = Post { headers: HeaderMap::new(), body: body.to_vec().into() };
+    for (name, value) in headers {
+        post.headers.insert(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(source.events(post, now))
 }
 
 /// Reads a body without a signature.

@@ -42,7 +42,10 @@ pub async fn an_event_is_kept_folded_and_taken_as_evidence(bench: &LogBench) {
     let later = now.plus(secs(40));
     let delivered = event(Some(id), EventKind::Delivered, now.plus(secs(3)));
     let recorded = tell(log, &delivered, later).await;
-    assert_eq!(recorded, Recorded::Folded { settled: Some(Status::Unknown), ready_at: now });
+    assert_eq!(
+        recorded,
+        Recorded::Folded { tenant: "default".into(), settled: Some(Status::Unknown), ready_at: now }
+    );
     let record = record(log, id).await;
     assert_eq!(record.life.provider_message_id.as_deref(), Some("m1"));
     assert_eq!(record.life.status(later), Status::Sent);
@@ -55,7 +58,7 @@ pub async fn an_event_is_kept_folded_and_taken_as_evidence(bench: &LogBench) {
 
     let opened = ProviderEvent { machine: true, ..event(Some(id), EventKind::Opened, now.plus(secs(9))) };
     let recorded = tell(log, &opened, later).await;
-    assert_eq!(recorded, Recorded::Folded { settled: None, ready_at: now });
+    assert_eq!(recorded, Recorded::Folded { tenant: "default".into(), settled: None, ready_at: now });
     let unknown_person = ProviderEvent {
         recipient: Some(address("x@example.com")),
         ..event(Some(id), EventKind::Bounced, later)
@@ -82,12 +85,12 @@ pub async fn a_repeated_event_changes_nothing(bench: &LogBench) {
             1 => repeat.event_id = Some(format!("renumbered-{i}")),
             _ => repeat.at = bounced.at.plus(secs(i)),
         }
-        assert_eq!(tell(log, &repeat, now).await, Recorded::Repeat);
+        assert_eq!(tell(log, &repeat, now).await, Recorded::Repeat { tenant: Some("default".into()) });
     }
     assert_eq!(told(&record(log, id).await), before);
     let twice = event(Some(id), EventKind::Clicked, now.plus(secs(6)));
     let recorded = log.record_events(&[twice.clone(), twice], now).await;
-    assert!(matches!(recorded[..], [Ok(Recorded::Folded { .. }), Ok(Recorded::Repeat)]));
+    assert!(matches!(recorded[..], [Ok(Recorded::Folded { .. }), Ok(Recorded::Repeat { .. })]));
 }
 
 pub async fn events_end_the_same_in_any_order(bench: &LogBench) {
@@ -126,7 +129,10 @@ pub async fn an_event_may_come_before_the_workers_own_answer(bench: &LogBench) {
     let id = accept(log, now, |_| ()).await;
     claim(log, id, now).await;
     let recorded = tell(log, &event(Some(id), EventKind::Processed, now), now).await;
-    assert_eq!(recorded, Recorded::Folded { settled: Some(Status::Attempting), ready_at: now });
+    assert_eq!(
+        recorded,
+        Recorded::Folded { tenant: "default".into(), settled: Some(Status::Attempting), ready_at: now }
+    );
     apply(log, id, accepted_as("m1"), now.plus(secs(1))).await;
     let life = record(log, id).await.life;
     assert_eq!((life.status(now), life.sent_at, life.attempts.len()), (Status::Sent, Some(now), 1));
@@ -180,10 +186,10 @@ pub async fn an_event_that_matches_nothing_is_kept_once(bench: &LogBench) {
     let (log, now) = (&*bench.log, start());
     let stray = event(Some(NotificationId::fresh()), EventKind::Delivered, now);
     assert_eq!(tell(log, &stray, now).await, Recorded::Unmatched);
-    assert_eq!(tell(log, &stray, now).await, Recorded::Repeat);
+    assert_eq!(tell(log, &stray, now).await, Recorded::Repeat { tenant: None });
     let unnumbered = ProviderEvent { event_id: None, ..stray };
     assert_eq!(tell(log, &unnumbered, now).await, Recorded::Unmatched);
-    assert_eq!(tell(log, &unnumbered, now).await, Recorded::Repeat);
+    assert_eq!(tell(log, &unnumbered, now).await, Recorded::Repeat { tenant: None });
     assert!(log.record_events(&[], now).await.is_empty());
 }
 
