@@ -142,6 +142,7 @@ pub(super) fn api_state(
         keys: Arc::default(),
         health: HealthBoard::default(),
         worker_expected: false,
+        telling: api::events::Telling::new(storage.feed.clone()),
         channels: None,
         metrics: None,
         config: api(settings),
