@@ -22,6 +22,7 @@ use crate::server;
 use crate::settings::{Backend, ProviderName, Settings};
 use crate::stops::Stops;
 use crate::storm;
+use crate::tracking::folder;
 use crate::worker::{self, Guards, breaker, concurrency, retry};
 
 /// Where SendGrid posts its events.
@@ -161,6 +162,15 @@ fn settle(settings: &Settings) -> worker::SettleConfig {
     worker::SettleConfig { linger, ..worker::SettleConfig::default() }
 }
 
+/// How events are folded. On AWS a step waits for the network most of the time.
+pub(super) fn folder(settings: &Settings) -> folder::Config {
+    let at_once = match settings.backend {
+        Backend::Embedded => folder::Config::default().at_once,
+        Backend::Aws(_) => 4,
+    };
+    folder::Config { at_once, wait: settings.queue.long_poll, ..folder::Config::default() }
+}
+
 /// A look at an idle table is 24 queries: a second apart they would cost more than the mails of a small house.
 pub(super) fn sweeper(settings: &Settings) -> sweep::Config {
     let interval = match settings.backend {
@@ -229,7 +239,9 @@ pub(super) fn provider(
             let from = &settings.resend;
             Arc::new(Resend::new(label, config(from.base_url.clone(), from.api_key.clone()))?)
         }
-        ProviderName::Ses => anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet"),
+        ProviderName::Ses => {
+            anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet")
+        }
     })
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::OpenError;
 
 /// `PRAGMA user_version` counts the steps that a file has been through.
-const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, FEED];
+const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, FEED, INBOX];
 
 /// The queue. `resent_at` remembers a send that came while the message was in flight.
 const QUEUE: &str = "
@@ -190,6 +190,18 @@ BEGIN
         NEW.since, NEW.n, NEW.ix, NEW.status
     FROM notification x WHERE x.n = NEW.n;
 END;
+";
+
+/// Provider events that are not folded yet. `body` is last: what a start reads of a row lies before it.
+const INBOX: &str = "
+CREATE TABLE inbox (
+    seq INTEGER PRIMARY KEY,
+    lane TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
 ";
 
 /// Brings the file to the newest schema; refuses one that is newer still.
