@@ -12,9 +12,9 @@ use crate::notification::status::Status;
 use crate::provider::health::{HealthBoard, Tick};
 use crate::provider::{EventKind, ProviderEvent};
 
-/// Events that are recorded in one call: a post of 768 KB has about two thousand, and each call holds the log's
-/// writer for its whole length.
-const EVENTS_PER_CALL: usize = 500;
+/// Events that are recorded in one call. A log folds many together far more cheaply than one by one, and lets others
+/// have their turn meanwhile; this bounds the memory.
+const EVENTS_PER_CALL: usize = 4_000;
 
 /// Acts on events that were folded. It may hear of one again, also as a repeat: until everybody has acted, events are
 /// not done, and come again after a crash.

@@ -229,9 +229,9 @@ async fn an_event_without_a_result_counts_as_not_durable() {
 #[tokio::test]
 async fn a_large_post_is_recorded_in_bounded_calls() {
     let log = Arc::new(EventLog::default());
-    let post: Vec<Value> = (0..1_201).map(|n| event(&format!("e-{n}"))).collect();
+    let post: Vec<Value> = (0..8_201).map(|n| event(&format!("e-{n}"))).collect();
     assert_eq!(ask(&open_door(&log), signed(json!(post).to_string())).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(*log.calls.lock().unwrap(), vec![500, 500, 201]);
+    assert_eq!(*log.calls.lock().unwrap(), vec![4_000, 4_000, 201]);
 }
 
 #[tokio::test]
