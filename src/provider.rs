@@ -2,8 +2,14 @@
 //!
 //! Only an adapter knows status codes. It classifies; when to try again is `worker/retry.rs`'s business.
 
+mod detail;
 pub mod health;
+pub mod http;
+mod mailbox;
+mod redact;
+pub mod resend;
 pub mod sendgrid;
+mod signed;
 
 use std::fmt;
 use std::time::Duration;
@@ -27,8 +33,26 @@ pub trait Provider: Send + Sync {
     /// One attempt, one request, no retry inside. Ends within the configured time-out.
     async fn send(&self, id: NotificationId, notification: &Notification) -> Result<Handover, SendError>;
 
+    /// Whether it recognises a request that it had before. The key is the notification's id.
+    fn idempotency(&self) -> Idempotency {
+        Idempotency::None
+    }
+
     /// Whether the provider can be reached: connects, asks nothing of it. For `check`.
     async fn reach(&self) -> Result<(), String>;
+}
+
+/// Whether a provider tells a repeated request from a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idempotency {
+    /// It takes every request for a new one.
+    None,
+    /// The same key again, within this time of its first use, is the same mail: it sends nothing, and answers as it
+    /// answered before.
+    Key {
+        /// How long it remembers.
+        ttl: Duration,
+    },
 }
 
 /// The provider took it.

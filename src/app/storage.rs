@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use super::{aws, in_process, rooms};
 use crate::api::auth::ApiKey;
 use crate::clock::Clock;
+use crate::feed::{Feed, NoFeed};
+use crate::feed::sqlite::SqliteFeed;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::journal::dynamodb::DynamoJournal;
@@ -37,6 +39,7 @@ pub(super) struct Storage {
     pub(super) log: Arc<dyn MessageLog>,
     pub(super) queue: Arc<dyn Queue>,
     pub(super) journal: Arc<dyn Journal>,
+    pub(super) feed: Arc<dyn Feed>,
     ground: Ground,
 }
 
@@ -84,6 +87,7 @@ impl Storage {
             log: Arc::new(log),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
+            feed: Arc::new(SqliteFeed::new(engine.clone())),
             ground: Ground::Embedded(engine),
         })
     }
@@ -107,6 +111,7 @@ impl Storage {
             log: log.clone(),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
+            feed: Arc::new(NoFeed),
             ground: Ground::Aws(log),
         })
     }

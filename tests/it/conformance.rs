@@ -1,5 +1,6 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
+mod feed;
 mod journal;
 mod log;
 mod queue;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::feed::sqlite::SqliteFeed;
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::MessageLog;
@@ -22,6 +24,7 @@ use kakitome::sqlite::{Config, Engine};
 
 use super::sqs;
 use crate::emulator::{self, Emulator};
+use feed::FeedBench;
 use journal::JournalBench;
 
 /// A fresh, empty queue and what the suite needs to know of it.
@@ -110,6 +113,10 @@ mod dynoxide_log {
 
 mod sqlite_journal {
     super::journal::suite!(super::sqlite_journal_bench);
+}
+
+mod sqlite_feed {
+    super::feed::suite!(super::sqlite_feed_bench);
 }
 
 mod ministack_journal {
@@ -242,6 +249,13 @@ async fn dynamodb_log_bench(emulator: &'static Emulator) -> LogBench {
         newest_by_wait: true,
         _home: Box::new(()),
     }
+}
+
+async fn sqlite_feed_bench() -> FeedBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let (log, feed) = (SqliteLog::new(engine.clone()), SqliteFeed::new(engine));
+    FeedBench { server: "sqlite", log: Arc::new(log), feed: Arc::new(feed), _home: Box::new(home) }
 }
 
 async fn sqlite_journal_bench() -> JournalBench {
