@@ -9,10 +9,12 @@ use crate::clock::Clock;
 use crate::jobs::Rings;
 use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
+use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
+use crate::tracking::Tracker;
 use crate::worker::{Guards, Worker};
 
 /// What they stand on.
@@ -41,6 +43,9 @@ impl House<'_> {
             let watch = alerts::watch(settings, roles, sandbox, storage, board)?;
             loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
         }
+        if roles.webhook {
+            loops.push(("rematch", tokio::spawn(self.rematcher().run(stopped.clone()))));
+        }
         if roles.worker {
             let providers = rooms::providers(settings, sandbox)?;
             loops.push(("worker", tokio::spawn(drained(self.worker(providers), stopped.clone()))));
@@ -56,6 +61,12 @@ impl House<'_> {
         gauges.read().await;
         loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
         Ok(loops)
+    }
+
+    fn rematcher(&self) -> Rematcher {
+        let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
+        let tracker = Arc::new(Tracker::new(log, health, clock.clone(), Vec::new()));
+        Rematcher::new(self.storage.unmatched.clone(), tracker, clock, rematch::Config::default())
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

@@ -74,6 +74,8 @@ pub(super) fn next_look(kept_at: Timestamp, now: Timestamp) -> Timestamp {
 /// An event as its text is stored.
 #[derive(Serialize, Deserialize)]
 struct Stored {
+    #[serde(default)]
+    provider: String,
     id: Option<NotificationId>,
     provider_message_id: Option<String>,
     event_id: Option<String>,
@@ -84,20 +86,19 @@ struct Stored {
     detail: serde_json::Map<String, serde_json::Value>,
 }
 
-/// All but its provider's name.
+/// An event as it is stored.
 pub(super) fn to_text(event: &ProviderEvent) -> String {
-    let ProviderEvent { id, provider_message_id, event_id, kind, at, recipient, machine, detail, .. } =
+    let ProviderEvent { provider, id, provider_message_id, event_id, kind, at, recipient, machine, detail } =
         event.clone();
-    let stored = Stored { id, provider_message_id, event_id, kind, at, recipient, machine, detail };
+    let stored = Stored { provider, id, provider_message_id, event_id, kind, at, recipient, machine, detail };
     // Texts, numbers and what came as JSON: writing them as JSON cannot fail.
     serde_json::to_string(&stored).unwrap_or_default()
 }
 
 /// Reads it back.
-pub(super) fn from_text(provider: &str, text: &str) -> Option<ProviderEvent> {
-    let Stored { id, provider_message_id, event_id, kind, at, recipient, machine, detail } =
+pub(super) fn from_text(text: &str) -> Option<ProviderEvent> {
+    let Stored { provider, id, provider_message_id, event_id, kind, at, recipient, machine, detail } =
         serde_json::from_str(text).ok()?;
-    let provider = provider.to_owned();
     Some(ProviderEvent { provider, id, provider_message_id, event_id, kind, at, recipient, machine, detail })
 }
 

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::message_log::sqlite::row::{self, Tally};
 use crate::message_log::unmatched::{self, Looked, Unmatched, UnmatchedPage};
 use crate::message_log::{LogError, Recorded};
+use crate::provider::ProviderEvent;
 
 /// Unmatched events pruned per added one: more than one, so that the table shrinks, and bounded.
 const PRUNED_AT_ONCE: u32 = 10;
@@ -87,9 +88,10 @@ const COLUMNS: &str = "hex(digest), kept_at, provider, event";
 
 /// `None` where it cannot be read back: it is not offered again, and goes with its 30 days.
 fn read(row: &Row<'_>) -> rusqlite::Result<Option<Unmatched>> {
-    let event = unmatched::from_text(row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?);
     let (key, kept_at) = (row.get(0)?, row::time(row, 1)?);
-    Ok(event.map(|event| Unmatched { key, kept_at, event }))
+    let provider: String = row.get(2)?;
+    let event = unmatched::from_text(row.get_ref(3)?.as_str()?);
+    Ok(event.map(|event| Unmatched { key, kept_at, event: ProviderEvent { provider, ..event } }))
 }
 
 pub(in crate::message_log::sqlite) fn due(
