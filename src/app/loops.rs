@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::jobs::Rings;
 use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
+use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
@@ -44,7 +45,12 @@ impl House<'_> {
             loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
         }
         if roles.webhook {
-            loops.push(("folder", tokio::spawn(self.folder()?.run(stopped.clone()))));
+            let tracker = self.tracker();
+            let folder = Folder::new(storage.inbox()?, tracker.clone(), rooms::folder(settings));
+            loops.push(("folder", tokio::spawn(folder.run(stopped.clone()))));
+            let (unmatched, config) = (storage.unmatched.clone(), rematch::Config::default());
+            let rematcher = Rematcher::new(unmatched, tracker, clock.clone(), config);
+            loops.push(("rematcher", tokio::spawn(rematcher.run(stopped.clone()))));
         }
         if roles.worker {
             let providers = rooms::providers(settings, sandbox)?;
@@ -63,11 +69,11 @@ impl House<'_> {
         Ok(loops)
     }
 
-    fn folder(&self) -> anyhow::Result<Folder> {
-        let (log, inbox) = (self.storage.log.clone(), self.storage.inbox()?);
+    /// What follows from events, whether they are folded now or matched later.
+    fn tracker(&self) -> Arc<Tracker> {
         let listeners = Vec::new();
-        let tracker = Tracker::new(log, self.health.clone(), self.clock.clone(), listeners);
-        Ok(Folder::new(inbox, Arc::new(tracker), rooms::folder(self.settings)))
+        let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
+        Arc::new(Tracker::new(log, health, clock, listeners))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {
