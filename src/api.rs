@@ -12,6 +12,7 @@ mod batch;
 mod batches;
 mod body;
 pub mod dead_letters;
+mod engagement;
 pub mod enqueue;
 mod guard;
 pub mod incident;
@@ -34,6 +35,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, Timestamp};
+use crate::engagement::Rulebook;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
@@ -112,6 +114,8 @@ pub struct ApiState {
     pub stops: Stops,
     /// How many each tenant hands in.
     pub meter: Meter,
+    /// What tells machines from people.
+    pub machines: Rulebook,
     /// Wakes whoever does jobs in this process.
     pub bell: Bell,
     /// Where the time comes from.

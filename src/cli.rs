@@ -8,6 +8,7 @@ pub mod client;
 mod dead_letters;
 mod demo;
 mod drill;
+mod engagement;
 pub mod enqueue;
 mod filter;
 mod hold;
@@ -89,6 +90,7 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Enqueue(enqueue::EnqueueArgs),
     Batch(batch::BatchArgs),
+    Engagement(engagement::EngagementArgs),
     Show(show::ShowArgs),
     List(list::ListArgs),
     Unsent(list::UnsentArgs),
@@ -202,6 +204,7 @@ impl Cli {
         match &self.command {
             Command::Enqueue(args) => enqueue::run(args, client, out).await,
             Command::Batch(args) => batch::run(args, client, out).await,
+            Command::Engagement(args) => engagement::run(args, client, out).await,
             Command::Show(args) => show::run(args, client, out).await,
             Command::List(args) => list::run(args, client, out).await,
             Command::Unsent(args) => list::run_unsent(args, client, out).await,

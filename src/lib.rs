@@ -17,6 +17,7 @@
 //! | L1 | [`incident`] | what an incident did, folded from the records |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`tracking`] | what follows from the providers' events |
+//! | L1 | [`engagement`] | opens and clicks: which a person did and which a machine, derived when they are read |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
 //! | L1 | [`aws`] | what both AWS adapters share: clients, errors, shared calls |
 //! | L1 | [`server`] | the HTTP listener that all doors share |
@@ -37,6 +38,7 @@ pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod dead_letters;
+pub mod engagement;
 pub mod incident;
 pub mod jobs;
 pub mod journal;

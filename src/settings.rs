@@ -66,6 +66,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The storm guard's numbers.
     pub guard: storm::Config,
+    /// What tells machines from people, beside what is built in.
+    pub machines_file: Option<PathBuf>,
     /// What is allowed but not wise, for the log and for `check`.
     pub warnings: Vec<String>,
 }
@@ -288,6 +290,7 @@ impl Settings {
                 rate_floor: reader.count("guard.rate_floor"),
                 rate_hold: reader.switch("guard.rate_hold"),
             },
+            machines_file: reader.path("machines.file"),
             warnings: Vec::new(),
         }
     }

@@ -11,6 +11,7 @@ use super::batch::BatchAnswer;
 use super::batches::{Declaration, DeclaredBatches};
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
+use super::engagement::EngagementView;
 use super::enqueue::Enqueued;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
@@ -42,6 +43,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     DeclaredBatches,
     RecordView,
     PageView,
+    EngagementView,
     act::Reason,
     JobRequest,
     Preview,

@@ -8,6 +8,7 @@ use super::Storage;
 use crate::api::{self, ApiState};
 use crate::clock::Clock;
 use crate::console;
+use crate::engagement::Rulebook;
 use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
@@ -137,6 +138,7 @@ pub(super) fn api_state(
         journal: storage.journal.clone(),
         stops: guards.stops.clone(),
         meter: guards.storm.meter().clone(),
+        machines: Rulebook::new(settings.machines_file.clone()),
         bell,
         clock,
         keys: Arc::default(),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 28] = [
+const LAYERS: [(&str, u8); 29] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, u8); 28] = [
     ("incident", 1),
     ("provider", 1),
     ("tracking", 1),
+    ("engagement", 1),
     ("sqlite", 1),
     ("aws", 1),
     ("server", 1),
@@ -38,7 +39,7 @@ const LAYERS: [(&str, u8); 28] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 27] = [
+const SIDEWAYS: [(&str, &str); 29] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -60,6 +61,8 @@ const SIDEWAYS: [(&str, &str); 27] = [
     ("incident", "message_log"),
     ("incident", "provider"),
     ("tracking", "message_log"),
+    ("engagement", "message_log"),
+    ("engagement", "provider"),
     ("tracking", "provider"),
     ("app", "settings"),
     ("app", "cli"),
