@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 29] = [
+const LAYERS: [(&str, u8); 30] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 29] = [
     ("provider", 1),
     ("tracking", 1),
     ("engagement", 1),
+    ("unconfirmed", 1),
     ("sqlite", 1),
     ("aws", 1),
     ("server", 1),
@@ -39,7 +40,7 @@ const LAYERS: [(&str, u8); 29] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 29] = [
+const SIDEWAYS: [(&str, &str); 31] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -62,6 +63,8 @@ const SIDEWAYS: [(&str, &str); 29] = [
     ("incident", "provider"),
     ("tracking", "message_log"),
     ("engagement", "message_log"),
+    ("unconfirmed", "journal"),
+    ("unconfirmed", "message_log"),
     ("engagement", "provider"),
     ("tracking", "provider"),
     ("app", "settings"),
