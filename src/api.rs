@@ -26,6 +26,7 @@ pub mod read;
 mod routes;
 pub mod status;
 mod trouble;
+pub mod unconfirmed;
 pub mod view;
 
 use std::sync::Arc;
@@ -78,6 +79,10 @@ pub struct Config {
     pub late_after: Duration,
     /// What the sources of a proof are called.
     pub sources: status::Sources,
+    /// The configured providers.
+    pub providers: Vec<String>,
+    /// How old the newest event of a provider may be for its silence to say something of an attempt whose hold ends now.
+    pub witness_lasts: Duration,
 }
 
 impl Default for Config {
@@ -97,6 +102,8 @@ impl Default for Config {
             policy: next::Policy::default(),
             late_after: Duration::from_secs(600),
             sources: status::Sources::default(),
+            providers: Vec::new(),
+            witness_lasts: Duration::from_secs(540),
         }
     }
 }

@@ -27,6 +27,7 @@ mod setup;
 mod show;
 mod status;
 mod table;
+mod unconfirmed;
 mod when;
 
 use std::io;
@@ -101,6 +102,7 @@ enum Command {
     Jobs(jobs::JobsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Status(status::StatusArgs),
+    Unconfirmed(unconfirmed::UnconfirmedArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
     Check(check::CheckArgs),
@@ -214,6 +216,7 @@ impl Cli {
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
             Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
+            Command::Unconfirmed(args) => unconfirmed::run(args, client, out).await,
             Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             Command::Alerts(args) => alerts::run(args, client, out).await,

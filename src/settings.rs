@@ -11,6 +11,7 @@ pub mod keys;
 mod reader;
 mod sources;
 mod value;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use alert::AlertSettings;
 pub use fault::{Fault, Faults, Origin};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
+pub use watchdog::WatchdogSettings;
 
 use crate::secret::Secret;
 use crate::storm;
@@ -66,6 +68,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The storm guard's numbers.
     pub guard: storm::Config,
+    /// When what was sent should have been heard of.
+    pub watchdog: WatchdogSettings,
     /// What tells machines from people, beside what is built in.
     pub machines_file: Option<PathBuf>,
     /// What is allowed but not wise, for the log and for `check`.
@@ -290,6 +294,7 @@ impl Settings {
                 rate_floor: reader.count("guard.rate_floor"),
                 rate_hold: reader.switch("guard.rate_hold"),
             },
+            watchdog: WatchdogSettings::read(reader),
             machines_file: reader.path("machines.file"),
             warnings: Vec::new(),
         }

@@ -17,6 +17,7 @@ use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
+use super::unconfirmed::UnconfirmedView;
 use super::view::RecordView;
 use super::{act, probe};
 use crate::incident::Report;
@@ -54,6 +55,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     ResendLine,
     ResendAnswer,
     StatusView,
+    UnconfirmedView,
     Report,
     AlertsView,
     ChannelTests,

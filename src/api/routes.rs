@@ -11,7 +11,7 @@ use super::auth::Scope;
 use super::dead_letters::resend;
 use super::{
     Shared, act, alerts, batch, batches, dead_letters, engagement, enqueue, guard, incident, jobs, probe,
-    read, status,
+    read, status, unconfirmed,
 };
 
 /// One method on one path.
@@ -66,6 +66,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<dead_letters::__path_dead_letter, _, _>(Scope::Operate, dead_letters::dead_letter),
         route::<resend::__path_resend, _, _>(Scope::Operate, resend::resend),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
+        route::<unconfirmed::__path_unconfirmed, _, _>(Scope::Operate, unconfirmed::unconfirmed),
         route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
         route::<alerts::__path_alerts, _, _>(Scope::Operate, alerts::alerts),
         route::<alerts::__path_test, _, _>(Scope::Operate, alerts::test),

@@ -40,7 +40,7 @@ pub(super) fn tester(settings: &Settings) -> anyhow::Result<Option<Arc<dyn api::
 }
 
 /// Its name in records, as [`rooms::provider`] gives it.
-fn provider(name: ProviderName) -> &'static str {
+pub(super) fn provider(name: ProviderName) -> &'static str {
     match name {
         ProviderName::Sandbox => "sandbox",
         ProviderName::Sendgrid => "sendgrid",

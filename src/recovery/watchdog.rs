@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::clock::Clock;
@@ -218,8 +219,9 @@ impl Watchdog {
                 findings.extend(Finding::of(heard, now));
             }
         }
-        let kept = stream::iter(&findings).map(|finding| unconfirmed::keep(&*self.journal, finding));
-        let kept: Vec<bool> = kept.buffered(AT_ONCE).try_collect().await?;
+        let keeping: Vec<_> =
+            findings.iter().map(|finding| unconfirmed::keep(&*self.journal, finding).boxed()).collect();
+        let kept: Vec<bool> = stream::iter(keeping).buffered(AT_ONCE).try_collect().await?;
         for (finding, is_new) in findings.iter().zip(kept) {
             if is_new {
                 stand.add(finding.lacks, 1);
