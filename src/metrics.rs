@@ -23,6 +23,8 @@ pub const DEAD_LETTERS: &str = "kakitome_dead_letters";
 pub const DEAD_LETTERS_KEPT_TOTAL: &str = "kakitome_dead_letters_kept_total";
 /// Dead letters without a record that could not be copied at the last look: the queue will destroy them. Gauge.
 pub const DEAD_LETTERS_UNKEPT: &str = "kakitome_dead_letters_unkept";
+/// Sent, and not heard of in time, by what `lacks`: `processed`, `end`. Gauge.
+pub const UNCONFIRMED: &str = "kakitome_unconfirmed";
 /// Unknown outcomes, by `resolution`: `event`, `resent`, `parked`, `late_answer`. Counter.
 pub const UNKNOWN_TOTAL: &str = "kakitome_unknown_total";
 /// Held by the storm guard, by `reason`: `batch_size`, `repeat`, `rate`. Counter.
@@ -109,6 +111,7 @@ fn describe() {
         Unit::Seconds,
         "Age of the longest-waiting unsent notification"
     );
+    describe_gauge!(UNCONFIRMED, "Sent, and not heard of in time, by what it lacks");
     describe_gauge!(UNSENT, "Unsent notifications by status");
     describe_gauge!(QUEUE_MESSAGES, "Queue messages by state");
     describe_gauge!(DEAD_LETTERS, "Failed notifications that nobody has dealt with");

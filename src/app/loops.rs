@@ -11,6 +11,7 @@ use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
 use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
+use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
@@ -61,6 +62,9 @@ impl House<'_> {
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
+            let (log, journal) = (storage.log.clone(), storage.journal.clone());
+            let watchdog = Watchdog::new(log, journal, clock.clone(), rooms::watchdog(settings, sandbox)?);
+            loops.push(("watchdog", tokio::spawn(watchdog.run(stopped.clone()))));
             loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
         }
         let gauges = gauges::Gauges::new(storage, rooms::gauges(settings), clock.clone(), health.clone());
