@@ -35,7 +35,8 @@ use crate::secret::Secret;
 use crate::server;
 use crate::settings::{ProviderName, Roles, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
-use crate::tracking::Tracker;
+use crate::suppression::feed::Feed;
+use crate::tracking::{Listener, Tracker};
 use crate::webhook::{self, WebhookState};
 
 pub use check::{CheckLine, SetupLine, check, setup};
@@ -164,8 +165,10 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     if roles.webhook {
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
+        let listeners: Vec<Arc<dyn Listener>> =
+            vec![Arc::new(Feed::new(guards.suppressions.clone(), clock.clone()))];
         let state = WebhookState {
-            tracker: Arc::new(Tracker::new(storage.log.clone(), health.clone(), clock.clone(), Vec::new())),
+            tracker: Arc::new(Tracker::new(storage.log.clone(), health.clone(), clock.clone(), listeners)),
             sources,
             clock: clock.clone(),
             health: health.clone(),

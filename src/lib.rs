@@ -17,6 +17,7 @@
 //! | L1 | [`incident`] | what an incident did, folded from the records |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`tracking`] | what follows from the providers' events |
+//! | L1 | [`suppression`] | port: to whom nothing is sent any more, and why |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
 //! | L1 | [`aws`] | what both AWS adapters share: clients, errors, shared calls |
 //! | L1 | [`server`] | the HTTP listener that all doors share |
@@ -54,6 +55,7 @@ pub mod shutdown;
 pub mod sqlite;
 pub mod stops;
 pub mod storm;
+pub mod suppression;
 pub mod tracking;
 pub mod webhook;
 pub mod worker;

@@ -10,6 +10,7 @@ mod file;
 pub mod keys;
 mod reader;
 mod sources;
+mod suppression;
 mod value;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub use value::{parse_span, show_span};
 
 use crate::secret::Secret;
 use crate::storm;
+use crate::suppression::verdict::Policy;
 use reader::Reader;
 
 /// Everything that can be configured, typed and checked.
@@ -66,6 +68,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The storm guard's numbers.
     pub guard: storm::Config,
+    /// Who gets mail although on the suppression list.
+    pub suppression: Policy,
     /// What is allowed but not wise, for the log and for `check`.
     pub warnings: Vec<String>,
 }
@@ -288,6 +292,7 @@ impl Settings {
                 rate_floor: reader.count("guard.rate_floor"),
                 rate_hold: reader.switch("guard.rate_hold"),
             },
+            suppression: suppression::read(reader),
             warnings: Vec::new(),
         }
     }

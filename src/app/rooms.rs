@@ -21,6 +21,7 @@ use crate::server;
 use crate::settings::{Backend, ProviderName, Settings};
 use crate::stops::Stops;
 use crate::storm;
+use crate::suppression::guard::Suppressions;
 use crate::worker::{self, Guards, breaker, concurrency, retry};
 
 /// Where SendGrid posts its events.
@@ -121,7 +122,9 @@ pub(super) fn guards(settings: &Settings, storage: &Storage, clock: &Clock) -> G
     let stops = Stops::new(storage.journal.clone());
     let (journal, log) = (storage.journal.clone(), storage.log.clone());
     let storm = storm::Guard::new(journal, log, stops.clone(), clock.clone(), &settings.guard);
-    Guards { stops, storm }
+    let (list, journal) = (storage.suppressions.clone(), storage.journal.clone());
+    let suppressions = Suppressions::new(list, journal, settings.suppression.clone());
+    Guards { stops, storm, suppressions }
 }
 
 /// What the door stands on, without keys and without a worker.

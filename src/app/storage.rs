@@ -26,6 +26,9 @@ use crate::secret::Secret;
 use crate::settings::{AwsSettings, Backend, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::sqlite::{self, Engine, OpenError};
+use crate::suppression::SuppressionList;
+use crate::suppression::dynamodb::DynamoSuppressions;
+use crate::suppression::sqlite::SqliteSuppressions;
 
 /// A server holds the data directory; `DATA_DIR/server.json` says where it listens.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,7 @@ pub(super) struct Storage {
     pub(super) log: Arc<dyn MessageLog>,
     pub(super) queue: Arc<dyn Queue>,
     pub(super) journal: Arc<dyn Journal>,
+    pub(super) suppressions: Arc<dyn SuppressionList>,
     ground: Ground,
 }
 
@@ -84,6 +88,7 @@ impl Storage {
             log: Arc::new(log),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
+            suppressions: Arc::new(SqliteSuppressions::new(engine.clone(), clock.clone())),
             ground: Ground::Embedded(engine),
         })
     }
@@ -107,6 +112,7 @@ impl Storage {
             log: log.clone(),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
+            suppressions: Arc::new(DynamoSuppressions::open(&connected, &from.table)),
             ground: Ground::Aws(log),
         })
     }

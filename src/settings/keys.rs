@@ -109,7 +109,7 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 59] = [
+pub const KEYS: [Key; 61] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -179,6 +179,9 @@ pub const KEYS: [Key; 59] = [
         "a tenant that hands in more than so many times its usual rate is unusual"),
     key("guard.rate_floor", Kind::Count(1, 1_000_000_000), Some("100"), "fewer than this a minute are never unusual"),
     key("guard.rate_hold", Kind::Switch, Some("false"), "hold everything of an unusual tenant"),
+    key("suppression.transactional_through_unsubscribe", Kind::Switch, Some("false"),
+        "transactional mail also goes to people who unsubscribed"),
+    key("suppression.transactional_through_unsubscribe_of", Kind::Text, None, "the same for these tenants, separated by commas"),
 ];
 
 /// The key at this TOML path.

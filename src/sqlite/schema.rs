@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::OpenError;
 
 /// `PRAGMA user_version` counts the steps that a file has been through.
-const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS];
+const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, SUPPRESSION];
 
 /// The queue. `resent_at` remembers a send that came while the message was in flight.
 const QUEUE: &str = "
@@ -156,6 +156,21 @@ DROP INDEX notification_unsent;
 CREATE INDEX notification_unsent ON notification (state, ready_at, accepted_at, due_at, tenant) WHERE unsent = 1;
 DROP INDEX notification_open;
 CREATE INDEX notification_open ON notification (accepted_at, tenant) WHERE unsent = 1;
+";
+
+/// To whom nothing is sent, tenant by tenant: one row for each mailbox, by its address's canonical form.
+const SUPPRESSION: &str = "
+CREATE TABLE suppression (
+    tenant TEXT NOT NULL,
+    address TEXT NOT NULL,
+    -- The reasons that stand, a bit each: all that a look-up needs.
+    standing INTEGER NOT NULL,
+    lines TEXT NOT NULL,
+    expires_at INTEGER,
+    PRIMARY KEY (tenant, address)
+) STRICT, WITHOUT ROWID;
+-- For pruning.
+CREATE INDEX suppression_expires ON suppression (expires_at) WHERE expires_at IS NOT NULL;
 ";
 
 /// Brings the file to the newest schema; refuses one that is newer still.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 28] = [
+const LAYERS: [(&str, u8); 29] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, u8); 28] = [
     ("incident", 1),
     ("provider", 1),
     ("tracking", 1),
+    ("suppression", 1),
     ("sqlite", 1),
     ("aws", 1),
     ("server", 1),
@@ -38,7 +39,7 @@ const LAYERS: [(&str, u8); 28] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 27] = [
+const SIDEWAYS: [(&str, &str); 33] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -61,6 +62,12 @@ const SIDEWAYS: [(&str, &str); 27] = [
     ("incident", "provider"),
     ("tracking", "message_log"),
     ("tracking", "provider"),
+    ("suppression", "sqlite"),
+    ("suppression", "aws"),
+    ("suppression", "journal"),
+    ("suppression", "message_log"),
+    ("suppression", "provider"),
+    ("suppression", "tracking"),
     ("app", "settings"),
     ("app", "cli"),
     ("cli", "app"),
@@ -70,11 +77,24 @@ const SIDEWAYS: [(&str, &str); 27] = [
 
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
-    ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite"]),
+    (
+        "rusqlite::",
+        &[
+            "sqlite.rs",
+            "sqlite/",
+            "queue/sqlite",
+            "message_log/sqlite",
+            "journal/sqlite",
+            "suppression/sqlite",
+        ],
+    ),
     ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs"]),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
-    ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
+    (
+        "aws_sdk_dynamodb::",
+        &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb", "suppression/dynamodb"],
+    ),
     ("zstd::", &["message_log/dynamodb"]),
     ("backoff::", &["worker/retry.rs"]),
     ("comfy_table::", &["cli/"]),

@@ -24,6 +24,10 @@ use kakitome::shutdown::{self, ShutdownTrigger};
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
 use kakitome::storm;
+use kakitome::suppression::SuppressionList;
+use kakitome::suppression::guard::Suppressions;
+use kakitome::suppression::sqlite::SqliteSuppressions;
+use kakitome::suppression::verdict::Policy;
 use kakitome::worker::{Config, DrainReport, Guards, Worker, breaker, concurrency, retry};
 
 use crate::conformance::{new, notification};
@@ -97,6 +101,9 @@ pub struct Bench {
     pub health: HealthBoard,
     pub stops: Stops,
     pub journal: Arc<SqliteJournal>,
+    pub suppressions: Arc<dyn SuppressionList>,
+    /// Of workers that start from now on.
+    pub policy: Policy,
     /// Of the guards of workers that start from now on. They all send the same to the same person here.
     pub storm: storm::Config,
     _home: tempfile::TempDir,
@@ -155,6 +162,7 @@ pub async fn bench_with(clock: Clock, config: sqlite::Config) -> Bench {
     let journal = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
     let stops = Stops::new(journal.clone());
     stops.refresh().await.unwrap();
+    let suppressions = SqliteSuppressions::new(engine.clone(), clock.clone());
     Bench {
         queue: Arc::new(WatchedQueue { inner: queue, delivered: AtomicUsize::new(0) }),
         log: Arc::new(SlowLog { inner: SqliteLog::new(engine), before_claim: Mutex::new(None) }),
@@ -162,6 +170,8 @@ pub async fn bench_with(clock: Clock, config: sqlite::Config) -> Bench {
         health: HealthBoard::default(),
         stops,
         journal,
+        suppressions: Arc::new(suppressions),
+        policy: Policy::default(),
         storm: storm::Config { repeat_limit: 0, ..storm::Config::default() },
         _home: home,
     }
@@ -197,7 +207,13 @@ impl Bench {
         let (queue, log) = (Arc::clone(&self.queue), Arc::clone(&self.log));
         let (clock, health) = (self.clock.clone(), self.health.clone());
         let storm = self.guard(&self.storm);
-        Worker::new(queue, log, providers, clock, health, Guards { stops, storm }, config)
+        let suppressions = self.suppressions();
+        Worker::new(queue, log, providers, clock, health, Guards { stops, storm, suppressions }, config)
+    }
+
+    /// The suppression list as a process has it that has just begun.
+    pub fn suppressions(&self) -> Suppressions {
+        Suppressions::new(self.suppressions.clone(), self.journal.clone(), self.policy.clone())
     }
 
     /// A guard that has seen nothing yet, as after a start.
