@@ -24,6 +24,7 @@ pub mod query;
 pub mod read;
 mod routes;
 pub mod status;
+pub mod suppressions;
 mod trouble;
 pub mod view;
 
@@ -42,6 +43,7 @@ use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::stops::Stops;
 use crate::storm::meter::Meter;
+use crate::suppression::guard::Suppressions;
 use auth::KeyRing;
 use limit::{Backlog, BodyBudget, RequestRates};
 
@@ -110,6 +112,8 @@ pub struct ApiState {
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.
     pub stops: Stops,
+    /// To whom nothing is sent.
+    pub suppressions: Suppressions,
     /// How many each tenant hands in.
     pub meter: Meter,
     /// Wakes whoever does jobs in this process.

@@ -25,6 +25,7 @@ mod serve;
 mod setup;
 mod show;
 mod status;
+mod suppressions;
 mod table;
 mod when;
 
@@ -98,6 +99,7 @@ enum Command {
     Cancel(hold::CancelArgs),
     Jobs(jobs::JobsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Status(status::StatusArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
@@ -211,6 +213,7 @@ impl Cli {
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
             Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
+            Command::Suppressions(args) => suppressions::run(args, client, out).await,
             Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             Command::Alerts(args) => alerts::run(args, client, out).await,

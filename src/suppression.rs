@@ -218,6 +218,8 @@ pub struct Entry {
     pub source: Source,
     /// Since when it stands here.
     pub created_at: Timestamp,
+    /// Who took it off, of one that stands no more.
+    pub removed: Option<Source>,
 }
 
 /// What became of an entry.
@@ -266,6 +268,8 @@ pub struct Filter {
     pub address: Option<Address>,
     /// Standing since this moment or later.
     pub since: Option<Timestamp>,
+    /// What was taken off, as long as that is remembered, instead of what stands.
+    pub removed: bool,
 }
 
 impl Filter {

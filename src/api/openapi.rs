@@ -16,6 +16,9 @@ use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
+use super::suppressions::{
+    EntryRequest, Removals, Removed, RemovedAnswer, SuppressAnswer, Suppressed, SuppressionPage,
+};
 use super::view::RecordView;
 use super::{act, probe};
 use crate::incident::Report;
@@ -51,6 +54,13 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     DeadLetters,
     ResendLine,
     ResendAnswer,
+    EntryRequest,
+    Suppressed,
+    SuppressAnswer,
+    SuppressionPage,
+    Removals,
+    Removed,
+    RemovedAnswer,
     StatusView,
     Report,
     AlertsView,

@@ -139,6 +139,7 @@ pub(super) fn api_state(
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
         stops: guards.stops.clone(),
+        suppressions: guards.suppressions.clone(),
         meter: guards.storm.meter().clone(),
         bell,
         clock,

@@ -236,11 +236,12 @@ impl DynamoSuppressions {
             let first = of_here.map_or(0, |after| shard(&after.canonical));
             for shard in (first..SHARDS).filter(|n| wanted.as_ref().is_none_or(|one| shard(one) == *n)) {
                 let behind = of_here.filter(|_| shard == first);
-                let mut walk = Walk { list: self, tenant: &tenant, shard, start: Start::First };
+                let mut walk =
+                    Walk { list: self, tenant: &tenant, shard, removed: filter.removed, start: Start::First };
                 while let Some(items) = walk.turn(behind, wanted.as_deref()).await? {
                     for item in items {
                         let place = place(&item).ok_or(ListError::Corrupt)?;
-                        for entry in Stored::read(&item)?.sheet.entries(&tenant) {
+                        for entry in Stored::read(&item)?.sheet.entries(&tenant, filter.removed) {
                             let is_behind = behind.is_none_or(|after| after.is_before(&place, &entry));
                             if is_behind && filter.fits(&entry) && !take(entry) {
                                 return Ok(());
@@ -259,6 +260,7 @@ struct Walk<'a> {
     list: &'a DynamoSuppressions,
     tenant: &'a str,
     shard: u8,
+    removed: bool,
     start: Start,
 }
 
@@ -288,8 +290,6 @@ impl Walk<'_> {
             .table_name(&self.list.table)
             .consistent_read(true)
             .set_exclusive_start_key(start)
-            .filter_expression("m <> :none")
-            .expression_attribute_values(":none", AttributeValue::N("0".into()))
             .expression_attribute_values(":p", value(&partition(self.tenant, self.shard)));
         query = match (wanted, behind) {
             (Some(one), _) => query
@@ -300,6 +300,11 @@ impl Walk<'_> {
                 .expression_attribute_values(":a", value(&behind.canonical)),
             (None, None) => query.key_condition_expression("pk = :p"),
         };
+        if !self.removed {
+            // What nothing stands against is not worth carrying over.
+            let none = AttributeValue::N("0".into());
+            query = query.filter_expression("m <> :none").expression_attribute_values(":none", none);
+        }
         let page = query.send().await.map_err(|error| unavailable(&error))?;
         if let Some(key) = page.last_evaluated_key.filter(|key| !key.is_empty()) {
             self.start = Start::At(key);

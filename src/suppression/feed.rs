@@ -39,7 +39,15 @@ impl Listener for Feed {
                 Source::Event { provider: event.provider.clone(), at: event.at, notification: event.id };
             match word {
                 Word::Against(reason, group) => {
-                    entries.push(Entry { tenant, address, reason, group, source, created_at: now });
+                    entries.push(Entry {
+                        tenant,
+                        address,
+                        reason,
+                        group,
+                        source,
+                        created_at: now,
+                        removed: None,
+                    });
                 }
                 Word::Again(group) => {
                     removals.push(Removal { tenant, address, what: What::Group(group), source });

@@ -64,13 +64,19 @@ impl Sheet {
         self.0.iter().filter(|line| line.stands()).map(|line| line.reason).collect()
     }
 
-    /// The entries that stand, in the order of reason and group.
-    pub(super) fn entries(&self, tenant: &str) -> impl Iterator<Item = Entry> {
+    /// The entries that stand, or those that were taken off, in the order of reason and group.
+    pub(super) fn entries(&self, tenant: &str, removed: bool) -> impl Iterator<Item = Entry> {
         self.0.iter().filter_map(move |line| {
-            let source = line.said.clone().filter(|_| line.stands())?;
-            let group = Some(line.group.clone()).filter(|group| !group.is_empty());
-            let (address, created_at) = (line.address.clone(), line.created_at);
-            Some(Entry { tenant: tenant.to_owned(), address, reason: line.reason, group, source, created_at })
+            let source = line.said.clone().filter(|_| line.stands() != removed)?;
+            Some(Entry {
+                tenant: tenant.to_owned(),
+                address: line.address.clone(),
+                reason: line.reason,
+                group: Some(line.group.clone()).filter(|group| !group.is_empty()),
+                source,
+                created_at: line.created_at,
+                removed: line.removed.clone().filter(|_| removed),
+            })
         })
     }
 
@@ -87,6 +93,10 @@ impl Sheet {
         let line = self.line(entry.reason, entry.group.as_deref(), &entry.address, entry.created_at);
         let stood = line.stands();
         let mut source = entry.source.clone();
+        if stood && matches!(source, Source::Operator { .. }) {
+            // The evidence that is there says more than that somebody handed it in again.
+            return Added::Known;
+        }
         if let (Source::Operator { at, .. }, Some(removed)) = (&mut source, &line.removed) {
             // What somebody asks for now is later than whatever was asked for before, whatever the clocks say.
             *at = (*at).max(removed.at().plus(std::time::Duration::from_millis(1)));

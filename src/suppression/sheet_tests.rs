@@ -27,6 +27,7 @@ fn entry(reason: Reason, group: Option<&str>, source: Source) -> Entry {
         group: group.map(Into::into),
         source,
         created_at,
+        removed: None,
     }
 }
 
@@ -75,7 +76,7 @@ fn who_subscribes_to_a_group_again_is_still_unsubscribed_from_the_others() {
     sheet.add(&entry(Reason::Unsubscribe, Some("7"), event(1)));
     sheet.add(&entry(Reason::Unsubscribe, Some("8"), event(2)));
     assert_eq!(sheet.remove(&removal(What::Group("7".into()), event(3))), 1);
-    let groups: Vec<_> = sheet.entries("inn").map(|entry| entry.group).collect();
+    let groups: Vec<_> = sheet.entries("inn", false).map(|entry| entry.group).collect();
     assert_eq!(groups, [Some("8".to_owned())]);
     assert_eq!(sheet.remove(&removal(What::Reason(Reason::Unsubscribe), operator(4))), 1);
 }

@@ -164,7 +164,7 @@ fn each(
     let mut select = tx.prepare_cached(
         "SELECT tenant, address, lines FROM suppression
          WHERE (tenant, address) >= (?1, ?2) AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR address = ?4)
-             AND standing <> 0
+             AND (standing <> 0 OR ?5)
          ORDER BY tenant, address",
     )?;
     let (tenant, canonical) = match (&after, &filter.tenant) {
@@ -172,13 +172,13 @@ fn each(
         (None, tenant) => (tenant.as_deref().unwrap_or_default(), ""),
     };
     let wanted = filter.address.as_ref().map(|address| address.canonical());
-    let mut rows = select.query(params![tenant, canonical, filter.tenant, wanted])?;
+    let mut rows = select.query(params![tenant, canonical, filter.tenant, wanted, filter.removed])?;
     while let Some(row) = rows.next()? {
         let (place, sheet) = match read(row)? {
             Ok(read) => read,
             Err(error) => return Ok(Err(error)),
         };
-        for entry in sheet.entries(&place.tenant) {
+        for entry in sheet.entries(&place.tenant, filter.removed) {
             let is_behind = after.as_ref().is_none_or(|after| after.is_before(&place, &entry));
             if is_behind && filter.fits(&entry) && !take(entry) {
                 return Ok(Ok(()));

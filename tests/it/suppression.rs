@@ -1,8 +1,48 @@
 //! Whoever bounced gets nothing more, until somebody takes them off the list.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kakitome::journal::Journal;
+use kakitome::suppression::guard::Suppressions;
+use kakitome::suppression::verdict::Policy;
+use kakitome::suppression::{
+    Added, Entry, Filter, ListError, Page, Place, Reasons, Removal, SuppressionList,
+};
 use serde_json::{Value, json};
 
 use super::world::World;
+
+/// A list that cannot be reached.
+pub struct Away;
+
+fn away<T>(count: usize) -> Vec<Result<T, ListError>> {
+    (0..count).map(|_| Err(ListError::Unavailable("as the test says".into()))).collect()
+}
+
+#[async_trait]
+impl SuppressionList for Away {
+    async fn look_up(&self, asked: &[Place]) -> Vec<Result<Reasons, ListError>> {
+        away(asked.len())
+    }
+    async fn add(&self, entries: &[Entry]) -> Vec<Result<Added, ListError>> {
+        away(entries.len())
+    }
+    async fn remove(&self, removals: &[Removal]) -> Vec<Result<u64, ListError>> {
+        away(removals.len())
+    }
+    async fn list(&self, _: &Filter, _: Option<&str>, _: usize) -> Result<Page, ListError> {
+        Err(ListError::Unavailable("as the test says".into()))
+    }
+    async fn count(&self, _: &Filter) -> Result<u64, ListError> {
+        Err(ListError::Unavailable("as the test says".into()))
+    }
+}
+
+/// For a house in which nobody asks for it.
+pub fn unasked(journal: Arc<dyn Journal>) -> Suppressions {
+    Suppressions::new(Arc::new(Away), journal, Policy::default())
+}
 
 fn to(key: &str) -> impl FnOnce(&mut Value) {
     let to = json!([{"email": format!("{key}@example.com")}]);

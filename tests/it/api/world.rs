@@ -24,6 +24,8 @@ use kakitome::recovery::jobs::{self as runner, Outcome, Runner, Work};
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
 use kakitome::storm::meter::Meter;
+use kakitome::suppression::guard::Suppressions;
+use kakitome::suppression::sqlite::SqliteSuppressions;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -96,7 +98,8 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let queue = SqliteQueue::open(engine.clone(), clock.clone(), kakitome::queue::sqlite::Config::default());
     let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
     let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine.clone()));
-    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine, clock.clone()));
+    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
+    let suppressions = Arc::new(SqliteSuppressions::new(engine, clock.clone()));
     let health = HealthBoard::default();
     let (bell, rings) = Bell::new(true);
     let stops = Stops::new(Arc::clone(&journal));
@@ -105,6 +108,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         log: Arc::clone(&log),
         queue: Arc::clone(&queue),
         stops: stops.clone(),
+        suppressions: Suppressions::new(suppressions, Arc::clone(&journal), Default::default()),
         meter: Meter::new(Arc::clone(&journal), clock.clone(), 10, 100),
         journal: Arc::clone(&journal),
         clock: clock.clone(),
