@@ -12,4 +12,5 @@ mod lookup;
 mod operate;
 mod outage;
 mod probes;
+mod suppressions;
 mod world;

@@ -14,10 +14,10 @@ use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
     NewNotification, Page, Record, Recorded, Standings,
 };
-use kakitome::notification::status::{Fact, Life};
+use kakitome::notification::status::{By, Fact, Life};
 use kakitome::notification::{Notification, NotificationId, Priority};
 use kakitome::provider::health::HealthBoard;
-use kakitome::provider::{Handover, Provider, ProviderEvent, SendError, SendErrorClass};
+use kakitome::provider::{EventKind, Handover, Provider, ProviderEvent, SendError, SendErrorClass};
 use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 use kakitome::shutdown::{self, ShutdownTrigger};
@@ -52,13 +52,14 @@ pub struct Scripted {
     name: &'static str,
     play: Mutex<Arc<Play>>,
     asked: Mutex<Vec<NotificationId>>,
+    recipients: Mutex<Vec<(NotificationId, Vec<String>)>>,
 }
 
 impl Scripted {
     /// One that takes everything.
     pub fn new(name: &'static str) -> Arc<Self> {
         let play: Arc<Play> = Arc::new(|_| Box::pin(async { taken() }));
-        Arc::new(Self { name, play: Mutex::new(play), asked: Mutex::default() })
+        Arc::new(Self { name, play: Mutex::new(play), asked: Mutex::default(), recipients: Mutex::default() })
     }
 
     pub fn play<F>(&self, play: impl Fn(NotificationId) -> F + Send + Sync + 'static)
@@ -73,6 +74,12 @@ impl Scripted {
         self.asked.lock().unwrap().clone()
     }
 
+    /// To whom it was last asked to send this one.
+    pub fn recipients(&self, id: NotificationId) -> Vec<String> {
+        let all = self.recipients.lock().unwrap();
+        all.iter().rev().find(|(of, _)| *of == id).map(|(_, to)| to.clone()).unwrap_or_default()
+    }
+
     pub fn times_asked(&self, id: NotificationId) -> usize {
         self.asked().into_iter().filter(|asked| *asked == id).count()
     }
@@ -83,7 +90,9 @@ impl Provider for Scripted {
     fn name(&self) -> &str {
         self.name
     }
-    async fn send(&self, id: NotificationId, _: &Notification) -> Answer {
+    async fn send(&self, id: NotificationId, notification: &Notification) -> Answer {
+        let to = notification.recipients().map(|(_, one)| one.email.reveal().to_owned()).collect();
+        self.recipients.lock().unwrap().push((id, to));
         self.asked.lock().unwrap().push(id);
         let play = Arc::clone(&self.play.lock().unwrap());
         play(id).await
@@ -246,6 +255,39 @@ impl Bench {
         count: usize,
     ) -> Vec<NotificationId> {
         self.hand_in_all(tenant, Some(batch), from..from + count).await
+    }
+
+    /// One, changed.
+    pub async fn hand_in_one(&self, tenant: &str, change: impl FnOnce(&mut Notification)) -> NotificationId {
+        let one = new(notification(change), self.clock.now());
+        let id = one.id;
+        assert!(matches!(self.log.accept(&[one]).await[..], [Ok(Acceptance::Created(_))]));
+        self.enqueue(tenant, &[id]).await;
+        id
+    }
+
+    /// Sends it again.
+    pub async fn redrive(&self, tenant: &str, id: NotificationId) {
+        let fact = Fact::Redriven { by: By::new("ops", None), late: false };
+        let applied = self.log.apply(&[(id, fact)], self.clock.now()).await;
+        assert!(matches!(applied[..], [Ok(Applied::Done { .. })]), "{applied:?}");
+        self.enqueue(tenant, &[id]).await;
+    }
+
+    /// The provider says that it reached the first recipient.
+    pub async fn tell_delivered(&self, id: NotificationId) {
+        let event = ProviderEvent {
+            provider: "watching".into(),
+            id: Some(id),
+            provider_message_id: None,
+            event_id: None,
+            kind: EventKind::Delivered,
+            at: self.clock.now(),
+            recipient: Some(self.record(id).await.recipients[0].email.clone()),
+            machine: false,
+            detail: Default::default(),
+        };
+        self.log.record_events(&[event], self.clock.now()).await.pop().unwrap().unwrap();
     }
 
     async fn hand_in_all(
