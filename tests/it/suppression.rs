@@ -3,15 +3,27 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kakitome::clock::Clock;
 use kakitome::journal::Journal;
+use kakitome::journal::sqlite::SqliteJournal;
+use kakitome::message_log::MessageLog;
+use kakitome::message_log::sqlite::SqliteLog;
+use kakitome::provider::health::HealthBoard;
+use kakitome::provider::{EventKind, ProviderEvent};
+use kakitome::sqlite::{Config, Engine};
+use kakitome::suppression::feed::Feed;
 use kakitome::suppression::guard::Suppressions;
+use kakitome::suppression::sqlite::SqliteSuppressions;
 use kakitome::suppression::verdict::Policy;
 use kakitome::suppression::{
     Added, Entry, Filter, ListError, Page, Place, Reasons, Removal, SuppressionList,
 };
+use kakitome::tracking::Tracker;
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::conformance::{new, notification};
+use super::process::{self, KEY, Kakitome};
+use super::world::{World, booking};
 
 /// A list that cannot be reached.
 pub struct Away;
@@ -83,7 +95,7 @@ async fn who_bounced_gets_nothing_more_while_others_in_the_same_mail_do() {
 
 /// Posts SendGrid events as they come, and waits until they are folded.
 async fn told(world: &World, id: &str, events: &[Value]) {
-    let http = super::process::http();
+    let http = process::http();
     let answer = http.post(format!("{}/webhooks/sendgrid", world.url())).body(json!(events).to_string());
     assert!(answer.send().await.unwrap().status().is_success());
     let count = events.len();
@@ -206,4 +218,117 @@ async fn an_operators_removal_outlives_repeats_of_the_old_event_and_the_mail_is_
     assert_eq!(record["attempts"].as_array().unwrap().len(), 1);
     assert_eq!(reasons(&world).await, []);
     world.close().await;
+}
+
+/// A process that folds and lists; with `away` it dies, as it were, between the two.
+fn process_on(dir: &std::path::Path, away: bool) -> (Engine, Tracker, Suppressions) {
+    let (engine, clock) = (Engine::open(dir, Config::default()).unwrap(), Clock::system());
+    let log = Arc::new(SqliteLog::new(engine.clone()));
+    let journal = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
+    let list: Arc<dyn SuppressionList> =
+        if away { Arc::new(Away) } else { Arc::new(SqliteSuppressions::new(engine.clone(), clock.clone())) };
+    let suppressions = Suppressions::new(list, journal, Policy::default());
+    let feed = Arc::new(Feed::new(suppressions.clone(), clock.clone()));
+    (engine, Tracker::new(log, HealthBoard::default(), clock, vec![feed]), suppressions)
+}
+
+#[tokio::test]
+async fn what_was_folded_but_not_listed_when_the_process_died_is_listed_when_it_comes_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (engine, tracker, _) = process_on(home.path(), true);
+    let now = Clock::system().now();
+    let one = new(notification(|n| n.tenant = "inn".into()), now);
+    let event = ProviderEvent {
+        provider: "sendgrid".into(),
+        id: Some(one.id),
+        provider_message_id: None,
+        event_id: Some("bounce-1".into()),
+        kind: EventKind::Bounced,
+        at: now,
+        recipient: Some(one.notification.to[0].email.clone()),
+        machine: false,
+        detail: Default::default(),
+    };
+    let log = SqliteLog::new(engine.clone());
+    log.accept(&[one]).await.pop().unwrap().unwrap();
+    assert!(tracker.track(std::slice::from_ref(&event)).await.is_err(), "it is not done");
+    engine.close().await;
+    drop((engine, tracker, log));
+
+    let (engine, tracker, suppressions) = process_on(home.path(), false);
+    for _ in 0..3 {
+        // A repeat to the log, and news to the list.
+        tracker.track(std::slice::from_ref(&event)).await.unwrap();
+        assert_eq!(suppressions.count(&Filter::default()).await.unwrap(), 1);
+    }
+    engine.close().await;
+}
+
+/// `kill -9` while posts come in: the provider posts again what was not acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_among_a_hundred_bounces_loses_none_of_them() {
+    const POSTS: usize = 10;
+    let dir = tempfile::tempdir().unwrap();
+    let env = [("KAKITOME_SENDGRID_WEBHOOK_INSECURE", "true".to_owned())];
+    let serve = || Kakitome::start(dir.path(), &["serve"], &env);
+    let (server, http) = (serve(), process::http());
+    let get = async |server: &Kakitome, path: &str| -> Value {
+        let answer = http.get(format!("{}{path}", server.url)).bearer_auth(KEY).send().await.unwrap();
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    };
+    let bookings: Vec<Value> = (0..POSTS * 10).map(|i| booking(&i.to_string())).collect();
+    let batch = http.post(format!("{}/v1/notifications/batch", server.url)).bearer_auth(KEY);
+    let answer = batch.body(json!(bookings).to_string()).send().await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    let ids: Vec<&str> =
+        answer["results"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    let posts: Vec<String> = (0..POSTS)
+        .map(|post| {
+            let events = (0..10).map(|i| {
+                let number = post * 10 + i;
+                let email = format!("guest.{number}@example.com");
+                event(ids[number], number as u32, "bounce", &email, json!({"type": "bounce"}))
+            });
+            json!(events.collect::<Vec<_>>()).to_string()
+        })
+        .collect();
+    let post = |url: String, body: String| {
+        let http = http.clone();
+        async move {
+            let answer = http.post(format!("{url}/webhooks/sendgrid")).body(body).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        }
+    };
+    let mut under_way = tokio::task::JoinSet::new();
+    for (number, body) in posts.iter().enumerate() {
+        let sent = post(server.url.clone(), body.clone());
+        under_way.spawn(async move { (number, sent.await) });
+    }
+    let mut acknowledged = std::collections::BTreeSet::new();
+    let mut server = Some(server);
+    while let Some(ended) = under_way.join_next().await {
+        let (number, is_done) = ended.unwrap();
+        if is_done {
+            acknowledged.insert(number);
+        }
+        if let Some(server) = server.take() {
+            server.kill();
+        }
+    }
+    let server = serve();
+    for (number, body) in posts.iter().enumerate() {
+        if !acknowledged.contains(&number) {
+            assert!(post(server.url.clone(), body.clone()).await);
+        }
+    }
+    for round in 0.. {
+        let page = get(&server, "/v1/suppressions?limit=1000&reason=bounce").await;
+        let count = page["items"].as_array().unwrap().len();
+        if count == POSTS * 10 {
+            break;
+        }
+        assert!(round < 1000, "{count} of {}", POSTS * 10);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(server.terminate().0);
 }

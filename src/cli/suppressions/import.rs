@@ -101,7 +101,12 @@ pub(super) async fn run(args: &ImportArgs, client: &Client, out: &mut Output) ->
         if read.len() >= PAGE || (is_last && !read.is_empty()) {
             let part = std::mem::take(&mut read);
             let told = hand_in(part, args.dry_run, client).await?;
-            bar.suspend(|| tell(told, args.dry_run, &mut tally, out))?;
+            let ended = bar.suspend(|| tell(told, args.dry_run, &mut tally, out));
+            // A reader that went away wants no more: what was not handed in stays so, and that is a failure.
+            if ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+                return Ok(Exit::Failed);
+            }
+            ended?;
             bar.set_message(format!(
                 "{} added, {} known, {} refused",
                 tally.added, tally.known, tally.refused
