@@ -11,7 +11,7 @@ use super::auth::Scope;
 use super::dead_letters::resend;
 use super::{
     Shared, act, alerts, batch, batches, dead_letters, engagement, enqueue, events, guard, incident, jobs,
-    probe, read, status, unconfirmed,
+    probe, read, status, suppressions, unconfirmed,
 };
 
 /// One method on one path.
@@ -30,9 +30,11 @@ where
     H: Handler<T, Shared>,
     T: 'static,
 {
-    let is_post = P::methods().iter().any(|method| matches!(method, HttpMethod::Post));
-    let (method, filter) =
-        if is_post { (HttpMethod::Post, MethodFilter::POST) } else { (HttpMethod::Get, MethodFilter::GET) };
+    let (method, filter) = match P::methods().first() {
+        Some(HttpMethod::Post) => (HttpMethod::Post, MethodFilter::POST),
+        Some(HttpMethod::Delete) => (HttpMethod::Delete, MethodFilter::DELETE),
+        _ => (HttpMethod::Get, MethodFilter::GET),
+    };
     Route {
         path: P::path(),
         method,
@@ -66,6 +68,10 @@ pub(super) fn table() -> Vec<Route> {
         route::<dead_letters::__path_dead_letters, _, _>(Scope::Operate, dead_letters::dead_letters),
         route::<dead_letters::__path_dead_letter, _, _>(Scope::Operate, dead_letters::dead_letter),
         route::<resend::__path_resend, _, _>(Scope::Operate, resend::resend),
+        route::<suppressions::__path_list, _, _>(Scope::Read, suppressions::list),
+        route::<suppressions::__path_add, _, _>(Scope::Operate, suppressions::add),
+        route::<suppressions::__path_remove, _, _>(Scope::Operate, suppressions::remove),
+        route::<suppressions::__path_remove_many, _, _>(Scope::Operate, suppressions::remove_many),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
         route::<unconfirmed::__path_unconfirmed, _, _>(Scope::Operate, unconfirmed::unconfirmed),
         route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
