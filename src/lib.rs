@@ -6,7 +6,7 @@
 //!
 //! | layer | room | what it is |
 //! | --- | --- | --- |
-//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`] | ground |
+//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`], [`sign`], [`jitter`] | ground |
 //! | L0 | [`notification`] | what is asked, and its life: `Life::after(fact)`, pure |
 //! | L1 | [`queue`] | port: the timer that brings a notification to a worker |
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
@@ -24,6 +24,7 @@
 //! | L2 | [`api`] | the door in |
 //! | L2 | [`worker`] | permits, receive, claim, send, settle |
 //! | L2 | [`webhook`] | the door back |
+//! | L2 | [`callbacks`] | tells the producers what changed |
 //! | L2 | [`recovery`] | second chances: sweep, redrive |
 //! | L2 | [`sandbox`] | the scripted SendGrid-style provider, a product of its own |
 //! | L3 | [`alerts`] | is anything wrong, since when, and who was told |
@@ -34,12 +35,14 @@ pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod aws;
+pub mod callbacks;
 pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod dead_letters;
 pub mod feed;
 pub mod incident;
+pub mod jitter;
 pub mod jobs;
 pub mod journal;
 pub mod message_log;
@@ -53,6 +56,7 @@ pub mod secret;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
+pub mod sign;
 pub mod sqlite;
 pub mod stops;
 pub mod storm;

@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 29] = [
+const LAYERS: [(&str, u8); 32] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
     ("secret", 0),
+    ("sign", 0),
+    ("jitter", 0),
     ("notification", 0),
     ("queue", 1),
     ("message_log", 1),
@@ -28,6 +30,7 @@ const LAYERS: [(&str, u8); 29] = [
     ("api", 2),
     ("worker", 2),
     ("webhook", 2),
+    ("callbacks", 2),
     ("recovery", 2),
     ("sandbox", 2),
     ("alerts", 3),
@@ -39,7 +42,7 @@ const LAYERS: [(&str, u8); 29] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 28] = [
+const SIDEWAYS: [(&str, &str); 30] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -60,7 +63,9 @@ const SIDEWAYS: [(&str, &str); 28] = [
     ("storm", "message_log"),
     ("incident", "message_log"),
     ("incident", "provider"),
+    ("sign", "secret"),
     ("feed", "sqlite"),
+    ("feed", "journal"),
     ("tracking", "message_log"),
     ("tracking", "provider"),
     ("app", "settings"),
@@ -73,12 +78,12 @@ const SIDEWAYS: [(&str, &str); 28] = [
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
     ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite", "feed/sqlite"]),
-    ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs"]),
+    ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs", "callbacks/post.rs"]),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
     ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
     ("zstd::", &["message_log/dynamodb"]),
-    ("backoff::", &["worker/retry.rs"]),
+    ("backoff::", &["jitter.rs"]),
     ("comfy_table::", &["cli/"]),
 ];
 
