@@ -32,6 +32,9 @@ pub trait Feed: Send + Sync {
     /// Everything behind `after` up to `until`, which `read` gave with it; at most [`MAX_LIMIT`].
     async fn between(&self, tenant: &str, after: &Cursor, until: &Cursor) -> Result<Vec<Entry>, FeedError>;
 
+    /// Before the oldest entry that is kept.
+    async fn begin(&self, tenant: &str) -> Result<Cursor, FeedError>;
+
     /// Behind the latest entry.
     async fn end(&self, tenant: &str) -> Result<Cursor, FeedError>;
 
@@ -119,7 +122,18 @@ pub enum What {
 
 /// A status that is told.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Told {
@@ -256,7 +270,16 @@ impl Feed for NoFeed {
         Err(FeedError::Absent)
     }
 
-    async fn between(&self, _tenant: &str, _after: &Cursor, _until: &Cursor) -> Result<Vec<Entry>, FeedError> {
+    async fn between(
+        &self,
+        _tenant: &str,
+        _after: &Cursor,
+        _until: &Cursor,
+    ) -> Result<Vec<Entry>, FeedError> {
+        Err(FeedError::Absent)
+    }
+
+    async fn begin(&self, _tenant: &str) -> Result<Cursor, FeedError> {
         Err(FeedError::Absent)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::{Storage, alerts, gauges, rooms};
+use crate::callbacks::Deliverer;
 use crate::clock::Clock;
 use crate::jobs::Rings;
 use crate::provider::Provider;
@@ -49,6 +50,10 @@ impl House<'_> {
             loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
+            let (feed, journal) = (storage.feed.clone(), storage.journal.clone());
+            let callbacks = rooms::callbacks(settings);
+            let deliverer = Deliverer::new(feed, journal, rooms::courier(settings), clock.clone(), callbacks);
+            loops.push(("callbacks", tokio::spawn(deliverer.run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
             loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
         }

@@ -72,12 +72,41 @@ fn the_first_and_the_last_address_of_every_range_that_is_not_public_is_denied() 
 #[test]
 fn what_lies_right_beside_a_range_is_public_unless_it_is_in_another() {
     for text in [
-        "1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",
-        "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "191.255.255.255", "192.0.1.0",
-        "192.0.3.0", "192.88.98.255", "192.88.100.0", "192.167.255.255", "192.169.0.0", "198.17.255.255",
-        "198.20.0.0", "198.51.99.255", "198.51.101.0", "203.0.112.255", "203.0.114.0", "223.255.255.255",
-        "8.8.8.8", "2000::", "2001:200::", "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db9::", "2003::",
-        "2606:4700::1111", "3ffe:ffff::", "3fff:1000::", "3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        "1.0.0.0",
+        "9.255.255.255",
+        "11.0.0.0",
+        "100.63.255.255",
+        "100.128.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "169.253.255.255",
+        "169.255.0.0",
+        "172.15.255.255",
+        "172.32.0.0",
+        "191.255.255.255",
+        "192.0.1.0",
+        "192.0.3.0",
+        "192.88.98.255",
+        "192.88.100.0",
+        "192.167.255.255",
+        "192.169.0.0",
+        "198.17.255.255",
+        "198.20.0.0",
+        "198.51.99.255",
+        "198.51.101.0",
+        "203.0.112.255",
+        "203.0.114.0",
+        "223.255.255.255",
+        "8.8.8.8",
+        "2000::",
+        "2001:200::",
+        "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff",
+        "2001:db9::",
+        "2003::",
+        "2606:4700::1111",
+        "3ffe:ffff::",
+        "3fff:1000::",
+        "3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     ] {
         let address: Option<IpAddr> = text.parse().ok();
         assert_eq!(address.map(is_public), Some(true), "{text}");
@@ -143,7 +172,10 @@ fn a_url_is_judged_by_what_it_says_in_any_spelling() {
     ] {
         assert_eq!(parse(wrong, false).err(), Some(why), "{wrong}");
     }
-    assert_eq!(parse(&format!("https://example.com/{}", "x".repeat(2048)), false).err(), Some("it has more than 2048 characters"));
+    assert_eq!(
+        parse(&format!("https://example.com/{}", "x".repeat(2048)), false).err(),
+        Some("it has more than 2048 characters")
+    );
     assert!(parse("http://127.0.0.1:7777/hook", true).is_ok());
     assert_eq!(parse("file:///etc/passwd", true).err(), Some("it must begin with https://"));
 }

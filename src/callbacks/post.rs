@@ -122,7 +122,8 @@ impl Courier for HttpCourier {
             }
         })?;
         let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after =
+            answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut read = 0;
         // Politeness alone: an endpoint may take it ill to be left in the middle of its answer.
         while let Ok(Some(piece)) = answer.chunk().await {

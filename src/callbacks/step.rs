@@ -38,7 +38,8 @@ impl Deliverer {
         }
         let next = match &known.batch {
             Some(batch) => {
-                let is_left_behind = batch.owner.as_ref().is_some_and(|owner| *owner != self.owner) && self.config.alone;
+                let is_left_behind =
+                    batch.owner.as_ref().is_some_and(|owner| *owner != self.owner) && self.config.alone;
                 if batch.due_at > now && !is_left_behind {
                     return Ok(Outcome::Wait(batch.due_at.since(now)));
                 }
@@ -54,7 +55,8 @@ impl Deliverer {
         let (owner, patience, alone) = (&self.owner, &self.config.patience, self.config.alone);
         let seen = (known.cursor.clone(), known.batch.as_ref().map(|batch| batch.id.clone()));
         let taken = callback::change(&*self.journal, id, |callback| {
-            let is_as_seen = (&callback.cursor, callback.batch.as_ref().map(|batch| &batch.id)) == (&seen.0, seen.1.as_ref());
+            let is_as_seen = (&callback.cursor, callback.batch.as_ref().map(|batch| &batch.id))
+                == (&seen.0, seen.1.as_ref());
             if callback.state != CallbackState::Active || !is_as_seen {
                 return (false, None);
             }
@@ -68,7 +70,9 @@ impl Deliverer {
                     callback.begin(next.clone(), *count, owner, now, patience);
                 }
                 Some(Found::Nothing) | None => {
-                    if let Some(batch) = callback.batch.as_mut().filter(|batch| alone && batch.owner.as_ref() != Some(owner)) {
+                    if let Some(batch) =
+                        callback.batch.as_mut().filter(|batch| alone && batch.owner.as_ref() != Some(owner))
+                    {
                         batch.due_at = batch.due_at.min(now);
                     }
                     if !callback.take(owner, now, patience) {
@@ -114,11 +118,7 @@ impl Deliverer {
     }
 
     /// Some of what it has to tell was forgotten: nobody may be left to believe that they know all.
-    async fn lost(
-        &self,
-        callback: &Callback,
-        since: crate::clock::Timestamp,
-    ) -> Result<Outcome, StepError> {
+    async fn lost(&self, callback: &Callback, since: crate::clock::Timestamp) -> Result<Outcome, StepError> {
         let now = self.clock.now();
         let note = format!("what it has not taken is kept no longer than from {since} on");
         callback::change(&*self.journal, &callback.id, |callback| {
@@ -145,7 +145,12 @@ impl Deliverer {
                 tracing::debug!(callback = id, tenant, error, "a callback did not take its message");
                 if state == CallbackState::Failed {
                     count("paused");
-                    tracing::warn!(callback = id, tenant, error, "a callback was paused: it took nothing for too long");
+                    tracing::warn!(
+                        callback = id,
+                        tenant,
+                        error,
+                        "a callback was paused: it took nothing for too long"
+                    );
                 }
             }
         }
@@ -181,7 +186,11 @@ impl Deliverer {
             let bytes = courier::body(callback, &entries, self.clock.now()).len();
             if bytes <= MOST_BYTES || rows <= 1 {
                 let count = entries.len() as u64;
-                return Ok(if count == 0 { Found::Passed(next) } else { Found::Some { passed, next, count } });
+                return Ok(if count == 0 {
+                    Found::Passed(next)
+                } else {
+                    Found::Some { passed, next, count }
+                });
             }
             let page = self.feed.read(&callback.tenant, Some(&passed), rows / 2).await?;
             (next, entries) = (page.next, page.entries);
@@ -195,5 +204,9 @@ enum Found {
     /// Nothing up to here.
     Passed(Cursor),
     /// This many, between these two.
-    Some { passed: Cursor, next: Cursor, count: u64 },
+    Some {
+        passed: Cursor,
+        next: Cursor,
+        count: u64,
+    },
 }

@@ -289,6 +289,11 @@ pub async fn add(journal: &dyn Journal, callback: &Callback) -> Result<(), Journ
     }
 }
 
+/// Removes one.
+pub async fn remove(journal: &dyn Journal, id: &str) -> Result<(), JournalError> {
+    journal.delete(Kind::Callback, id).await
+}
+
 /// Changes one; `None` where it is gone. `change` says whether there is anything to write, and what to answer.
 pub async fn change<R: Send>(
     journal: &dyn Journal,

@@ -50,6 +50,11 @@ pub fn check(settings: &mut Settings, reader: &mut Reader) {
             show_span(safe)
         ));
     }
+    if settings.callback.allow_insecure {
+        settings.warnings.push(
+            "callback.allow_insecure: whoever may add a callback reaches what only this machine can".into(),
+        );
+    }
     if settings.sendgrid.webhook_insecure {
         settings
             .warnings

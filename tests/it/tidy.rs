@@ -77,8 +77,14 @@ const SIDEWAYS: [(&str, &str); 30] = [
 
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
-    ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite", "feed/sqlite"]),
-    ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs", "callbacks/post.rs"]),
+    (
+        "rusqlite::",
+        &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite", "feed/sqlite"],
+    ),
+    (
+        "reqwest::",
+        &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs", "callbacks/post.rs"],
+    ),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
     ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
