@@ -2,6 +2,7 @@
 
 mod alerts;
 mod batch;
+mod callbacks;
 mod change;
 mod check;
 pub mod client;
@@ -9,6 +10,7 @@ mod dead_letters;
 mod demo;
 mod drill;
 pub mod enqueue;
+mod events;
 mod filter;
 mod hold;
 mod incident;
@@ -92,6 +94,7 @@ enum Command {
     Show(show::ShowArgs),
     List(list::ListArgs),
     Unsent(list::UnsentArgs),
+    Events(events::EventsArgs),
     Redrive(redrive::RedriveArgs),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
@@ -101,6 +104,7 @@ enum Command {
     Status(status::StatusArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
+    Callbacks(callbacks::CallbacksArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
     Keys(keys::KeysArgs),
@@ -205,6 +209,8 @@ impl Cli {
             Command::Show(args) => show::run(args, client, out).await,
             Command::List(args) => list::run(args, client, out).await,
             Command::Unsent(args) => list::run_unsent(args, client, out).await,
+            Command::Events(args) => events::run(args, client, out).await,
+            Command::Callbacks(args) => callbacks::run(args, client, out).await,
             Command::Redrive(args) => redrive::run(args, client, out).await,
             Command::Hold(args) => hold::run_hold(args, client, out).await,
             Command::Release(args) => hold::run_release(args, client, out).await,

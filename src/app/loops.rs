@@ -12,7 +12,7 @@ use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::Sandbox;
-use crate::settings::{Roles, Settings};
+use crate::settings::{Backend, Roles, Settings};
 use crate::shutdown::Shutdown;
 use crate::worker::{Guards, Worker};
 
@@ -50,10 +50,9 @@ impl House<'_> {
             loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
-            let (feed, journal) = (storage.feed.clone(), storage.journal.clone());
-            let callbacks = rooms::callbacks(settings);
-            let deliverer = Deliverer::new(feed, journal, rooms::courier(settings), clock.clone(), callbacks);
-            loops.push(("callbacks", tokio::spawn(deliverer.run(stopped.clone()))));
+            if matches!(settings.backend, Backend::Embedded) {
+                loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
+            }
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
             loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
         }
@@ -61,6 +60,12 @@ impl House<'_> {
         gauges.read().await;
         loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
         Ok(loops)
+    }
+
+    fn deliverer(&self) -> Deliverer {
+        let (feed, journal) = (self.storage.feed.clone(), self.storage.journal.clone());
+        let (courier, config) = (rooms::courier(self.settings), rooms::callbacks(self.settings));
+        Deliverer::new(feed, journal, courier, self.clock.clone(), config)
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

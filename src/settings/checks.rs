@@ -71,6 +71,11 @@ fn backend(settings: &Settings, reader: &mut Reader) {
         }
         return;
     };
+    for path in ["feed.retention", "callback.allow_insecure"] {
+        if reader.is_given(path) {
+            reader.refuse(path, "the feed and callbacks are not there on backend `aws` yet");
+        }
+    }
     if settings.queue.visibility.subsec_nanos() != 0 {
         reader.refuse("queue.visibility", "SQS counts in whole seconds");
     }
