@@ -2,7 +2,7 @@
 
 mod guard;
 mod house;
-mod receiver;
+pub mod receiver;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -354,7 +354,7 @@ async fn an_endpoint_that_hangs_delays_no_other_tenants() {
 }
 
 /// Polls until it is so; nothing that is waited for takes a minute.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
     let end = std::time::Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(std::time::Instant::now() < end, "it never came: {what}");
