@@ -58,7 +58,9 @@ Example: tell the hotel's system what was not delivered
   kakitome callbacks add https://bookings.example.jp/kakitome --tenant hotel --status failed,bounced,blocked")]
 struct AddArgs {
     /// Where to
-    url: String,
+    // Not `url`: that is the server, everywhere.
+    #[arg(value_name = "URL")]
+    address: String,
     /// Whose changes [default: the key's own tenant]
     #[arg(long)]
     tenant: Option<String>,
@@ -204,7 +206,7 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Output) -> anyhow::Res
 }
 
 async fn add(args: &AddArgs, client: &Client, out: &mut Output) -> anyhow::Result<()> {
-    let mut body = json!({"url": args.url, "from": args.from.as_str()});
+    let mut body = json!({"url": args.address, "from": args.from.as_str()});
     if let Some(tenant) = &args.tenant {
         body["tenant"] = tenant.as_str().into();
     }
