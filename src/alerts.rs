@@ -10,7 +10,6 @@ mod keeper;
 mod look;
 pub mod message;
 pub mod post;
-mod sign;
 pub mod slack;
 pub mod state;
 pub mod streak;

@@ -11,6 +11,7 @@ pub mod auth;
 mod batch;
 mod batches;
 mod body;
+pub mod callbacks;
 pub mod dead_letters;
 mod engagement;
 pub mod enqueue;

@@ -156,7 +156,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         health: health.clone(),
         worker_expected: roles.worker,
         channels: alerts::tester(settings)?,
-        telling: Telling::new(storage.feed.clone()).until(stopped.clone()),
+        telling: Telling::new(storage.feed.clone(), Some(rooms::courier(settings))).until(stopped.clone()),
         metrics: Some(prometheus),
         ..rooms::api_state(settings, &storage, &guards, (clock.clone(), bell))
     };

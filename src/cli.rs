@@ -2,6 +2,7 @@
 
 mod alerts;
 mod batch;
+mod callbacks;
 mod change;
 mod check;
 pub mod client;
@@ -10,6 +11,7 @@ mod demo;
 mod drill;
 mod engagement;
 pub mod enqueue;
+mod events;
 mod filter;
 mod hold;
 mod incident;
@@ -96,6 +98,7 @@ enum Command {
     Show(show::ShowArgs),
     List(list::ListArgs),
     Unsent(list::UnsentArgs),
+    Events(events::EventsArgs),
     Redrive(redrive::RedriveArgs),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
@@ -107,6 +110,7 @@ enum Command {
     Unconfirmed(unconfirmed::UnconfirmedArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
+    Callbacks(callbacks::CallbacksArgs),
     Check(check::CheckArgs),
     Setup(setup::SetupArgs),
     Keys(keys::KeysArgs),
@@ -212,6 +216,8 @@ impl Cli {
             Command::Show(args) => show::run(args, client, out).await,
             Command::List(args) => list::run(args, client, out).await,
             Command::Unsent(args) => list::run_unsent(args, client, out).await,
+            Command::Events(args) => events::run(args, client, out).await,
+            Command::Callbacks(args) => callbacks::run(args, client, out).await,
             Command::Redrive(args) => redrive::run(args, client, out).await,
             Command::Hold(args) => hold::run_hold(args, client, out).await,
             Command::Release(args) => hold::run_release(args, client, out).await,

@@ -6,6 +6,8 @@
 //! `processed`, which says no more than `sent`. An entry is written in the very transaction that makes the change, by the
 //! storage itself, so no code path can forget it.
 
+pub mod callback;
+pub mod courier;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,12 @@ use crate::notification::status::recipient::RecipientStatus;
 pub trait Feed: Send + Sync {
     /// Up to `limit` entries of a tenant behind `after`, oldest first; without a cursor from the oldest that is kept.
     async fn read(&self, tenant: &str, after: Option<&Cursor>, limit: usize) -> Result<Page, FeedError>;
+
+    /// Everything behind `after` up to `until`, which `read` gave with it; at most [`MAX_LIMIT`].
+    async fn between(&self, tenant: &str, after: &Cursor, until: &Cursor) -> Result<Vec<Entry>, FeedError>;
+
+    /// Before the oldest entry that is kept.
+    async fn begin(&self, tenant: &str) -> Result<Cursor, FeedError>;
 
     /// Behind the latest entry.
     async fn end(&self, tenant: &str) -> Result<Cursor, FeedError>;
@@ -259,6 +267,19 @@ pub struct NoFeed;
 #[async_trait]
 impl Feed for NoFeed {
     async fn read(&self, _tenant: &str, _after: Option<&Cursor>, _limit: usize) -> Result<Page, FeedError> {
+        Err(FeedError::Absent)
+    }
+
+    async fn between(
+        &self,
+        _tenant: &str,
+        _after: &Cursor,
+        _until: &Cursor,
+    ) -> Result<Vec<Entry>, FeedError> {
+        Err(FeedError::Absent)
+    }
+
+    async fn begin(&self, _tenant: &str) -> Result<Cursor, FeedError> {
         Err(FeedError::Absent)
     }
 

@@ -6,7 +6,7 @@
 //!
 //! | layer | room | what it is |
 //! | --- | --- | --- |
-//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`] | ground |
+//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`], [`sign`], [`jitter`] | ground |
 //! | L0 | [`notification`] | what is asked, and its life: `Life::after(fact)`, pure |
 //! | L1 | [`queue`] | port: the timer that brings a notification to a worker |
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
@@ -29,6 +29,7 @@
 //! | L2 | [`worker`] | permits, receive, claim, send, settle |
 //! | L2 | [`webhook`] | the door back |
 //! | L2 | [`recovery`] | second chances: sweep, redrive, watchdog |
+//! | L2 | [`callbacks`] | tells the producers what changed |
 //! | L2 | [`sandbox`] | the scripted SendGrid-style provider, a product of its own |
 //! | L3 | [`alerts`] | is anything wrong, since when, and who was told |
 //! | L3 | [`console`] | the operators' page, a client of the API |
@@ -38,6 +39,7 @@ pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod aws;
+pub mod callbacks;
 pub mod cli;
 pub mod clock;
 pub mod console;
@@ -46,6 +48,7 @@ pub mod engagement;
 pub mod feed;
 pub mod inbox;
 pub mod incident;
+pub mod jitter;
 pub mod jobs;
 pub mod journal;
 pub mod message_log;
@@ -59,6 +62,7 @@ pub mod secret;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
+pub mod sign;
 pub mod sqlite;
 pub mod stops;
 pub mod storm;

@@ -49,6 +49,11 @@ pub const ALERT_FIRING: &str = "kakitome_alert_firing";
 /// Messages about alerts, by `channel` and `outcome`: `posted`, `failed`, `dropped`. Counter.
 pub const ALERT_POSTS_TOTAL: &str = "kakitome_alert_posts_total";
 
+/// Posts to callbacks, by `outcome`: `taken`, `failed`, `paused`, `gone`. Counter.
+pub const CALLBACKS_TOTAL: &str = "kakitome_callbacks_total";
+/// Age of the oldest change that an active callback has not taken, in seconds; 0 when all have all. Gauge.
+pub const CALLBACK_LAG_SECONDS: &str = "kakitome_callback_lag_seconds";
+
 /// Commits of the embedded storage, each one `fsync`. Counter.
 pub const STORAGE_COMMITS_TOTAL: &str = "kakitome_storage_commits_total";
 
@@ -94,6 +99,10 @@ fn begin() {
     for reason in ["complaint", "bounce", "drop", "manual", "unsubscribe"] {
         metrics::counter!(SUPPRESSED_TOTAL, "reason" => reason).increment(0);
     }
+    for outcome in ["taken", "failed", "paused", "gone"] {
+        metrics::counter!(CALLBACKS_TOTAL, "outcome" => outcome).increment(0);
+    }
+    metrics::gauge!(CALLBACK_LAG_SECONDS).set(0.0);
     for name in [ACCEPT_TO_SENT_SECONDS, WEBHOOK_LAG_SECONDS] {
         let _registered = metrics::histogram!(name);
     }
@@ -102,6 +111,12 @@ fn begin() {
 fn describe() {
     describe_gauge!(ALERT_FIRING, "Alerts that fire, by alert");
     describe_counter!(ALERT_POSTS_TOTAL, "Messages about alerts, by channel and outcome");
+    describe_counter!(CALLBACKS_TOTAL, "Posts to callbacks, by outcome");
+    describe_gauge!(
+        CALLBACK_LAG_SECONDS,
+        Unit::Seconds,
+        "Age of the oldest change that an active callback has not taken"
+    );
     describe_counter!(STORAGE_COMMITS_TOTAL, "Commits of the embedded storage, each one fsync");
     describe_counter!(DYNAMODB_UNITS_TOTAL, "Write units that DynamoDB charged, by operation");
     describe_counter!(ACCEPTED_TOTAL, "Notifications recorded");

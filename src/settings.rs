@@ -4,6 +4,7 @@
 
 mod alert;
 mod api_keys;
+mod callback;
 mod checks;
 mod fault;
 mod file;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use crate::api::auth::ApiKey;
 use crate::aws::{self, Access};
 pub use alert::AlertSettings;
+pub use callback::CallbackSettings;
 pub use fault::{Fault, Faults, Origin};
 pub use providers::{ProviderName, ResendSettings, SandboxSettings, SendgridSettings, SesSettings};
 pub use sources::{ConfigFile, FlagValue, Sources};
@@ -62,6 +64,8 @@ pub struct Settings {
     pub alert_delay: Duration,
     /// How alerts are watched for and posted.
     pub alert: AlertSettings,
+    /// How the producers are told what changed.
+    pub callback: CallbackSettings,
     /// Threads that do the work; `None`: one a processor core.
     pub threads: Option<usize>,
     /// What is logged, if anybody said.
@@ -236,6 +240,7 @@ impl Settings {
             ses: SesSettings::read(reader),
             alert_delay: reader.span("alert.delay"),
             alert: AlertSettings::read(reader),
+            callback: CallbackSettings::read(reader),
             threads: reader.maybe_count("threads"),
             log: reader.log_filter("log"),
             log_format: reader

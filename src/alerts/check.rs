@@ -57,6 +57,8 @@ pub struct Reading {
     pub unconfirmed: Option<Unconfirmed>,
     /// Jobs whose process is gone: their ids.
     pub interrupted_jobs: Option<Vec<String>>,
+    /// Callbacks that took nothing for too long, or are gone: their ids.
+    pub paused_callbacks: Option<Vec<String>>,
 }
 
 /// What the log counts.

@@ -10,6 +10,7 @@ use super::check::{
 use super::{Config, Ports};
 use crate::clock::Timestamp;
 use crate::dead_letters;
+use crate::feed::callback::{self, CallbackState};
 use crate::jobs::{self, JobState};
 use crate::message_log::{Filter, Lacks};
 use crate::notification::status::Status;
@@ -50,6 +51,7 @@ pub(super) struct Eyes {
 struct Records {
     interrupted: Vec<String>,
     unreadable: u64,
+    paused: Vec<String>,
 }
 
 /// What was last seen of the held ones.
@@ -95,6 +97,7 @@ impl Eyes {
             journal: Some(journal),
             unusual: self.config.unusual.as_ref().map(|unusual| unusual()),
             unconfirmed,
+            paused_callbacks: records.as_ref().map(|records| records.paused.clone()),
             interrupted_jobs: records.map(|records| records.interrupted),
         }
     }
@@ -191,8 +194,16 @@ impl Eyes {
             let copies = within(dead_letters::list(journal, None, COPIES)).await.ok()?;
             let news = copies.iter().filter(|copy| copy.resent.is_none() && now.since(copy.kept_at) < NEWS);
             let unreadable = news.count() as u64;
-            self.records =
-                Some((now, Records { interrupted: interrupted.map(|job| job.id).collect(), unreadable }));
+            let callbacks = within(callback::list(journal, None)).await.ok()?;
+            let told_nothing = callbacks
+                .into_iter()
+                .filter(|one| matches!(one.state, CallbackState::Failed | CallbackState::Gone));
+            let records = Records {
+                interrupted: interrupted.map(|job| job.id).collect(),
+                unreadable,
+                paused: told_nothing.map(|one| one.id).collect(),
+            };
+            self.records = Some((now, records));
         }
         self.records.as_ref().map(|(_, records)| records.clone())
     }

@@ -8,10 +8,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use tokio::sync::mpsc;
 
 use super::message::Message;
-use super::{sign, slack};
+use super::slack;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::ALERT_POSTS_TOTAL;
 use crate::secret::Secret;
+use crate::sign;
 
 /// One post, connect included.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,7 +122,7 @@ impl Channel {
             let seconds = self.clock.now().as_ms() / 1000;
             let signed =
                 sign::hmac_sha256(secret.reveal().as_bytes(), format!("{seconds}.{body}").as_bytes());
-            request = request.header(SIGNATURE_HEADER, format!("t={seconds},v1={signed}"));
+            request = request.header(SIGNATURE_HEADER, format!("t={seconds},v1={}", sign::hex(&signed)));
         }
         let answer =
             request.body(body).send().await.map_err(|error| {

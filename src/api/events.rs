@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::Json;
 use super::guard::Caller;
 use super::{Shared, trouble};
+use crate::feed::courier::Courier;
 use crate::feed::{Cursor, Entry, Feed, FeedError, MAX_LIMIT, Page};
 use crate::server::problem::Problem;
 use crate::shutdown::Shutdown;
@@ -22,6 +23,8 @@ use crate::shutdown::Shutdown;
 pub struct Telling {
     /// What changed.
     pub feed: Arc<dyn Feed>,
+    /// Who posts it to callbacks; `None`: nobody.
+    pub courier: Option<Arc<dyn Courier>>,
     /// Ends every wait.
     stopped: Option<Shutdown>,
     waiting: Arc<Semaphore>,
@@ -29,8 +32,8 @@ pub struct Telling {
 
 impl Telling {
     /// From this feed.
-    pub fn new(feed: Arc<dyn Feed>) -> Self {
-        Self { feed, stopped: None, waiting: Arc::new(Semaphore::new(MOST_WAITING)) }
+    pub fn new(feed: Arc<dyn Feed>, courier: Option<Arc<dyn Courier>>) -> Self {
+        Self { feed, courier, stopped: None, waiting: Arc::new(Semaphore::new(MOST_WAITING)) }
     }
 
     /// Nobody waits for news once this is pulled.

@@ -9,6 +9,8 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 use super::alerts::{AlertsView, ChannelTests};
 use super::batch::BatchAnswer;
 use super::batches::{Declaration, DeclaredBatches};
+use super::callbacks::change::{Resume, Resumed, Rotate, Trial};
+use super::callbacks::{CallbacksView, Made, New};
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
 use super::engagement::EngagementView;
@@ -50,6 +52,13 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     PageView,
     EventsView,
     EngagementView,
+    CallbacksView,
+    New,
+    Made,
+    Resume,
+    Resumed,
+    Rotate,
+    Trial,
     act::Reason,
     JobRequest,
     Preview,

@@ -8,10 +8,11 @@ use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use super::auth::Scope;
+use super::callbacks::change;
 use super::dead_letters::resend;
 use super::{
-    Shared, act, alerts, batch, batches, dead_letters, engagement, enqueue, events, guard, incident, jobs,
-    probe, read, status, suppressions, unconfirmed,
+    Shared, act, alerts, batch, batches, callbacks, dead_letters, engagement, enqueue, events, guard,
+    incident, jobs, probe, read, status, suppressions, unconfirmed,
 };
 
 /// One method on one path.
@@ -55,6 +56,13 @@ pub(super) fn table() -> Vec<Route> {
         route::<read::__path_show, _, _>(Scope::Read, read::show),
         route::<events::__path_events, _, _>(Scope::Read, events::events),
         route::<engagement::__path_engagement, _, _>(Scope::Read, engagement::engagement),
+        route::<callbacks::__path_list, _, _>(Scope::Read, callbacks::list),
+        route::<callbacks::__path_add, _, _>(Scope::Operate, callbacks::add),
+        route::<callbacks::__path_remove, _, _>(Scope::Operate, callbacks::remove),
+        route::<change::__path_pause, _, _>(Scope::Operate, change::pause),
+        route::<change::__path_resume, _, _>(Scope::Operate, change::resume),
+        route::<change::__path_rotate, _, _>(Scope::Operate, change::rotate),
+        route::<change::__path_test, _, _>(Scope::Operate, change::test),
         route::<act::__path_cancel, _, _>(Scope::Operate, act::cancel),
         route::<act::__path_hold, _, _>(Scope::Operate, act::hold),
         route::<act::__path_release, _, _>(Scope::Operate, act::release),

@@ -1,6 +1,7 @@
 //! How the whole instance stands: figures for a glance, and with `prove` the evidence, each with its source and the
 //! moment at which it was read. No notification and no address is in it.
 
+pub mod callbacks;
 pub mod evidence;
 pub mod heard;
 pub mod jobs;
@@ -27,6 +28,7 @@ use crate::provider::health::{Circuit, ProviderHealth};
 use crate::queue::Depth;
 use crate::server::problem::Problem;
 use crate::stops::Stop;
+use callbacks::CallbackLine;
 use evidence::Evidence;
 use heard::WitnessView;
 use jobs::JobLine;
@@ -101,6 +103,11 @@ pub struct StatusView {
     /// key may know of them; null when the journal did not answer.
     #[schema(required = true)]
     pub jobs: Option<Vec<JobLine>>,
+    /// The callbacks that are told nothing right now, as far as the key may know of them; null when the journal did not
+    /// answer.
+    #[schema(required = true)]
+    #[serde(default)]
+    pub callbacks: Option<Vec<CallbackLine>>,
     /// With `prove`: whether nothing can still be sent. Null without it.
     #[schema(required = true)]
     pub converged: Option<bool>,
@@ -208,6 +215,9 @@ pub(super) async fn status(
             .value
             .map(|stops| stops.into_iter().filter(|stop| may_know(stop.scope.tenant.as_deref())).collect()),
         jobs: jobs.value.map(|jobs| jobs.into_iter().filter(|job| may_know(job.tenant.as_deref())).collect()),
+        callbacks: callbacks::read(state).await.map(|callbacks| {
+            callbacks.into_iter().filter(|callback| may_know(Some(&callback.tenant))).collect()
+        }),
         converged: open.as_ref().map(Vec::is_empty),
         open: open.unwrap_or_default(),
         evidence,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::{Storage, alerts, gauges, rooms};
+use crate::callbacks::Deliverer;
 use crate::clock::Clock;
 use crate::jobs::Rings;
 use crate::provider::Provider;
@@ -13,7 +14,7 @@ use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
 use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
-use crate::settings::{Roles, Settings};
+use crate::settings::{Backend, Roles, Settings};
 use crate::shutdown::Shutdown;
 use crate::suppression;
 use crate::tracking::folder::Folder;
@@ -63,6 +64,9 @@ impl House<'_> {
             loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
+            if matches!(settings.backend, Backend::Embedded) {
+                loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
+            }
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
             let (log, journal) = (storage.log.clone(), storage.journal.clone());
             let watchdog = Watchdog::new(log, journal, clock.clone(), rooms::watchdog(settings, sandbox)?);
@@ -81,6 +85,12 @@ impl House<'_> {
         let listeners: Vec<Arc<dyn Listener>> = vec![Arc::new(suppressions)];
         let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
         Arc::new(Tracker::new(log, health, clock, listeners))
+    }
+
+    fn deliverer(&self) -> Deliverer {
+        let (feed, journal) = (self.storage.feed.clone(), self.storage.journal.clone());
+        let (courier, config) = (rooms::courier(self.settings), rooms::callbacks(self.settings));
+        Deliverer::new(feed, journal, courier, self.clock.clone(), config)
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

@@ -5,10 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Storage;
+use crate::api::events::Telling;
 use crate::api::{self, ApiState};
+use crate::callbacks;
+use crate::callbacks::post::{HttpCourier, SystemResolver};
 use crate::clock::Clock;
 use crate::console;
 use crate::engagement::Rulebook;
+use crate::feed::callback::Patience;
+use crate::feed::courier::Courier;
+use crate::jitter::Schedule;
 use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
@@ -154,7 +160,7 @@ pub(super) fn api_state(
         keys: Arc::default(),
         health: HealthBoard::default(),
         worker_expected: false,
-        telling: api::events::Telling::new(storage.feed.clone()),
+        telling: Telling::new(storage.feed.clone(), Some(courier(settings))),
         channels: None,
         metrics: None,
         config: api(settings),
@@ -211,6 +217,23 @@ pub(super) fn watchdog(settings: &Settings, sandbox: Option<&Sandbox>) -> anyhow
         providers: api(settings).providers,
         awaited: sources.values().map(|source| source.name().to_owned()).collect(),
     })
+}
+
+/// Who posts to the producers' endpoints.
+pub(super) fn courier(settings: &Settings) -> Arc<dyn Courier> {
+    Arc::new(HttpCourier::new(settings.callback.allow_insecure, Arc::new(SystemResolver)))
+}
+
+/// Callbacks are retried on the worker's schedule.
+pub(super) fn callbacks(settings: &Settings) -> callbacks::Config {
+    let from = &settings.worker;
+    let schedule = Schedule { base: from.backoff_base, cap: from.backoff_cap, ..Schedule::default() };
+    callbacks::Config {
+        patience: Patience { schedule, ..Patience::default() },
+        retention: settings.callback.retention,
+        alone: matches!(settings.backend, Backend::Embedded),
+        ..callbacks::Config::default()
+    }
 }
 
 /// On AWS a look costs a request for every hundred that are awaited, and a write of the journal is paid for by its size.

@@ -48,6 +48,7 @@ struct Report {
     clear_at: Option<Timestamp>,
     stops: Option<Vec<Stop>>,
     jobs: Option<Vec<Job>>,
+    callbacks: Option<Vec<Callback>>,
     converged: Option<bool>,
     open: Vec<Open>,
     evidence: Option<prove::Evidence>,
@@ -79,6 +80,16 @@ struct Job {
     planned: u64,
     done: u64,
     left: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Callback {
+    id: String,
+    tenant: String,
+    state: String,
+    since: Timestamp,
+    note: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,6 +185,11 @@ impl Report {
         if let Some(words) = self.unconfirmed.as_ref().and_then(Counts::words) {
             troubles.push(format!("{words}; `kakitome unconfirmed` lists them"));
         }
+        let callbacks = self.callbacks.iter().flatten().filter(|one| one.state != "paused").count();
+        if callbacks > 0 {
+            troubles
+                .push(format!("{callbacks} callbacks are told nothing; `kakitome callbacks list` says why"));
+        }
         let dead = self.count("failed");
         if dead > 0 {
             troubles.push(format!("{dead} failed; `kakitome unsent` lists them"));
@@ -225,6 +241,14 @@ impl Stop {
     }
 }
 
+impl Callback {
+    fn tell(&self, now: Timestamp) -> String {
+        let Self { id, tenant, state, since, note } = self;
+        let note = note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+        format!("{id} of {tenant} {state} for {}{note}", human(now.since(*since)))
+    }
+}
+
 fn print(report: &Report, alert_delay: Duration, now: Timestamp, out: &mut Output) -> anyhow::Result<()> {
     let troubles = report.troubles(alert_delay);
     if troubles.is_empty() {
@@ -273,6 +297,7 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
     ];
     facts.extend(report.stops.iter().flatten().map(|stop| ("stop", stop.tell(now))));
     facts.extend(report.jobs.iter().flatten().map(|job| ("job", job.tell())));
+    facts.extend(report.callbacks.iter().flatten().map(|callback| ("callback", callback.tell(now))));
     // An older server tells of neither.
     if report.now.is_some() && (report.stops.is_none() || report.jobs.is_none()) {
         facts.push(("journal", "no answer: stops and jobs are not known".into()));

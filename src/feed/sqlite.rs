@@ -37,6 +37,23 @@ impl Feed for SqliteFeed {
         self.engine.read(move |tx| page(tx, &tenant, after, limit)).await?
     }
 
+    async fn between(&self, tenant: &str, after: &Cursor, until: &Cursor) -> Result<Vec<Entry>, FeedError> {
+        let (after, until) = (place(after, tenant)?, place(until, tenant)?);
+        let limit = usize::try_from(until.saturating_sub(after)).unwrap_or(0).min(MAX_LIMIT);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let tenant = tenant.to_owned();
+        // Numbers have no holes, so the limit ends it where it should.
+        self.engine.read(move |tx| page(tx, &tenant, Some(after), limit)).await?.map(|page| page.entries)
+    }
+
+    async fn begin(&self, tenant: &str) -> Result<Cursor, FeedError> {
+        let tenant = tenant.to_owned();
+        let begin = self.engine.read(move |tx| Ok(cursor(&tenant, (reach(tx, &tenant)?.first - 1).max(0))));
+        Ok(begin.await?)
+    }
+
     async fn end(&self, tenant: &str) -> Result<Cursor, FeedError> {
         let tenant = tenant.to_owned();
         Ok(self.engine.read(move |tx| Ok(cursor(&tenant, reach(tx, &tenant)?.last))).await?)

@@ -58,6 +58,11 @@ pub fn check(settings: &mut Settings, reader: &mut Reader) {
     for (_, path) in insecure.iter().filter(|(is_insecure, _)| *is_insecure) {
         settings.warnings.push(format!("{path}: anybody can post events without a signature"));
     }
+    if settings.callback.allow_insecure {
+        settings.warnings.push(
+            "callback.allow_insecure: whoever may add a callback reaches what only this machine can".into(),
+        );
+    }
 }
 
 fn backend(settings: &Settings, reader: &mut Reader) {
@@ -69,6 +74,11 @@ fn backend(settings: &Settings, reader: &mut Reader) {
         }
         return;
     };
+    for path in ["feed.retention", "callback.allow_insecure"] {
+        if reader.is_given(path) {
+            reader.refuse(path, "the feed and callbacks are not there on backend `aws` yet");
+        }
+    }
     if settings.queue.visibility.subsec_nanos() != 0 {
         reader.refuse("queue.visibility", "SQS counts in whole seconds");
     }

@@ -109,7 +109,7 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 72] = [
+pub const KEYS: [Key; 74] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -149,6 +149,10 @@ pub const KEYS: [Key; 72] = [
     key("alert.runbook_url", Kind::Url, None, "where the runbooks are, for the links in alerts; without it `runbooks`"),
     key("alert.webhook_url", Kind::Secret, None, "where alerts are posted as JSON"),
     key("alert.webhook_secret", Kind::Secret, None, "signs what is posted there"),
+    key("feed.retention", Kind::Span(s(48 * HOUR), s(90 * 24 * HOUR)), Some("7d"),
+        "how long what changed can be pulled, and a paused callback can go on without loss"),
+    key("callback.allow_insecure", Kind::Switch, Some("false"),
+        "callbacks may go over http, and to any port and private address: for tests and development"),
     key("threads", Kind::Count(1, 1024), None, "threads that do the work; one a processor core"),
     key("log", Kind::LogFilter, None, "what is logged; servers info, client commands warn"),
     key("log_format", Kind::Choice(&["json", "pretty"]), None, "how it is logged; pretty on a terminal, else json"),

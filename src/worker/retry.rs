@@ -1,12 +1,10 @@
-//! When to try again: pure functions of what happened, the time and a random number. The only place that knows
-//! delays, and the only one that knows the `backoff` crate.
+//! When to try again: pure functions of what happened, the time and a random number. The only place of the worker that
+//! knows delays; their schedule is `jitter`'s.
 
 use std::time::Duration;
 
-use backoff::ExponentialBackoffBuilder;
-use backoff::backoff::Backoff;
-
 use crate::clock::Timestamp;
+use crate::jitter::Schedule;
 use crate::notification::OnUnknown;
 use crate::notification::status::{Answer, AttemptLimits, Fact, Life, State, Token};
 use crate::provider::{SendError, SendErrorClass};
@@ -66,27 +64,13 @@ impl Policy {
     /// How long to wait after the `spent`-th attempt (1 for the first) was not accepted: full jitter below an
     /// exponential ceiling, floored at what the provider asked for. `randomness` is in 0 … 1.
     pub fn delay(&self, spent: u32, retry_after: Option<Duration>, randomness: f64) -> Duration {
-        let jittered = self.ceiling(spent).mul_f64(randomness.clamp(0.0, 1.0));
-        let floor = retry_after.unwrap_or_default().min(self.longest_retry_after);
-        jittered.max(floor)
+        let Self { base, cap, longest_retry_after, .. } = *self;
+        Schedule { base, cap, longest_retry_after }.delay(spent, retry_after, randomness)
     }
 
     /// How long an unknown rests that cannot be resent right now: its provider is ill, or somebody else sees to it.
     pub fn look_again(&self) -> Duration {
         SHORT_WAIT.min(self.witness_poll)
-    }
-
-    fn ceiling(&self, spent: u32) -> Duration {
-        let mut schedule = ExponentialBackoffBuilder::new()
-            .with_initial_interval(self.base)
-            .with_max_interval(self.cap)
-            .with_multiplier(2.0)
-            .with_randomization_factor(0.0)
-            .with_max_elapsed_time(None)
-            .build();
-        // Sixty-four doublings are beyond any cap; the bound keeps a corrupt counter from spinning.
-        let steps = spent.clamp(1, 64);
-        (0..steps).filter_map(|_| schedule.next_backoff()).last().unwrap_or(self.cap)
     }
 
     /// The facts that follow from a failed attempt of `life` (as it was after the claim named `token`).

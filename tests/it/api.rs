@@ -2,6 +2,7 @@
 
 mod batch;
 mod bodies;
+mod callbacks;
 mod describe;
 mod engagement;
 mod enqueue;

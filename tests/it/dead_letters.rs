@@ -71,7 +71,7 @@ impl House {
             machines: kakitome::engagement::Rulebook::new(None),
             journal: journal.clone(),
             bell: Bell::new(false).0,
-            telling: api::events::Telling::new(Arc::new(kakitome::feed::NoFeed)),
+            telling: api::events::Telling::new(Arc::new(kakitome::feed::NoFeed), None),
             channels: None,
             clock,
             keys: Arc::new(KeyRing::single(KEY)),

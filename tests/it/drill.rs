@@ -11,6 +11,7 @@ use kakitome::sandbox::{self, Sandbox};
 use kakitome::shutdown::{self, ShutdownTrigger};
 
 use super::backend;
+use super::callbacks::receiver::{Mood, Receiver};
 use super::emulator::{self, Emulator, fresh_name};
 use super::process::Kakitome;
 
@@ -221,6 +222,35 @@ fn a_bad_deploy_is_handled_by_its_page_alone() {
 #[test]
 fn a_lost_disk_is_handled_by_its_page_alone() {
     drill("restore", Some("server_silent"), "restore.md", 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_callback_is_handled_by_its_page_alone() {
+    if backend::is_aws() {
+        return;
+    }
+    let (home, receiver) = (tempfile::tempdir().unwrap(), Receiver::open().await);
+    let env = [("KAKITOME_CALLBACK_ALLOW_INSECURE", "true".to_owned())];
+    let server = Kakitome::start(home.path(), &["serve"], &env);
+    let run = |arguments: &[&str]| {
+        let output = backend::command(home.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let added = run(&["callbacks", "add", &receiver.url]);
+    let id = added.split_whitespace().nth(1).unwrap();
+    receiver.is(Mood::Answering(410));
+    std::fs::write(home.path().join("one.ndjson"), super::world::booking("told").to_string()).unwrap();
+    run(&["enqueue", "one.ndjson"]);
+    super::callbacks::until("it is gone", || run(&["status"]).contains("it answered 410")).await;
+    // Its owner mends it; the rest is the page's.
+    receiver.is(Mood::Well);
+    tokio::task::block_in_place(|| {
+        follow(&format!("export CALLBACK={id}"), "callback-paused.md", home.path())
+    });
+    assert!(receiver.events().iter().any(|event| event["status"] == "delivered"));
+    assert!(!run(&["status"]).contains("callback"));
+    drop(server);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod api;
 mod aws;
 mod backend;
 mod blackbox;
+mod callbacks;
 mod cli;
 mod conformance;
 mod console;

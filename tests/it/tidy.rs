@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 33] = [
+const LAYERS: [(&str, u8); 36] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
     ("secret", 0),
+    ("sign", 0),
+    ("jitter", 0),
     ("notification", 0),
     ("queue", 1),
     ("message_log", 1),
@@ -32,6 +34,7 @@ const LAYERS: [(&str, u8); 33] = [
     ("api", 2),
     ("worker", 2),
     ("webhook", 2),
+    ("callbacks", 2),
     ("recovery", 2),
     ("sandbox", 2),
     ("alerts", 3),
@@ -43,7 +46,7 @@ const LAYERS: [(&str, u8); 33] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 43] = [
+const SIDEWAYS: [(&str, &str); 45] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -64,12 +67,14 @@ const SIDEWAYS: [(&str, &str); 43] = [
     ("storm", "message_log"),
     ("incident", "message_log"),
     ("incident", "provider"),
+    ("sign", "secret"),
     ("feed", "sqlite"),
     ("inbox", "provider"),
     ("inbox", "sqlite"),
     ("inbox", "aws"),
     ("inbox", "queue"),
     ("tracking", "inbox"),
+    ("feed", "journal"),
     ("tracking", "message_log"),
     ("engagement", "message_log"),
     ("unconfirmed", "journal"),
@@ -105,7 +110,10 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
             "suppression/sqlite",
         ],
     ),
-    ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs"]),
+    (
+        "reqwest::",
+        &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs", "callbacks/post.rs"],
+    ),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
     ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
@@ -115,7 +123,7 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
         &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb", "suppression/dynamodb"],
     ),
     ("zstd::", &["message_log/dynamodb"]),
-    ("backoff::", &["worker/retry.rs"]),
+    ("backoff::", &["jitter.rs"]),
     ("comfy_table::", &["cli/"]),
 ];
 

@@ -75,11 +75,13 @@ pub enum AlertName {
     JournalUnreachable,
     /// A job's process is gone, and it is not finished.
     JobInterrupted,
+    /// A producer's endpoint took nothing for too long, or is gone: it is told nothing any more.
+    CallbackPaused,
 }
 
 impl AlertName {
     /// Every alert.
-    pub const ALL: [AlertName; 21] = [
+    pub const ALL: [AlertName; 22] = [
         AlertName::OldestUnsent,
         AlertName::DeadLetters,
         AlertName::Unreadable,
@@ -101,6 +103,7 @@ impl AlertName {
         AlertName::QueueUnreachable,
         AlertName::JournalUnreachable,
         AlertName::JobInterrupted,
+        AlertName::CallbackPaused,
     ];
 
     /// The name in messages, metrics and the journal.
@@ -127,6 +130,7 @@ impl AlertName {
             AlertName::QueueUnreachable => "queue_unreachable",
             AlertName::JournalUnreachable => "journal_unreachable",
             AlertName::JobInterrupted => "job_interrupted",
+            AlertName::CallbackPaused => "callback_paused",
         }
     }
 
@@ -145,6 +149,7 @@ impl AlertName {
                 "tenant-floods-or-bounces.md"
             }
             AlertName::Unconfirmed => "unconfirmed.md",
+            AlertName::CallbackPaused => "callback-paused.md",
             AlertName::GuardHeld => "duplicate-broadcast.md",
             AlertName::WebhookSilent | AlertName::WebhookRefused => "webhook-silent.md",
         }

@@ -67,6 +67,7 @@ pub(super) fn check(reading: &Reading, limits: &Limits, checked: &mut Checked) {
         checked,
     );
     jobs(reading, checked);
+    callbacks(reading, checked);
 }
 
 fn drop_value<T>(answer: &Result<T, String>) -> Result<(), &str> {
@@ -221,4 +222,18 @@ fn jobs(reading: &Reading, checked: &mut Checked) {
     checked
         .findings
         .push(Finding::new(AlertName::JobInterrupted, Severity::Warning, summary, command).counting(count));
+}
+
+fn callbacks(reading: &Reading, checked: &mut Checked) {
+    let Some(paused) = &reading.paused_callbacks else {
+        checked.skip(&[AlertName::CallbackPaused]);
+        return;
+    };
+    let Some(first) = paused.first() else { return };
+    let count = paused.len() as u64;
+    let which = if count == 1 { format!("Callback {first} is") } else { format!("{count} callbacks are") };
+    let summary = format!("{which} told nothing any more: the endpoint took nothing for a day, or is gone.");
+    let found =
+        Finding::new(AlertName::CallbackPaused, Severity::Warning, summary, "kakitome callbacks list");
+    checked.findings.push(found.counting(count));
 }

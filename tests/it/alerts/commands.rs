@@ -52,6 +52,7 @@ fn disaster() -> Reading {
         queue: Some(Err("gone".into())),
         journal: Some(Err("gone".into())),
         unusual: Some(vec![Unusual { tenant: "rock 'n' roll".into(), per_minute: 900.0, usual: 3.0 }]),
+        paused_callbacks: Some(vec!["0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3c".into()]),
         interrupted_jobs: Some(vec!["0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3b".into()]),
         ..Reading::default()
     }

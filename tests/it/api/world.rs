@@ -120,7 +120,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         keys: Arc::new(keys()),
         health: health.clone(),
         worker_expected: false,
-        telling: kakitome::api::events::Telling::new(Arc::clone(&feed)),
+        telling: kakitome::api::events::Telling::new(Arc::clone(&feed), None),
         channels: None,
         metrics: None,
         config: Config::default(),

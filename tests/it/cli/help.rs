@@ -15,7 +15,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 29] = [
+    const COMMANDS: [&str; 35] = [
         "serve",
         "demo",
         "drill",
@@ -35,6 +35,12 @@ fn every_command_explains_itself_with_an_example() {
         "status",
         "incident",
         "alerts",
+        "events",
+        "callbacks list",
+        "callbacks add",
+        "callbacks resume",
+        "callbacks rotate",
+        "callbacks test",
         "batch declare",
         "batch list",
         "suppressions list",

@@ -1,0 +1,23 @@
+//! How the producers are told what changed.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+
+/// The feed and the callbacks.
+#[derive(Debug, Clone)]
+pub struct CallbackSettings {
+    /// How long changes are kept.
+    pub retention: Duration,
+    /// Callbacks may be posted over http, and to any port and address.
+    pub allow_insecure: bool,
+}
+
+impl CallbackSettings {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        Self {
+            retention: reader.span("feed.retention"),
+            allow_insecure: reader.switch("callback.allow_insecure"),
+        }
+    }
+}
