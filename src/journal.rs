@@ -63,11 +63,13 @@ pub enum Kind {
     DeadLetter,
     /// A piece of such a message's body.
     DeadLetterPart,
+    /// A provider's event that cannot be folded.
+    EventAside,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Stop,
         Kind::Mark,
         Kind::Job,
@@ -76,6 +78,7 @@ impl Kind {
         Kind::Usual,
         Kind::DeadLetter,
         Kind::DeadLetterPart,
+        Kind::EventAside,
     ];
 
     /// Its name in storage.
@@ -89,6 +92,7 @@ impl Kind {
             Kind::Usual => "usual",
             Kind::DeadLetter => "dead_letter",
             Kind::DeadLetterPart => "dead_letter_part",
+            Kind::EventAside => "event_aside",
         }
     }
 }

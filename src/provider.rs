@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
+use crate::metrics::WEBHOOK_LATE_POSTS_TOTAL;
 use crate::notification::address::Address;
 use crate::notification::status::recipient::RecipientStatus;
 use crate::notification::{Notification, NotificationId};
@@ -167,6 +168,17 @@ pub struct ProviderEvent {
     /// Everything else it said, unknown fields included, our own ids and the address left out.
     #[serde(rename = "d", default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A post signed longer ago than this is counted: a repeat of the provider's, or a replay.
+const LATE: Duration = Duration::from_secs(300);
+
+/// For adapters, of a genuine post: counts it if it was signed long ago. It is taken all the same, since providers
+/// repeat their posts for a day and what was heard before changes nothing.
+pub fn note_signed_at(provider: &str, signed_at: Timestamp, now: Timestamp) {
+    if now.since(signed_at) > LATE {
+        metrics::counter!(WEBHOOK_LATE_POSTS_TOTAL, "provider" => provider.to_owned()).increment(1);
+    }
 }
 
 /// A tenant's lane: a tag that providers may see and send back with its events. It names nobody.
@@ -322,5 +334,23 @@ impl From<EventKind> for String {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_that_was_signed_minutes_ago_is_counted() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let now = Timestamp::from_ms(1_800_000_000_000);
+            for (age_s, counted) in [(0, false), (300, false), (301, true), (82_800, true)] {
+                note_signed_at(&format!("{age_s}"), now.minus(Duration::from_secs(age_s)), now);
+                let line = format!("kakitome_webhook_late_posts_total{{provider=\"{age_s}\"}} 1");
+                assert_eq!(recorder.handle().render().contains(&line), counted, "{age_s}");
+            }
+        });
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Storage;
 use crate::clock::{Clock, Timestamp};
+use crate::inbox::{self, Inbox};
 use crate::message_log::MessageLog;
 use crate::metrics as names;
 use crate::notification::status::Status;
@@ -15,6 +16,7 @@ use crate::shutdown::Shutdown;
 pub(super) struct Gauges {
     log: Arc<dyn MessageLog>,
     queue: Arc<dyn Queue>,
+    inbox: Option<Arc<dyn Inbox>>,
     clock: Clock,
     health: HealthBoard,
     started: Timestamp,
@@ -24,8 +26,8 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn new(storage: &Storage, interval: Duration, clock: Clock, health: HealthBoard) -> Self {
         let started = clock.now();
-        let (log, queue) = (storage.log.clone(), storage.queue.clone());
-        Self { log, queue, clock, health, started, interval }
+        let (log, queue, inbox) = (storage.log.clone(), storage.queue.clone(), storage.inbox.clone());
+        Self { log, queue, inbox, clock, health, started, interval }
     }
 
     pub(super) async fn run(self, stopped: Shutdown) {
@@ -62,7 +64,22 @@ impl Gauges {
             }
             Err(error) => tracing::debug!(%error, "could not count the queue"),
         }
+        if let Some(inbox) = &self.inbox {
+            match inbox.depth().await {
+                Ok(depth) => tell_inbox(depth, now),
+                Err(error) => tracing::debug!(%error, "could not count the inbox"),
+            }
+        }
         let heard = self.health.last_receive().unwrap_or(self.started);
         metrics::gauge!(names::LAST_RECEIVE_AGE_SECONDS).set(now.since(heard).as_secs_f64());
     }
+}
+
+fn tell_inbox(depth: inbox::Depth, now: Timestamp) {
+    if let Some(events) = depth.events {
+        metrics::gauge!(names::INBOX_EVENTS).set(events as f64);
+    }
+    metrics::gauge!(names::INBOX_PARCELS).set(depth.parcels as f64);
+    let age = depth.oldest.map_or(0.0, |since| now.since(since).as_secs_f64());
+    metrics::gauge!(names::INBOX_OLDEST_AGE_SECONDS).set(age);
 }

@@ -67,7 +67,8 @@ impl House<'_> {
         let (log, inbox) = (self.storage.log.clone(), self.storage.inbox()?);
         let listeners = Vec::new();
         let tracker = Tracker::new(log, self.health.clone(), self.clock.clone(), listeners);
-        Ok(Folder::new(inbox, Arc::new(tracker), rooms::folder(self.settings)))
+        let (journal, config) = (self.storage.journal.clone(), rooms::folder(self.settings));
+        Ok(Folder::new(inbox, Arc::new(tracker), journal, self.clock.clone(), config))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

@@ -61,14 +61,14 @@ pub fn read_keys(keys: &[String]) -> Result<Vec<VerifyingKey>, KeyError> {
     keys.iter().enumerate().map(read).collect()
 }
 
-/// Whether one of the keys signed this time stamp and body, and the time stamp is near enough to `now`.
+/// When it was signed, if one of the keys signed this time stamp and body and the time stamp is near enough to `now`.
 pub fn verify(
     keys: &[VerifyingKey],
     signature: Option<&str>,
     timestamp: Option<&str>,
     body: &[u8],
     now: Timestamp,
-) -> Result<(), WebhookError> {
+) -> Result<Timestamp, WebhookError> {
     let refuse = |why| Err(WebhookError::Signature(why));
     let Some(signature) = signature else {
         return refuse("there is no signature");
@@ -97,5 +97,5 @@ pub fn verify(
     if at.since(now) > FUTURE_TOLERANCE {
         return refuse("the time stamp is in the future");
     }
-    Ok(())
+    Ok(at)
 }
