@@ -13,6 +13,7 @@ mod batches;
 mod body;
 pub mod dead_letters;
 pub mod enqueue;
+pub mod events;
 mod guard;
 pub mod incident;
 pub mod jobs;
@@ -34,6 +35,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, Timestamp};
+use crate::inbox::Inbox;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
@@ -106,6 +108,8 @@ pub struct ApiState {
     pub log: Arc<dyn MessageLog>,
     /// The timer.
     pub queue: Arc<dyn Queue>,
+    /// Provider events that wait to be folded, where this process knows of an inbox.
+    pub inbox: Option<Arc<dyn Inbox>>,
     /// What operators did, and their jobs.
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.
@@ -122,6 +126,8 @@ pub struct ApiState {
     pub health: HealthBoard,
     /// Whether this process runs the worker role, so that its silence is a fault of this process.
     pub worker_expected: bool,
+    /// What changed, and who is told of it.
+    pub telling: events::Telling,
     /// Where alerts are posted, for trying it.
     pub channels: Option<Arc<dyn alerts::Channels>>,
     /// Renders `/metrics`; without one that path answers 404.

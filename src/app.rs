@@ -22,7 +22,7 @@ use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::api::{self, ApiState, auth::KeyRing};
+use crate::api::{self, ApiState, auth::KeyRing, events::Telling};
 use crate::clock::Clock;
 use crate::console;
 use crate::jobs::Bell;
@@ -156,6 +156,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         health: health.clone(),
         worker_expected: roles.worker,
         channels: alerts::tester(settings)?,
+        telling: Telling::new(storage.feed.clone()).until(stopped.clone()),
         metrics: Some(prometheus),
         ..rooms::api_state(settings, &storage, &guards, (clock.clone(), bell))
     };

@@ -44,8 +44,8 @@ pub const INBOX_OLDEST_AGE_SECONDS: &str = "kakitome_inbox_oldest_age_seconds";
 /// Webhook posts by `provider` and `outcome`: `taken`, `refused` (not signed by the provider), `malformed`,
 /// `turned_away` (to be posted again: a bound, a full inbox, storage that fails). Counter.
 pub const WEBHOOK_POSTS_TOTAL: &str = "kakitome_webhook_posts_total";
-/// Genuine webhook posts that were signed more than five minutes before they came, by `provider`: the provider's
-/// repeats, or somebody's replay, which changes nothing. Counter.
+/// Genuine webhook posts that were signed more than five minutes before they came: the provider's repeats, or
+/// somebody's replay, which changes nothing. Counter.
 pub const WEBHOOK_LATE_POSTS_TOTAL: &str = "kakitome_webhook_late_posts_total";
 /// Seconds since the queue last answered a receive. Gauge.
 pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
@@ -89,7 +89,9 @@ fn begin() {
     }
     metrics::counter!(STORAGE_COMMITS_TOTAL).increment(0);
     metrics::counter!(DEAD_LETTERS_KEPT_TOTAL).increment(0);
-    metrics::counter!(EVENTS_SET_ASIDE_TOTAL).increment(0);
+    for name in [EVENTS_SET_ASIDE_TOTAL, WEBHOOK_LATE_POSTS_TOTAL] {
+        metrics::counter!(name).increment(0);
+    }
     metrics::gauge!(DEAD_LETTERS_UNKEPT).set(0.0);
     for resolution in ["event", "resent", "parked", "late_answer"] {
         metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);

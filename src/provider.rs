@@ -2,8 +2,14 @@
 //!
 //! Only an adapter knows status codes. It classifies; when to try again is `worker/retry.rs`'s business.
 
+mod detail;
 pub mod health;
+pub mod http;
+mod mailbox;
+mod redact;
+pub mod resend;
 pub mod sendgrid;
+mod signed;
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
-use crate::metrics::WEBHOOK_LATE_POSTS_TOTAL;
 use crate::notification::address::Address;
 use crate::notification::status::recipient::RecipientStatus;
 use crate::notification::{Notification, NotificationId};
@@ -29,8 +34,26 @@ pub trait Provider: Send + Sync {
     /// One attempt, one request, no retry inside. Ends within the configured time-out.
     async fn send(&self, id: NotificationId, notification: &Notification) -> Result<Handover, SendError>;
 
+    /// Whether it recognises a request that it had before. The key is the notification's id.
+    fn idempotency(&self) -> Idempotency {
+        Idempotency::None
+    }
+
     /// Whether the provider can be reached: connects, asks nothing of it. For `check`.
     async fn reach(&self) -> Result<(), String>;
+}
+
+/// Whether a provider tells a repeated request from a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idempotency {
+    /// It takes every request for a new one.
+    None,
+    /// The same key again, within this time of its first use, is the same mail: it sends nothing, and answers as it
+    /// answered before.
+    Key {
+        /// How long it remembers.
+        ttl: Duration,
+    },
 }
 
 /// The provider took it.
@@ -168,17 +191,6 @@ pub struct ProviderEvent {
     /// Everything else it said, unknown fields included, our own ids and the address left out.
     #[serde(rename = "d", default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub detail: serde_json::Map<String, serde_json::Value>,
-}
-
-/// A post signed longer ago than this is counted: a repeat of the provider's, or a replay.
-const LATE: Duration = Duration::from_secs(300);
-
-/// For adapters, of a genuine post: counts it if it was signed long ago. It is taken all the same, since providers
-/// repeat their posts for a day and what was heard before changes nothing.
-pub fn note_signed_at(provider: &str, signed_at: Timestamp, now: Timestamp) {
-    if now.since(signed_at) > LATE {
-        metrics::counter!(WEBHOOK_LATE_POSTS_TOTAL, "provider" => provider.to_owned()).increment(1);
-    }
 }
 
 /// A tenant's lane: a tag that providers may see and send back with its events. It names nobody.
@@ -334,23 +346,5 @@ impl From<EventKind> for String {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_post_that_was_signed_minutes_ago_is_counted() {
-        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || {
-            let now = Timestamp::from_ms(1_800_000_000_000);
-            for (age_s, counted) in [(0, false), (300, false), (301, true), (82_800, true)] {
-                note_signed_at(&format!("{age_s}"), now.minus(Duration::from_secs(age_s)), now);
-                let line = format!("kakitome_webhook_late_posts_total{{provider=\"{age_s}\"}} 1");
-                assert_eq!(recorder.handle().render().contains(&line), counted, "{age_s}");
-            }
-        });
     }
 }

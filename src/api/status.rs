@@ -2,6 +2,7 @@
 //! moment at which it was read. No notification and no address is in it.
 
 pub mod evidence;
+pub mod inbox;
 pub mod jobs;
 pub mod open;
 
@@ -26,6 +27,7 @@ use crate::queue::Depth;
 use crate::server::problem::Problem;
 use crate::stops::Stop;
 use evidence::Evidence;
+use inbox::InboxView;
 use jobs::JobLine;
 use open::Open;
 
@@ -38,14 +40,16 @@ pub struct Sources {
     pub log: String,
     /// The journal.
     pub journal: String,
+    /// The inbox of events.
+    pub inbox: String,
     /// Whether the queue counts exactly. SQS does not.
     pub is_queue_exact: bool,
 }
 
 impl Default for Sources {
     fn default() -> Self {
-        let [queue, log, journal] = ["queue", "log", "journal"].map(str::to_owned);
-        Self { queue, log, journal, is_queue_exact: true }
+        let [queue, log, journal, inbox] = ["queue", "log", "journal", "inbox"].map(str::to_owned);
+        Self { queue, log, journal, inbox, is_queue_exact: true }
     }
 }
 
@@ -69,6 +73,9 @@ pub struct StatusView {
     /// What lies on the queue; null when the queue did not answer.
     #[schema(required = true)]
     pub queue: Option<QueueView>,
+    /// Provider events that are durable and wait to be folded; null when nobody here knows, or it did not answer.
+    #[schema(required = true)]
+    pub inbox: Option<InboxView>,
     /// Every provider account as this process's worker last saw it.
     pub providers: Vec<ProviderHealth>,
     /// When the queue last answered this process's worker.
@@ -155,6 +162,7 @@ pub(super) async fn status(
     let jobs = jobs::read(state, now).await;
     let stops = evidence::stops(state).await;
     let queue = evidence::queue(state, asked.prove).await;
+    let inbox = inbox::read(state).await;
     let standings = if asked.prove { Some(evidence::standings(state).await) } else { None };
     let counts = state.log.counts(now).await;
     let counts = match counts {
@@ -177,7 +185,13 @@ pub(super) async fn status(
     };
     let proof = standings.map(|standings| {
         let open = open::open(&by_status, &standings, &queue, &jobs);
-        (open, Evidence::of(state, &standings, &queue, &jobs, &stops, &by_status))
+        (
+            open,
+            Evidence {
+                inbox: inbox.as_ref().map(|inbox| inbox::proof(state, inbox)),
+                ..Evidence::of(state, &standings, &queue, &jobs, &stops, &by_status)
+            },
+        )
     });
     let (open, evidence) = proof.map_or((None, None), |(open, evidence)| (Some(open), Some(evidence)));
     Ok(Json(StatusView {
@@ -188,6 +202,7 @@ pub(super) async fn status(
         oldest_unsent_seconds: oldest.map(|since| now.since(since).as_secs()),
         oldest_unsent_since: oldest,
         queue: queue.value.as_ref().map(|queue| queue.depth),
+        inbox: inbox.and_then(|inbox| inbox.value),
         providers,
         last_receive_at: state.health.last_receive(),
         sent_per_second: rate,

@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use super::{aws, in_process, rooms};
 use crate::api::auth::ApiKey;
 use crate::clock::Clock;
+use crate::feed::sqlite::SqliteFeed;
+use crate::feed::{Feed, NoFeed};
 use crate::inbox::Inbox;
 use crate::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
 use crate::inbox::sqs::SqsInbox;
@@ -40,6 +42,7 @@ pub(super) struct Storage {
     pub(super) log: Arc<dyn MessageLog>,
     pub(super) queue: Arc<dyn Queue>,
     pub(super) journal: Arc<dyn Journal>,
+    pub(super) feed: Arc<dyn Feed>,
     /// On AWS only where there is a queue for it.
     pub(super) inbox: Option<Arc<dyn Inbox>>,
     ground: Ground,
@@ -91,6 +94,7 @@ impl Storage {
             log: Arc::new(log),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
+            feed: Arc::new(SqliteFeed::new(engine.clone())),
             inbox: Some(Arc::new(inbox)),
             ground: Ground::Embedded(engine),
         })
@@ -117,6 +121,7 @@ impl Storage {
             log: log.clone(),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
+            feed: Arc::new(NoFeed),
             inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),
             ground: Ground::Aws(log),
         })

@@ -38,6 +38,7 @@ struct Report {
     oldest_unsent_seconds: Option<f64>,
     oldest_unsent_since: Option<Timestamp>,
     queue: Option<Depth>,
+    inbox: Option<Inbox>,
     providers: Vec<Provider>,
     last_receive_at: Option<Timestamp>,
     sent_per_second: f64,
@@ -93,6 +94,15 @@ struct Depth {
     in_flight: u64,
     delayed: u64,
     dead: u64,
+}
+
+/// Events that wait to be folded.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default)]
+struct Inbox {
+    parcels: u64,
+    events: Option<u64>,
+    lag_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -160,11 +170,30 @@ impl Report {
                 human(alert_delay)
             ));
         }
+        if let Some(inbox) = self.inbox.filter(|inbox| inbox.lag() > alert_delay) {
+            troubles.push(format!("events are folded {} late", human(inbox.lag())));
+        }
         let dead = self.count("failed");
         if dead > 0 {
             troubles.push(format!("{dead} failed; `kakitome unsent` lists them"));
         }
         troubles
+    }
+}
+
+impl Inbox {
+    fn lag(&self) -> Duration {
+        Duration::from_secs(self.lag_seconds.unwrap_or(0))
+    }
+
+    fn tell(&self) -> String {
+        let lag =
+            self.lag_seconds.map_or_else(String::new, |_| format!(", the oldest for {}", human(self.lag())));
+        match self.events {
+            _ if self.parcels == 0 => "none waits".into(),
+            Some(events) => format!("{events} wait{lag}"),
+            None => format!("about {} parcels of them wait{lag}", self.parcels),
+        }
     }
 }
 
@@ -257,6 +286,7 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         ("drained", drain),
         ("last receive", received),
     ];
+    facts.extend(report.inbox.map(|inbox| ("events", inbox.tell())));
     facts.extend(report.stops.iter().flatten().map(|stop| ("stop", stop.tell(now))));
     facts.extend(report.jobs.iter().flatten().map(|job| ("job", job.tell())));
     // An older server tells of neither.

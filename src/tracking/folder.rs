@@ -160,6 +160,7 @@ impl Folder {
                 Ok(events) => events,
                 Err(error) => {
                     tracing::error!(%error, lane = parcel.lane, "a parcel of events stays in the inbox");
+                    self.inbox.leave(&[receipt]);
                     continue;
                 }
             };

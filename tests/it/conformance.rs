@@ -1,5 +1,6 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
+mod feed;
 mod inbox;
 mod journal;
 mod log;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::feed::sqlite::SqliteFeed;
 use kakitome::inbox::Inbox;
 use kakitome::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
 use kakitome::inbox::sqs::{self as inbox_sqs, SqsInbox};
@@ -26,6 +28,7 @@ use kakitome::sqlite::{Config, Engine};
 
 use super::sqs;
 use crate::emulator::{self, Emulator};
+use feed::FeedBench;
 use inbox::InboxBench;
 use journal::JournalBench;
 
@@ -131,6 +134,10 @@ mod dynoxide_log {
 
 mod sqlite_journal {
     super::journal::suite!(super::sqlite_journal_bench);
+}
+
+mod sqlite_feed {
+    super::feed::suite!(super::sqlite_feed_bench);
 }
 
 mod ministack_journal {
@@ -310,6 +317,13 @@ async fn dynamodb_log_bench(emulator: &'static Emulator) -> LogBench {
         newest_by_wait: true,
         _home: Box::new(()),
     }
+}
+
+async fn sqlite_feed_bench() -> FeedBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let (log, feed) = (SqliteLog::new(engine.clone()), SqliteFeed::new(engine));
+    FeedBench { server: "sqlite", log: Arc::new(log), feed: Arc::new(feed), _home: Box::new(home) }
 }
 
 async fn sqlite_journal_bench() -> JournalBench {

@@ -65,10 +65,12 @@ impl House {
         let state = ApiState {
             log: log.clone(),
             queue: queue.clone(),
+            inbox: None,
             stops: Stops::new(journal.clone()),
             meter: Meter::new(journal.clone(), clock.clone(), 10, 100),
             journal: journal.clone(),
             bell: Bell::new(false).0,
+            telling: api::events::Telling::new(Arc::new(kakitome::feed::NoFeed)),
             channels: None,
             clock,
             keys: Arc::new(KeyRing::single(KEY)),

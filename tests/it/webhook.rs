@@ -131,6 +131,10 @@ impl Inbox for TestInbox {
         self.check(Step::Removed)
     }
 
+    fn leave(&self, receipts: &[Receipt]) {
+        self.inner.leave(receipts);
+    }
+
     async fn depth(&self) -> Result<Depth, InboxError> {
         self.inner.depth().await
     }

@@ -13,7 +13,7 @@ use super::request::{ID_ARGUMENT, LANE_ARGUMENT};
 use super::signature::{self, KeyError, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
-use crate::provider::{self, EventKind, EventSource, Post, ProviderEvent, WebhookError};
+use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
 
 /// SendGrid's event ids have up to 100 characters.
 const MAX_EVENT_ID_BYTES: usize = 255;
@@ -74,8 +74,7 @@ impl Reader {
     fn read(&self, post: &Post, now: Timestamp) -> Result<Vec<ProviderEvent>, WebhookError> {
         if !self.keys.is_empty() {
             let (signature, timestamp) = (post.header(SIGNATURE_HEADER), post.header(TIMESTAMP_HEADER));
-            let signed_at = signature::verify(&self.keys, signature, timestamp, &post.body, now)?;
-            provider::note_signed_at(&self.name, signed_at, now);
+            signature::verify(&self.keys, signature, timestamp, &post.body, now)?;
         }
         let mut events = parse(&self.name, &post.body, now)?;
         events.sort_by_key(|event| event.at);
