@@ -40,7 +40,7 @@ const LAYERS: [(&str, u8); 30] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 33] = [
+const SIDEWAYS: [(&str, &str); 34] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -67,6 +67,7 @@ const SIDEWAYS: [(&str, &str); 33] = [
     ("inbox", "aws"),
     ("inbox", "queue"),
     ("tracking", "inbox"),
+    ("tracking", "journal"),
     ("tracking", "message_log"),
     ("tracking", "provider"),
     ("app", "settings"),

@@ -41,7 +41,7 @@ fn disaster() -> Reading {
             complained: 100,
             posts_taken: 0,
             posts_refused: 10,
-            oldest_waiting: Some(Duration::from_secs(3600)),
+            oldest_waiting: Some(2 * HOUR),
         }),
         log: Some(Ok(LogReading {
             oldest_unsent: Some(2 * HOUR),

@@ -334,3 +334,12 @@ async fn bytes_in_flight_are_bounded() {
     inbox.gate.as_ref().unwrap().add_permits(1);
     assert_eq!(first.await.unwrap(), StatusCode::NO_CONTENT);
 }
+
+#[tokio::test]
+async fn an_answer_waits_for_the_folding_only_for_a_moment_and_never_fails_of_it() {
+    let inbox = Arc::new(TestInbox::open().await);
+    let door = door(&inbox, Config { folded_within: Duration::from_millis(20), ..Config::default() });
+    let post = json!([event("e-1")]).to_string();
+    assert_eq!(ask(&door, signed(post)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(events_in(&inbox).await, 1, "nobody folds here");
+}

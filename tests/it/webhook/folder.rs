@@ -283,3 +283,19 @@ async fn metrics_count_what_was_new_under_bounded_names() {
     }
     assert!(!text.contains("4711"));
 }
+
+/// Whoever posts to a quiet house and then looks sees it: the door waits a moment for exactly this.
+#[tokio::test]
+async fn a_running_folder_is_told_at_once() {
+    let bench = Bench::open(EventLog::default()).await;
+    let Bench { inbox, log, folder, stopped, _trigger } = bench;
+    let running = tokio::spawn(folder.run(stopped));
+    for n in 0..20 {
+        let appended = inbox.append(pack(&[event("a", &format!("a-{n}"))], now())).await.unwrap();
+        // Far below the wait of a take: nobody sleeps until something may have come.
+        let folded = tokio::time::timeout(Duration::from_secs(10), appended.folded.unwrap()).await;
+        assert!(folded.is_ok(), "nobody told the folder");
+        assert!(log.has_seen(&format!("a-{n}")));
+    }
+    running.abort();
+}
