@@ -12,6 +12,7 @@ mod providers;
 mod reader;
 mod sources;
 mod value;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use fault::{Fault, Faults, Origin};
 pub use providers::{ProviderName, ResendSettings, SandboxSettings, SendgridSettings, SesSettings};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
+pub use watchdog::WatchdogSettings;
 
 use crate::secret::Secret;
 use crate::storm;
@@ -72,6 +74,10 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The storm guard's numbers.
     pub guard: storm::Config,
+    /// When what was sent should have been heard of.
+    pub watchdog: WatchdogSettings,
+    /// What tells machines from people, beside what is built in.
+    pub machines_file: Option<PathBuf>,
     /// What is allowed but not wise, for the log and for `check`.
     pub warnings: Vec<String>,
 }
@@ -253,6 +259,8 @@ impl Settings {
                 rate_floor: reader.count("guard.rate_floor"),
                 rate_hold: reader.switch("guard.rate_hold"),
             },
+            watchdog: WatchdogSettings::read(reader),
+            machines_file: reader.path("machines.file"),
             warnings: Vec::new(),
         }
     }

@@ -11,12 +11,14 @@ use super::batch::BatchAnswer;
 use super::batches::{Declaration, DeclaredBatches};
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
+use super::engagement::EngagementView;
 use super::enqueue::Enqueued;
 use super::events::EventsView;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
+use super::unconfirmed::UnconfirmedView;
 use super::view::RecordView;
 use super::{act, probe};
 use crate::incident::Report;
@@ -44,6 +46,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     RecordView,
     PageView,
     EventsView,
+    EngagementView,
     act::Reason,
     JobRequest,
     Preview,
@@ -54,6 +57,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     ResendLine,
     ResendAnswer,
     StatusView,
+    UnconfirmedView,
     Report,
     AlertsView,
     ChannelTests,

@@ -10,8 +10,8 @@ use utoipa::openapi::path::Operation;
 use super::auth::Scope;
 use super::dead_letters::resend;
 use super::{
-    Shared, act, alerts, batch, batches, dead_letters, enqueue, events, guard, incident, jobs, probe, read,
-    status,
+    Shared, act, alerts, batch, batches, dead_letters, engagement, enqueue, events, guard, incident, jobs,
+    probe, read, status, unconfirmed,
 };
 
 /// One method on one path.
@@ -52,6 +52,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<read::__path_list, _, _>(Scope::Read, read::list),
         route::<read::__path_show, _, _>(Scope::Read, read::show),
         route::<events::__path_events, _, _>(Scope::Read, events::events),
+        route::<engagement::__path_engagement, _, _>(Scope::Read, engagement::engagement),
         route::<act::__path_cancel, _, _>(Scope::Operate, act::cancel),
         route::<act::__path_hold, _, _>(Scope::Operate, act::hold),
         route::<act::__path_release, _, _>(Scope::Operate, act::release),
@@ -66,6 +67,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<dead_letters::__path_dead_letter, _, _>(Scope::Operate, dead_letters::dead_letter),
         route::<resend::__path_resend, _, _>(Scope::Operate, resend::resend),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
+        route::<unconfirmed::__path_unconfirmed, _, _>(Scope::Operate, unconfirmed::unconfirmed),
         route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
         route::<alerts::__path_alerts, _, _>(Scope::Operate, alerts::alerts),
         route::<alerts::__path_test, _, _>(Scope::Operate, alerts::test),

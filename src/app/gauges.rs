@@ -6,17 +6,20 @@ use std::time::Duration;
 use super::Storage;
 use crate::clock::{Clock, Timestamp};
 use crate::inbox::{self, Inbox};
-use crate::message_log::MessageLog;
+use crate::journal::Journal;
+use crate::message_log::{Lacks, MessageLog};
 use crate::metrics as names;
 use crate::notification::status::Status;
 use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::shutdown::Shutdown;
+use crate::unconfirmed;
 
 pub(super) struct Gauges {
     log: Arc<dyn MessageLog>,
     queue: Arc<dyn Queue>,
     inbox: Option<Arc<dyn Inbox>>,
+    journal: Arc<dyn Journal>,
     clock: Clock,
     health: HealthBoard,
     started: Timestamp,
@@ -26,8 +29,9 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn new(storage: &Storage, interval: Duration, clock: Clock, health: HealthBoard) -> Self {
         let started = clock.now();
-        let (log, queue, inbox) = (storage.log.clone(), storage.queue.clone(), storage.inbox.clone());
-        Self { log, queue, inbox, clock, health, started, interval }
+        let (log, queue, journal) = (storage.log.clone(), storage.queue.clone(), storage.journal.clone());
+        let inbox = storage.inbox.clone();
+        Self { log, queue, inbox, journal, clock, health, started, interval }
     }
 
     pub(super) async fn run(self, stopped: Shutdown) {
@@ -69,6 +73,15 @@ impl Gauges {
                 Ok(depth) => tell_inbox(depth, now),
                 Err(error) => tracing::debug!(%error, "could not count the inbox"),
             }
+        }
+        match unconfirmed::stand(&*self.journal).await {
+            Ok(stand) => {
+                for lacks in Lacks::ALL {
+                    let count = stand.count(lacks);
+                    metrics::gauge!(names::UNCONFIRMED, "lacks" => lacks.as_str()).set(count as f64);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "could not count what is not heard of"),
         }
         let heard = self.health.last_receive().unwrap_or(self.started);
         metrics::gauge!(names::LAST_RECEIVE_AGE_SECONDS).set(now.since(heard).as_secs_f64());

@@ -9,7 +9,9 @@ use crate::clock::Clock;
 use crate::jobs::Rings;
 use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
+use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
+use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
@@ -44,7 +46,14 @@ impl House<'_> {
             loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
         }
         if roles.webhook {
-            loops.push(("folder", tokio::spawn(self.folder()?.run(stopped.clone()))));
+            let tracker = self.tracker();
+            let (inbox, journal, config) =
+                (storage.inbox()?, storage.journal.clone(), rooms::folder(settings));
+            let folder = Folder::new(inbox, tracker.clone(), journal, clock.clone(), config);
+            loops.push(("folder", tokio::spawn(folder.run(stopped.clone()))));
+            let (unmatched, config) = (storage.unmatched.clone(), rematch::Config::default());
+            let rematcher = Rematcher::new(unmatched, tracker, clock.clone(), config);
+            loops.push(("rematcher", tokio::spawn(rematcher.run(stopped.clone()))));
         }
         if roles.worker {
             let providers = rooms::providers(settings, sandbox)?;
@@ -55,6 +64,9 @@ impl House<'_> {
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
+            let (log, journal) = (storage.log.clone(), storage.journal.clone());
+            let watchdog = Watchdog::new(log, journal, clock.clone(), rooms::watchdog(settings, sandbox)?);
+            loops.push(("watchdog", tokio::spawn(watchdog.run(stopped.clone()))));
             loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
         }
         let gauges = gauges::Gauges::new(storage, rooms::gauges(settings), clock.clone(), health.clone());
@@ -63,12 +75,11 @@ impl House<'_> {
         Ok(loops)
     }
 
-    fn folder(&self) -> anyhow::Result<Folder> {
-        let (log, inbox) = (self.storage.log.clone(), self.storage.inbox()?);
+    /// What follows from events, whether they are folded now or matched later.
+    fn tracker(&self) -> Arc<Tracker> {
         let listeners = Vec::new();
-        let tracker = Tracker::new(log, self.health.clone(), self.clock.clone(), listeners);
-        let (journal, config) = (self.storage.journal.clone(), rooms::folder(self.settings));
-        Ok(Folder::new(inbox, Arc::new(tracker), journal, self.clock.clone(), config))
+        let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
+        Arc::new(Tracker::new(log, health, clock, listeners))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

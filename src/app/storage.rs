@@ -22,6 +22,7 @@ use crate::journal::sqlite::SqliteJournal;
 use crate::message_log::MessageLog;
 use crate::message_log::dynamodb::DynamoLog;
 use crate::message_log::sqlite::SqliteLog;
+use crate::message_log::unmatched::UnmatchedEvents;
 use crate::queue::Queue;
 use crate::queue::sqlite::{self as queue_sqlite, SqliteQueue};
 use crate::queue::sqs::SqsQueue;
@@ -40,6 +41,7 @@ pub struct Locked(pub PathBuf);
 /// The ports on their backend.
 pub(super) struct Storage {
     pub(super) log: Arc<dyn MessageLog>,
+    pub(super) unmatched: Arc<dyn UnmatchedEvents>,
     pub(super) queue: Arc<dyn Queue>,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) feed: Arc<dyn Feed>,
@@ -91,7 +93,8 @@ impl Storage {
         let log = SqliteLog::new(engine.clone());
         let journal = SqliteJournal::new(engine.clone(), clock.clone());
         Ok(Self {
-            log: Arc::new(log),
+            log: Arc::new(log.clone()),
+            unmatched: Arc::new(log),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
             feed: Arc::new(SqliteFeed::new(engine.clone())),
@@ -119,6 +122,7 @@ impl Storage {
         let journal = DynamoJournal::open(&connected, &from.table, clock.clone());
         Ok(Self {
             log: log.clone(),
+            unmatched: log.clone(),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
             feed: Arc::new(NoFeed),

@@ -49,7 +49,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            events: 500,
+            events: 4_000,
             at_once: 2,
             wait: Duration::from_secs(20),
             first_backoff: Duration::from_millis(100),

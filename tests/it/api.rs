@@ -3,6 +3,7 @@
 mod batch;
 mod bodies;
 mod describe;
+mod engagement;
 mod enqueue;
 mod events;
 mod evidence;

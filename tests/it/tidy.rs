@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 32] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -23,6 +23,8 @@ const LAYERS: [(&str, u8); 30] = [
     ("feed", 1),
     ("inbox", 1),
     ("tracking", 1),
+    ("engagement", 1),
+    ("unconfirmed", 1),
     ("sqlite", 1),
     ("aws", 1),
     ("server", 1),
@@ -40,7 +42,7 @@ const LAYERS: [(&str, u8); 30] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 34] = [
+const SIDEWAYS: [(&str, &str); 38] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -69,6 +71,10 @@ const SIDEWAYS: [(&str, &str); 34] = [
     ("tracking", "inbox"),
     ("tracking", "journal"),
     ("tracking", "message_log"),
+    ("engagement", "message_log"),
+    ("unconfirmed", "journal"),
+    ("unconfirmed", "message_log"),
+    ("engagement", "provider"),
     ("tracking", "provider"),
     ("app", "settings"),
     ("app", "cli"),

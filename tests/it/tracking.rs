@@ -31,10 +31,7 @@ fn key() -> SigningKey {
 /// A server whose events are signed with our key. It sends nothing.
 fn serve(dir: &std::path::Path) -> Kakitome {
     let public = STANDARD.encode(key().verifying_key().to_public_key_der().unwrap().as_bytes());
-    let env = [
-        ("KAKITOME_PROVIDER", "sendgrid".to_owned()),
-        ("KAKITOME_SENDGRID_WEBHOOK_KEY", public),
-    ];
+    let env = [("KAKITOME_PROVIDER", "sendgrid".to_owned()), ("KAKITOME_SENDGRID_WEBHOOK_KEY", public)];
     Kakitome::start(dir, &["serve", "--role", "api,webhook"], &env)
 }
 

@@ -67,6 +67,8 @@ pub enum AlertName {
     WebhookRefused,
     /// Events that came in wait to be folded.
     EventsWaiting,
+    /// Mail was sent, and its provider does not speak of it.
+    Unconfirmed,
     /// The message log does not answer.
     LogUnreachable,
     /// The queue does not answer.
@@ -79,7 +81,7 @@ pub enum AlertName {
 
 impl AlertName {
     /// Every alert.
-    pub const ALL: [AlertName; 21] = [
+    pub const ALL: [AlertName; 22] = [
         AlertName::OldestUnsent,
         AlertName::DeadLetters,
         AlertName::Unreadable,
@@ -97,6 +99,7 @@ impl AlertName {
         AlertName::WebhookSilent,
         AlertName::WebhookRefused,
         AlertName::EventsWaiting,
+        AlertName::Unconfirmed,
         AlertName::LogUnreachable,
         AlertName::QueueUnreachable,
         AlertName::JournalUnreachable,
@@ -123,6 +126,7 @@ impl AlertName {
             AlertName::WebhookSilent => "webhook_silent",
             AlertName::WebhookRefused => "webhook_refused",
             AlertName::EventsWaiting => "events_waiting",
+            AlertName::Unconfirmed => "unconfirmed",
             AlertName::LogUnreachable => "log_unreachable",
             AlertName::QueueUnreachable => "queue_unreachable",
             AlertName::JournalUnreachable => "journal_unreachable",
@@ -144,6 +148,7 @@ impl AlertName {
             AlertName::BounceRate | AlertName::ComplaintRate | AlertName::UnusualRate => {
                 "tenant-floods-or-bounces.md"
             }
+            AlertName::Unconfirmed => "unconfirmed.md",
             AlertName::GuardHeld => "duplicate-broadcast.md",
             AlertName::WebhookSilent | AlertName::WebhookRefused | AlertName::EventsWaiting => {
                 "webhook-silent.md"

@@ -38,7 +38,8 @@ impl Bench {
         let clock = Clock::manual(now());
         let tracker = Arc::new(Tracker::new(log.clone(), HealthBoard::default(), clock.clone(), listeners));
         let quick = Duration::from_millis(1);
-        let config = Config { first_backoff: quick, longest_backoff: quick, ..Config::default() };
+        let config =
+            Config { events: 500, first_backoff: quick, longest_backoff: quick, ..Config::default() };
         let folder = Folder::new(inbox.clone(), tracker, Arc::new(inbox.journal()), clock, config);
         let (trigger, stopped) = shutdown::channel();
         Self { inbox, log, folder, stopped, _trigger: trigger }
