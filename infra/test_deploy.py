@@ -61,10 +61,15 @@ RIGHTS = {
     "WorkerPolicy": {
         "Queue": TAKE | {SEND, DEPTH},
         "DeadLetterQueue": TAKE | {SEND, DEPTH},
-        "EventsQueue": TAKE | {DEPTH},
+        "EventsQueue": {DEPTH},
         "Table": LOG | {DELETE},
     },
-    "WebhookPolicy": {"Queue": {DEPTH}, "DeadLetterQueue": {DEPTH}, "EventsQueue": {SEND, DEPTH}, "Table": LOG},
+    "WebhookPolicy": {
+        "Queue": {DEPTH},
+        "DeadLetterQueue": {DEPTH},
+        "EventsQueue": TAKE | {SEND, DEPTH},
+        "Table": LOG,
+    },
     "OperatorPolicy": {
         "Queue": {SEND, DEPTH},
         "DeadLetterQueue": TAKE | MOVE | {DEPTH},

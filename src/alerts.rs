@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::api::alerts::{ChannelTest, Channels};
 use crate::clock::{Clock, Timestamp};
+use crate::inbox::Inbox;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
 use crate::metrics::ALERT_FIRING;
@@ -66,6 +67,8 @@ pub struct Ports {
     pub log: Arc<dyn MessageLog>,
     /// The timer.
     pub queue: Arc<dyn Queue>,
+    /// Where events wait to be folded, if this process knows.
+    pub inbox: Option<Arc<dyn Inbox>>,
     /// Where alerts are kept.
     pub journal: Arc<dyn Journal>,
     /// What worker and webhook saw.

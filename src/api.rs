@@ -40,6 +40,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, Timestamp};
 use crate::engagement::Rulebook;
+use crate::inbox::Inbox;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
@@ -119,6 +120,8 @@ pub struct ApiState {
     pub log: Arc<dyn MessageLog>,
     /// The timer.
     pub queue: Arc<dyn Queue>,
+    /// Provider events that wait to be folded, where this process knows of an inbox.
+    pub inbox: Option<Arc<dyn Inbox>>,
     /// What operators did, and their jobs.
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.

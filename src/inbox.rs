@@ -35,6 +35,9 @@ pub trait Inbox: Send + Sync {
     /// Removes them. A receipt that counts no more is no error: its parcel comes again, or is gone.
     async fn done(&self, receipts: &[Receipt]) -> Result<(), InboxError>;
 
+    /// Leaves what was taken where it is: this process cannot read it, the next one, or another, may.
+    fn leave(&self, receipts: &[Receipt]);
+
     /// How much waits, taken parcels included.
     async fn depth(&self) -> Result<Depth, InboxError>;
 }

@@ -63,6 +63,8 @@ pub enum Kind {
     DeadLetter,
     /// A piece of such a message's body.
     DeadLetterPart,
+    /// A provider's event that cannot be folded.
+    EventAside,
     /// Something that was sent, and that its provider does not speak of.
     Unconfirmed,
     /// Where a tenant's changes are posted to, and how far that has got.
@@ -71,7 +73,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Stop,
         Kind::Mark,
         Kind::Job,
@@ -80,6 +82,7 @@ impl Kind {
         Kind::Usual,
         Kind::DeadLetter,
         Kind::DeadLetterPart,
+        Kind::EventAside,
         Kind::Unconfirmed,
         Kind::Callback,
     ];
@@ -95,6 +98,7 @@ impl Kind {
             Kind::Usual => "usual",
             Kind::DeadLetter => "dead_letter",
             Kind::DeadLetterPart => "dead_letter_part",
+            Kind::EventAside => "event_aside",
             Kind::Unconfirmed => "unconfirmed",
             Kind::Callback => "callback",
         }

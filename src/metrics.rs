@@ -35,12 +35,27 @@ pub const SUPPRESSED_TOTAL: &str = "kakitome_suppressed_total";
 pub const PROVIDER_UP: &str = "kakitome_provider_up";
 /// Provider events kept, by `provider` and `kind`. Counter.
 pub const EVENTS_TOTAL: &str = "kakitome_events_total";
+/// Provider events that cannot be folded, set aside in the journal. Counter.
+pub const EVENTS_SET_ASIDE_TOTAL: &str = "kakitome_events_set_aside_total";
+/// From an event's own time, by the provider's clock, to its being folded here, in seconds. Histogram.
 /// Events that match no notification, kept and looked at again. Gauge.
 pub const EVENTS_UNMATCHED: &str = "kakitome_events_unmatched";
 /// Events that were not kept, as their recipient has too many already. Counter.
 pub const EVENTS_LEFT_OUT_TOTAL: &str = "kakitome_events_left_out_total";
 /// From an event's own time to its being durable here, in seconds. Histogram.
 pub const WEBHOOK_LAG_SECONDS: &str = "kakitome_webhook_lag_seconds";
+/// Provider events that are durable and wait to be folded; on SQS nobody counts them, and it is not there. Gauge.
+pub const INBOX_EVENTS: &str = "kakitome_inbox_events";
+/// Parcels of such events; approximate on SQS. Gauge.
+pub const INBOX_PARCELS: &str = "kakitome_inbox_parcels";
+/// How long the oldest of them has waited, in seconds; 0 when none waits. Gauge.
+pub const INBOX_OLDEST_AGE_SECONDS: &str = "kakitome_inbox_oldest_age_seconds";
+/// Webhook posts by `provider` and `outcome`: `taken`, `refused` (not signed by the provider), `malformed`,
+/// `turned_away` (to be posted again: a bound, a full inbox, storage that fails). Counter.
+pub const WEBHOOK_POSTS_TOTAL: &str = "kakitome_webhook_posts_total";
+/// Genuine webhook posts that were signed more than five minutes before they came: the provider's repeats, or
+/// somebody's replay, which changes nothing. Counter.
+pub const WEBHOOK_LATE_POSTS_TOTAL: &str = "kakitome_webhook_late_posts_total";
 /// Seconds since the queue last answered a receive. Gauge.
 pub const LAST_RECEIVE_AGE_SECONDS: &str = "kakitome_last_receive_age_seconds";
 
@@ -88,6 +103,9 @@ fn begin() {
     }
     metrics::counter!(STORAGE_COMMITS_TOTAL).increment(0);
     metrics::counter!(DEAD_LETTERS_KEPT_TOTAL).increment(0);
+    for name in [EVENTS_SET_ASIDE_TOTAL, WEBHOOK_LATE_POSTS_TOTAL] {
+        metrics::counter!(name).increment(0);
+    }
     metrics::counter!(EVENTS_LEFT_OUT_TOTAL).increment(0);
     metrics::gauge!(DEAD_LETTERS_UNKEPT).set(0.0);
     for resolution in ["event", "resent", "parked", "late_answer"] {
@@ -150,7 +168,17 @@ fn describe() {
     describe_gauge!(EVENTS_UNMATCHED, "Events that match no notification, kept and looked at again");
     describe_counter!(EVENTS_LEFT_OUT_TOTAL, "Events not kept, as their recipient has too many already");
     describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");
-    describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being durable");
+    describe_counter!(EVENTS_SET_ASIDE_TOTAL, "Provider events that cannot be folded, set aside");
+    describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being folded");
+    describe_gauge!(INBOX_EVENTS, "Provider events that wait to be folded");
+    describe_gauge!(INBOX_PARCELS, "Parcels of provider events that wait to be folded");
+    describe_gauge!(
+        INBOX_OLDEST_AGE_SECONDS,
+        Unit::Seconds,
+        "How long the oldest event that waits to be folded has waited"
+    );
+    describe_counter!(WEBHOOK_POSTS_TOTAL, "Webhook posts by provider and outcome");
+    describe_counter!(WEBHOOK_LATE_POSTS_TOTAL, "Webhook posts that were signed minutes before they came");
     describe_gauge!(
         LAST_RECEIVE_AGE_SECONDS,
         Unit::Seconds,

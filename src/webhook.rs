@@ -2,27 +2,27 @@
 //! whatever stands in the way of that is answered so that the provider posts again. Folding comes later, and is not
 //! this room's business.
 
+mod callers;
+mod door;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use metrics::counter;
-use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::inbox::{Appended, Inbox, InboxError, pack};
+use crate::inbox::Inbox;
 use crate::metrics::EVENTS_TOTAL;
-use crate::provider::health::{HealthBoard, Tick};
-use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
+use crate::provider::health::HealthBoard;
+use crate::provider::{EventKind, EventSource};
 use crate::server::problem::Problem;
-use crate::server::{BodyError, read_body};
+use door::{Door, receive};
 
-/// Bounds of the webhook posts.
+/// Bounds of the webhook posts, each source's own.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The largest post, in bytes. SendGrid sends up to 768 KB at a time.
@@ -33,6 +33,14 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Posts that are worked on at once; a further one is asked to come back.
     pub max_concurrent: usize,
+    /// Bytes of their bodies at once; what is not declared counts as the largest post. At least that.
+    pub max_bytes: usize,
+    /// How long a post waits for room for its bytes before it is asked to come back.
+    pub room_within: Duration,
+    /// Posts that are verified and read at once.
+    pub max_readers: usize,
+    /// Posts in a minute that may be refused of an address that never sent anything genuine.
+    pub refused_per_minute: u32,
     /// When to come back, while events cannot be taken.
     pub retry_after: Duration,
     /// How long an answer waits for its events to be folded: whoever posts and then looks sees them, and who posts
@@ -46,7 +54,11 @@ impl Default for Config {
             body_limit_bytes: 4 * 1024 * 1024,
             body_idle_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
-            max_concurrent: 256,
+            max_concurrent: 512,
+            max_bytes: 64 * 1024 * 1024,
+            room_within: Duration::from_secs(2),
+            max_readers: 4,
+            refused_per_minute: 1000,
             retry_after: Duration::from_secs(10),
             folded_within: Duration::from_millis(200),
         }
@@ -75,115 +87,8 @@ pub fn router(state: WebhookState) -> Router {
             let provider = source.name().to_owned();
             counter!(EVENTS_TOTAL, "provider" => provider, "kind" => kind.to_owned()).increment(0);
         }
-        let permits = Arc::new(Semaphore::new(config.max_concurrent));
-        let (inbox, clock, config) = (inbox.clone(), clock.clone(), config.clone());
-        let door = Arc::new(Door { inbox, source, permits, clock, health: health.clone(), config });
+        let door = Door::new(inbox.clone(), source, clock.clone(), health.clone(), config.clone());
         let only_post = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED);
-        router.route(&path, post(receive).fallback(only_post).with_state(door))
+        router.route(&path, post(receive).fallback(only_post).with_state(Arc::new(door)))
     })
-}
-
-struct Door {
-    inbox: Arc<dyn Inbox>,
-    source: Arc<dyn EventSource>,
-    permits: Arc<Semaphore>,
-    clock: Clock,
-    health: HealthBoard,
-    config: Config,
-}
-
-async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
-    let Ok(permit) = door.permits.clone().try_acquire_owned() else {
-        return door.come_back("too many posts at once").into_response();
-    };
-    let taken = door.take(request).await;
-    drop(permit);
-    match taken {
-        Ok(appended) => {
-            door.wait_for(appended).await;
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Err(problem) => problem.into_response(),
-    }
-}
-
-impl Door {
-    async fn take(&self, request: Request) -> Result<Appended, Problem> {
-        let (parts, body) = request.into_parts();
-        let Config { body_limit_bytes, body_idle_timeout, body_timeout, .. } = self.config;
-        let body =
-            read_body(body, body_limit_bytes, body_idle_timeout, body_timeout).await.map_err(|error| {
-                let status = match error {
-                    BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                    BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
-                    BodyError::Broken => StatusCode::BAD_REQUEST,
-                };
-                Problem::new(status).with_detail(error.to_string())
-            })?;
-        let events = self.read(Post { headers: parts.headers, body }).await?;
-        self.append(events).await
-    }
-
-    async fn read(&self, post: Post) -> Result<Vec<ProviderEvent>, Problem> {
-        let now = self.clock.now();
-        let error = match self.source.events(post, now).await {
-            Ok(events) => {
-                self.health.count(Tick::PostTaken, now);
-                return Ok(events);
-            }
-            Err(error) => error,
-        };
-        let provider = self.source.name();
-        let status = match &error {
-            WebhookError::Signature(_) => {
-                self.health.count(Tick::PostRefused, now);
-                StatusCode::FORBIDDEN
-            }
-            WebhookError::Malformed(_) => StatusCode::BAD_REQUEST,
-            WebhookError::Unavailable(_) => {
-                tracing::error!(provider, %error, "a webhook post could not be read");
-                return Err(self.come_back("the post could not be read"));
-            }
-        };
-        tracing::warn!(provider, %error, "refused a webhook post");
-        Err(Problem::new(status).with_detail(error.to_string()))
-    }
-
-    async fn append(&self, events: Vec<ProviderEvent>) -> Result<Appended, Problem> {
-        if events.is_empty() {
-            return Ok(Appended::default());
-        }
-        let now = self.clock.now();
-        // Off the async threads, as the reading is.
-        let packed = tokio::task::spawn_blocking(move || pack(&events, now)).await;
-        let parcels = packed.map_err(|panic| {
-            tracing::error!(%panic, "events could not be packed");
-            self.come_back("the events could not be recorded")
-        })?;
-        let provider = self.source.name();
-        self.inbox.append(parcels).await.map_err(|error| {
-            match &error {
-                InboxError::Full(_) => {
-                    tracing::warn!(provider, %error, "the provider keeps its events for now")
-                }
-                InboxError::Unavailable(_) => {
-                    tracing::error!(provider, %error, "events could not be recorded");
-                }
-            }
-            self.come_back("the events could not be recorded")
-        })
-    }
-
-    async fn wait_for(&self, appended: Appended) {
-        if let Some(folded) = appended.folded {
-            // Folded or not, they are durable.
-            let _folded_or_late = tokio::time::timeout(self.config.folded_within, folded).await;
-        }
-    }
-
-    fn come_back(&self, detail: &str) -> Problem {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE)
-            .with_detail(detail)
-            .with_retry_after(self.config.retry_after)
-    }
 }

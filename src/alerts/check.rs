@@ -109,6 +109,8 @@ pub struct WebhookReading {
     pub posts_taken: u64,
     /// Posts in it whose signature was refused.
     pub posts_refused: u64,
+    /// How long the oldest event that waits to be folded has waited; `None`: none does, as far as can be seen.
+    pub oldest_waiting: Option<Duration>,
 }
 
 /// What was sent and not heard of.

@@ -37,7 +37,7 @@ fn well() -> Reading {
         queue: Some(Ok(())),
         journal: Some(Ok(())),
         unusual: Some(Vec::new()),
-        unconfirmed: None,
+        unconfirmed: Some(Unconfirmed::default()),
         interrupted_jobs: Some(Vec::new()),
         paused_callbacks: Some(Vec::new()),
     }

@@ -83,7 +83,7 @@ impl Eyes {
         let queue = self.ports.queue.clone();
         let (log, queue) = futures::join!(self.log(now), within(queue.depth()));
         let worker = if self.config.worker { Some(self.worker(now, log.is_ok()).await) } else { None };
-        let webhook = self.config.webhook.then(|| self.webhook(now));
+        let webhook = if self.config.webhook { Some(self.webhook(now).await) } else { None };
         let records = if journal.is_ok() { self.records(now).await } else { None };
         let unconfirmed = if journal.is_ok() { self.unconfirmed().await } else { None };
         Reading {
@@ -138,7 +138,11 @@ impl Eyes {
         reading
     }
 
-    fn webhook(&self, now: Timestamp) -> WebhookReading {
+    async fn webhook(&self, now: Timestamp) -> WebhookReading {
+        let oldest = match &self.ports.inbox {
+            Some(inbox) => within(inbox.depth()).await.ok().and_then(|depth| depth.oldest),
+            None => None,
+        };
         let counted = |tick, window| self.ports.health.counted(&tick, now.minus(window), now);
         let events = |kind: EventKind| counted(Tick::Event(kind.as_str().to_owned()), RATE_WINDOW);
         WebhookReading {
@@ -147,6 +151,7 @@ impl Eyes {
             complained: events(EventKind::Complained),
             posts_taken: counted(Tick::PostTaken, POST_WINDOW),
             posts_refused: counted(Tick::PostRefused, POST_WINDOW),
+            oldest_waiting: oldest.map(|since| now.since(since)),
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod callbacks;
 pub mod evidence;
 pub mod heard;
+pub mod inbox;
 pub mod jobs;
 pub mod open;
 
@@ -31,6 +32,7 @@ use crate::stops::Stop;
 use callbacks::CallbackLine;
 use evidence::Evidence;
 use heard::WitnessView;
+use inbox::InboxView;
 use jobs::JobLine;
 use open::Open;
 
@@ -43,14 +45,16 @@ pub struct Sources {
     pub log: String,
     /// The journal.
     pub journal: String,
+    /// The inbox of events.
+    pub inbox: String,
     /// Whether the queue counts exactly. SQS does not.
     pub is_queue_exact: bool,
 }
 
 impl Default for Sources {
     fn default() -> Self {
-        let [queue, log, journal] = ["queue", "log", "journal"].map(str::to_owned);
-        Self { queue, log, journal, is_queue_exact: true }
+        let [queue, log, journal, inbox] = ["queue", "log", "journal", "inbox"].map(str::to_owned);
+        Self { queue, log, journal, inbox, is_queue_exact: true }
     }
 }
 
@@ -74,6 +78,9 @@ pub struct StatusView {
     /// What lies on the queue; null when the queue did not answer.
     #[schema(required = true)]
     pub queue: Option<QueueView>,
+    /// Provider events that are durable and wait to be folded; null when nobody here knows, or it did not answer.
+    #[schema(required = true)]
+    pub inbox: Option<InboxView>,
     /// Every provider account as this process's worker last saw it.
     pub providers: Vec<ProviderHealth>,
     /// Of every configured provider, the newest event heard; null when the log did not answer.
@@ -173,6 +180,7 @@ pub(super) async fn status(
     let jobs = jobs::read(state, now).await;
     let stops = evidence::stops(state).await;
     let queue = evidence::queue(state, asked.prove).await;
+    let inbox = inbox::read(state).await;
     let standings = if asked.prove { Some(evidence::standings(state).await) } else { None };
     let counts = state.log.counts(now).await;
     let counts = match counts {
@@ -195,7 +203,13 @@ pub(super) async fn status(
     };
     let proof = standings.map(|standings| {
         let open = open::open(&by_status, &standings, &queue, &jobs);
-        (open, Evidence::of(state, &standings, &queue, &jobs, &stops, &by_status))
+        (
+            open,
+            Evidence {
+                inbox: inbox.as_ref().map(|inbox| inbox::proof(state, inbox)),
+                ..Evidence::of(state, &standings, &queue, &jobs, &stops, &by_status)
+            },
+        )
     });
     let (open, evidence) = proof.map_or((None, None), |(open, evidence)| (Some(open), Some(evidence)));
     Ok(Json(StatusView {
@@ -206,6 +220,7 @@ pub(super) async fn status(
         oldest_unsent_seconds: oldest.map(|since| now.since(since).as_secs()),
         oldest_unsent_since: oldest,
         queue: queue.value.as_ref().map(|queue| queue.depth),
+        inbox: inbox.and_then(|inbox| inbox.value),
         providers,
         witnesses: heard::witnesses(state, now).await,
         unconfirmed: heard::unconfirmed(state).await,

@@ -87,6 +87,7 @@ pub(super) fn watch(
     let ports = Ports {
         log: storage.log.clone(),
         queue: storage.queue.clone(),
+        inbox: storage.inbox.clone(),
         journal: storage.journal.clone(),
         health: health.clone(),
         clock: clock.clone(),

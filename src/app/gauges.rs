@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Storage;
 use crate::clock::{Clock, Timestamp};
+use crate::inbox::{self, Inbox};
 use crate::journal::Journal;
 use crate::message_log::{Lacks, MessageLog};
 use crate::metrics as names;
@@ -17,6 +18,7 @@ use crate::unconfirmed;
 pub(super) struct Gauges {
     log: Arc<dyn MessageLog>,
     queue: Arc<dyn Queue>,
+    inbox: Option<Arc<dyn Inbox>>,
     journal: Arc<dyn Journal>,
     clock: Clock,
     health: HealthBoard,
@@ -28,7 +30,8 @@ impl Gauges {
     pub(super) fn new(storage: &Storage, interval: Duration, clock: Clock, health: HealthBoard) -> Self {
         let started = clock.now();
         let (log, queue, journal) = (storage.log.clone(), storage.queue.clone(), storage.journal.clone());
-        Self { log, queue, journal, clock, health, started, interval }
+        let inbox = storage.inbox.clone();
+        Self { log, queue, inbox, journal, clock, health, started, interval }
     }
 
     pub(super) async fn run(self, stopped: Shutdown) {
@@ -65,6 +68,12 @@ impl Gauges {
             }
             Err(error) => tracing::debug!(%error, "could not count the queue"),
         }
+        if let Some(inbox) = &self.inbox {
+            match inbox.depth().await {
+                Ok(depth) => tell_inbox(depth, now),
+                Err(error) => tracing::debug!(%error, "could not count the inbox"),
+            }
+        }
         match unconfirmed::stand(&*self.journal).await {
             Ok(stand) => {
                 for lacks in Lacks::ALL {
@@ -77,4 +86,13 @@ impl Gauges {
         let heard = self.health.last_receive().unwrap_or(self.started);
         metrics::gauge!(names::LAST_RECEIVE_AGE_SECONDS).set(now.since(heard).as_secs_f64());
     }
+}
+
+fn tell_inbox(depth: inbox::Depth, now: Timestamp) {
+    if let Some(events) = depth.events {
+        metrics::gauge!(names::INBOX_EVENTS).set(events as f64);
+    }
+    metrics::gauge!(names::INBOX_PARCELS).set(depth.parcels as f64);
+    let age = depth.oldest.map_or(0.0, |since| now.since(since).as_secs_f64());
+    metrics::gauge!(names::INBOX_OLDEST_AGE_SECONDS).set(age);
 }

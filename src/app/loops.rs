@@ -50,7 +50,9 @@ impl House<'_> {
         }
         if roles.webhook {
             let tracker = self.tracker();
-            let folder = Folder::new(storage.inbox()?, tracker.clone(), rooms::folder(settings));
+            let (inbox, journal, config) =
+                (storage.inbox()?, storage.journal.clone(), rooms::folder(settings));
+            let folder = Folder::new(inbox, tracker.clone(), journal, clock.clone(), config);
             loops.push(("folder", tokio::spawn(folder.run(stopped.clone()))));
             let (unmatched, config) = (storage.unmatched.clone(), rematch::Config::default());
             let rematcher = Rematcher::new(unmatched, tracker, clock.clone(), config);

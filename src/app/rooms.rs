@@ -81,6 +81,7 @@ fn sources(settings: &Settings) -> api::status::Sources {
                 queue: format!("queue in {file}"),
                 log: format!("log in {file}"),
                 journal: format!("journal in {file}"),
+                inbox: format!("inbox in {file}"),
                 is_queue_exact: true,
             }
         }
@@ -88,6 +89,10 @@ fn sources(settings: &Settings) -> api::status::Sources {
             queue: format!("SQS {}", aws.queue_url.rsplit('/').next().unwrap_or_default()),
             log: format!("DynamoDB {}", aws.table),
             journal: format!("journal in DynamoDB {}", aws.table),
+            inbox: format!(
+                "SQS {}",
+                aws.events_url.as_deref().unwrap_or("-").rsplit('/').next().unwrap_or_default()
+            ),
             is_queue_exact: false,
         },
     }
@@ -150,6 +155,7 @@ pub(super) fn api_state(
     ApiState {
         log: storage.log.clone(),
         queue: storage.queue.clone(),
+        inbox: storage.inbox.clone(),
         journal: storage.journal.clone(),
         stops: guards.stops.clone(),
         suppressions: guards.suppressions.clone(),
@@ -178,11 +184,14 @@ fn settle(settings: &Settings) -> worker::SettleConfig {
 
 /// How events are folded. On AWS a step waits for the network most of the time.
 pub(super) fn folder(settings: &Settings) -> folder::Config {
-    let at_once = match settings.backend {
-        Backend::Embedded => folder::Config::default().at_once,
-        Backend::Aws(_) => 4,
-    };
-    folder::Config { at_once, wait: settings.queue.long_poll, ..folder::Config::default() }
+    let wait = settings.queue.long_poll;
+    match settings.backend {
+        Backend::Embedded => folder::Config { wait, ..folder::Config::default() },
+        // There a parcel's count also grows when it was received beside the one to blame.
+        Backend::Aws(_) => {
+            folder::Config { events: 500, at_once: 4, last_tries: 12, wait, ..folder::Config::default() }
+        }
+    }
 }
 
 /// A look at an idle table is 24 queries: a second apart they would cost more than the mails of a small house.

@@ -39,6 +39,7 @@ struct Report {
     oldest_unsent_seconds: Option<f64>,
     oldest_unsent_since: Option<Timestamp>,
     queue: Option<Depth>,
+    inbox: Option<Inbox>,
     providers: Vec<Provider>,
     witnesses: Option<Vec<Witness>>,
     unconfirmed: Option<Counts>,
@@ -107,6 +108,15 @@ struct Depth {
     in_flight: u64,
     delayed: u64,
     dead: u64,
+}
+
+/// Events that wait to be folded.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default)]
+struct Inbox {
+    parcels: u64,
+    events: Option<u64>,
+    lag_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -182,6 +192,9 @@ impl Report {
                 human(alert_delay)
             ));
         }
+        if let Some(inbox) = self.inbox.filter(|inbox| inbox.lag() > alert_delay) {
+            troubles.push(format!("events are folded {} late", human(inbox.lag())));
+        }
         if let Some(words) = self.unconfirmed.as_ref().and_then(Counts::words) {
             troubles.push(format!("{words}; `kakitome unconfirmed` lists them"));
         }
@@ -195,6 +208,22 @@ impl Report {
             troubles.push(format!("{dead} failed; `kakitome unsent` lists them"));
         }
         troubles
+    }
+}
+
+impl Inbox {
+    fn lag(&self) -> Duration {
+        Duration::from_secs(self.lag_seconds.unwrap_or(0))
+    }
+
+    fn tell(&self) -> String {
+        let lag =
+            self.lag_seconds.map_or_else(String::new, |_| format!(", the oldest for {}", human(self.lag())));
+        match self.events {
+            _ if self.parcels == 0 => "none waits".into(),
+            Some(events) => format!("{events} wait{lag}"),
+            None => format!("about {} parcels of them wait{lag}", self.parcels),
+        }
     }
 }
 
@@ -295,6 +324,7 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         ("drained", drain),
         ("last receive", received),
     ];
+    facts.extend(report.inbox.map(|inbox| ("events", inbox.tell())));
     facts.extend(report.stops.iter().flatten().map(|stop| ("stop", stop.tell(now))));
     facts.extend(report.jobs.iter().flatten().map(|job| ("job", job.tell())));
     facts.extend(report.callbacks.iter().flatten().map(|callback| ("callback", callback.tell(now))));

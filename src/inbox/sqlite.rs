@@ -155,7 +155,15 @@ impl Inbox for SqliteInbox {
         let gone = seqs.clone();
         self.engine.write(move |tx| store::delete(tx, &gone)).await?;
         self.shared.lanes().done(&seqs);
+        // What is handed out only by itself may have waited for this.
+        self.shared.arrived.notify_waiters();
         Ok(())
+    }
+
+    fn leave(&self, receipts: &[Receipt]) {
+        let seqs: Vec<i64> = receipts.iter().filter_map(|receipt| receipt.0.parse().ok()).collect();
+        self.shared.lanes().leave(&seqs);
+        self.shared.arrived.notify_waiters();
     }
 
     async fn depth(&self) -> Result<Depth, InboxError> {

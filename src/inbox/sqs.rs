@@ -163,6 +163,13 @@ impl Inbox for SqsInbox {
         failure.map_or(Ok(()), Err)
     }
 
+    fn leave(&self, receipts: &[Receipt]) {
+        let mut taken = self.taken();
+        for receipt in receipts {
+            taken.remove(receipt);
+        }
+    }
+
     async fn depth(&self) -> Result<Depth, InboxError> {
         let depth = self.queue.depth().await?;
         let oldest = self.taken().values().min().copied();

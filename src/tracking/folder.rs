@@ -1,7 +1,12 @@
 //! The folder: takes parcels from the inbox, fairly, folds them, and says done. Whatever fails is tried again, slower
 //! and slower, while the inbox keeps the rest; nothing is said done before everybody has acted on it.
+//!
+//! What fails for itself alone must not stop its neighbours: see [`mend`].
+
+mod mend;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +14,19 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::{TrackError, Tracker};
+use crate::clock::{Clock, Timestamp};
 use crate::inbox::{Inbox, Receipt, Taken};
+use crate::journal::Journal;
 use crate::message_log::LogError;
 use crate::provider::ProviderEvent;
 use crate::shutdown::Shutdown;
+pub use mend::Aside;
 
 /// How the folder works.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Takes no further parcel once it holds so many events.
+    /// Takes no further parcel once it holds so many events. Every one of the log's commands waits while a call for so
+    /// many is folded.
     pub events: usize,
     /// Steps at once: while one waits for the log, another reads its parcels.
     pub at_once: usize,
@@ -27,6 +36,12 @@ pub struct Config {
     pub first_backoff: Duration,
     /// The longest wait after a failure.
     pub longest_backoff: Duration,
+    /// Failures in a row after which events are tried one by one.
+    pub stubborn: u32,
+    /// A parcel that was taken so often before by somebody who came to no end is folded without neighbours.
+    pub suspect_tries: u32,
+    /// A parcel that was taken so often before is not folded any more, but taken apart; an event, set aside.
+    pub last_tries: u32,
     /// How long a shutdown goes on folding what waits.
     pub drain: Duration,
 }
@@ -34,11 +49,14 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            events: 500,
+            events: 4_000,
             at_once: 2,
             wait: Duration::from_secs(20),
             first_backoff: Duration::from_millis(100),
             longest_backoff: Duration::from_secs(30),
+            stubborn: 6,
+            suspect_tries: 2,
+            last_tries: 5,
             drain: Duration::from_secs(5),
         }
     }
@@ -49,9 +67,9 @@ impl Default for Config {
 pub enum Outcome {
     /// Nothing waited.
     Idle,
-    /// So many events were folded and are done.
+    /// So many events are done: folded, or set apart.
     Folded(usize),
-    /// The inbox did not answer.
+    /// The inbox did not answer, or the shutdown came while nothing could be folded.
     Failed,
 }
 
@@ -59,13 +77,37 @@ pub enum Outcome {
 pub struct Folder {
     inbox: Arc<dyn Inbox>,
     tracker: Arc<Tracker>,
+    journal: Arc<dyn Journal>,
+    clock: Clock,
     config: Config,
 }
 
+/// Events that are folded in one go, with their parcels' receipts.
+struct Batch {
+    events: Vec<ProviderEvent>,
+    receipts: Vec<Receipt>,
+    received_at: Timestamp,
+    tries: u32,
+}
+
+/// Why events were not folded.
+enum Trouble {
+    /// It may go better later.
+    Later(String),
+    /// It will not: what is stored of them cannot be read, or folding them panics.
+    Never(String),
+}
+
 impl Folder {
-    /// Folds `inbox` through `tracker`.
-    pub fn new(inbox: Arc<dyn Inbox>, tracker: Arc<Tracker>, config: Config) -> Self {
-        Self { inbox, tracker, config }
+    /// Folds `inbox` through `tracker`; what can never be folded goes to the journal.
+    pub fn new(
+        inbox: Arc<dyn Inbox>,
+        tracker: Arc<Tracker>,
+        journal: Arc<dyn Journal>,
+        clock: Clock,
+        config: Config,
+    ) -> Self {
+        Self { inbox, tracker, journal, clock, config }
     }
 
     /// Folds until the shutdown is pulled, and then, within bounds, what still waits.
@@ -78,8 +120,7 @@ impl Folder {
         let mut backoff = self.config.first_backoff;
         while !stopped.is_pulled() {
             if self.step(self.config.wait, stopped).await == Outcome::Failed {
-                pause(backoff, stopped).await;
-                backoff = (backoff * 2).min(self.config.longest_backoff);
+                self.pause(&mut backoff, stopped).await;
             } else {
                 backoff = self.config.first_backoff;
             }
@@ -99,46 +140,112 @@ impl Folder {
                 return Outcome::Failed;
             }
         };
-        self.fold(taken, stopped).await
-    }
-
-    async fn fold(&self, taken: Vec<Taken>, stopped: &Shutdown) -> Outcome {
-        let (mut events, mut receipts) = (Vec::new(), Vec::new());
-        for one in taken {
-            match one.parcel.open() {
-                Ok(opened) => {
-                    events.extend(opened);
-                    receipts.push(one.receipt);
-                }
-                Err(error) => tracing::error!(%error, "a parcel of events stays in the inbox"),
-            }
-        }
-        let mut backoff = self.config.first_backoff;
-        while let Err(error) = self.track(&events).await {
-            if stopped.is_pulled() {
-                tracing::warn!(%error, events = events.len(), "events stay in the inbox");
+        let mut done = 0;
+        for batch in self.batches(taken) {
+            let events = batch.events.len();
+            if !self.settle(batch, stopped).await {
                 return Outcome::Failed;
             }
-            tracing::error!(%error, events = events.len(), "events could not be folded; they are tried again");
-            self.keep(&receipts).await;
-            pause(backoff, stopped).await;
-            backoff = (backoff * 2).min(self.config.longest_backoff);
+            done += events;
         }
-        // Folded they are: what is not removed comes again, as repeats.
-        while let Err(error) = self.inbox.done(&receipts).await {
+        Outcome::Folded(done)
+    }
+
+    /// One batch, and one for each parcel under suspicion. A parcel that cannot be read stays where it is: another
+    /// release may have written it.
+    fn batches(&self, taken: Vec<Taken>) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
+        for Taken { parcel, receipt, tries } in taken {
+            let events = match parcel.open() {
+                Ok(events) => events,
+                Err(error) => {
+                    tracing::error!(%error, lane = parcel.lane, "a parcel of events stays in the inbox");
+                    self.inbox.leave(&[receipt]);
+                    continue;
+                }
+            };
+            let is_trusted = |tries| tries < self.config.suspect_tries;
+            match batches.first_mut().filter(|first| is_trusted(tries) && is_trusted(first.tries)) {
+                Some(first) => {
+                    first.events.extend(events);
+                    first.receipts.push(receipt);
+                    first.received_at = first.received_at.min(parcel.received_at);
+                }
+                None => {
+                    let received_at = parcel.received_at;
+                    batches.push(Batch { events, receipts: vec![receipt], received_at, tries });
+                    // The trusted one is the first.
+                    let last = batches.len() - 1;
+                    if is_trusted(tries) {
+                        batches.swap(0, last);
+                    }
+                }
+            }
+        }
+        batches
+    }
+
+    /// Folds the batch, however often that must be tried, and says done. `false`: the shutdown came first.
+    async fn settle(&self, batch: Batch, stopped: &Shutdown) -> bool {
+        let (mut backoff, mut failures) = (self.config.first_backoff, 0);
+        while !self.try_fold(&batch, &mut failures).await {
+            if stopped.is_pulled() {
+                tracing::warn!(events = batch.events.len(), "events stay in the inbox");
+                return false;
+            }
+            self.keep(&batch.receipts).await;
+            self.pause(&mut backoff, stopped).await;
+        }
+        // Done with they are: what is not removed comes again, as repeats.
+        while let Err(error) = self.inbox.done(&batch.receipts).await {
             tracing::warn!(%error, "folded events stay in the inbox for now");
             if stopped.is_pulled() {
-                return Outcome::Failed;
+                return false;
             }
-            pause(backoff, stopped).await;
-            backoff = (backoff * 2).min(self.config.longest_backoff);
+            self.pause(&mut backoff, stopped).await;
         }
-        Outcome::Folded(events.len())
+        true
     }
 
-    async fn track(&self, events: &[ProviderEvent]) -> Result<(), TrackError> {
-        let tracked = AssertUnwindSafe(self.tracker.track(events)).catch_unwind().await;
-        tracked.unwrap_or_else(|_panic| Err(LogError::Corrupt("folding it panicked".into()).into()))
+    /// Whether nothing of the batch is left to do.
+    async fn try_fold(&self, batch: &Batch, failures: &mut u32) -> bool {
+        if batch.tries >= self.config.last_tries {
+            return self.take_apart(batch).await;
+        }
+        let Err(trouble) = self.track(&batch.events, &batch.receipts).await else { return true };
+        *failures += 1;
+        if *failures == 1 {
+            let events = batch.events.len();
+            tracing::error!(
+                error = trouble.words(),
+                events,
+                "events could not be folded; they are tried again"
+            );
+        }
+        let is_stubborn =
+            matches!(trouble, Trouble::Never(_)) || failures.is_multiple_of(self.config.stubborn);
+        is_stubborn && self.fold_one_by_one(batch).await
+    }
+
+    /// Folds these, while their parcels are kept from others.
+    async fn track(&self, events: &[ProviderEvent], receipts: &[Receipt]) -> Result<(), Trouble> {
+        let mut tracking = pin!(AssertUnwindSafe(self.tracker.track(events)).catch_unwind());
+        let beat = self.inbox.keeps_for().map_or(Duration::MAX, |span| span / 3);
+        loop {
+            let tracked = tokio::select! {
+                tracked = &mut tracking => tracked,
+                () = tokio::time::sleep(beat) => {
+                    self.keep(receipts).await;
+                    continue;
+                }
+            };
+            return match tracked {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(TrackError::Log(LogError::Corrupt(why)))) => Err(Trouble::Never(why)),
+                Ok(Err(error)) => Err(Trouble::Later(error.to_string())),
+                Err(_panic) => Err(Trouble::Never("folding it panicked".into())),
+            };
+        }
     }
 
     async fn keep(&self, receipts: &[Receipt]) {
@@ -146,11 +253,19 @@ impl Folder {
             tracing::warn!(%error, "others may fold the same events meanwhile");
         }
     }
+
+    async fn pause(&self, backoff: &mut Duration, stopped: &Shutdown) {
+        tokio::select! {
+            () = tokio::time::sleep(*backoff) => {}
+            () = stopped.pulled() => {}
+        }
+        *backoff = (*backoff * 2).min(self.config.longest_backoff);
+    }
 }
 
-async fn pause(span: Duration, stopped: &Shutdown) {
-    tokio::select! {
-        () = tokio::time::sleep(span) => {}
-        () = stopped.pulled() => {}
+impl Trouble {
+    fn words(&self) -> &str {
+        let (Trouble::Later(why) | Trouble::Never(why)) = self;
+        why
     }
 }

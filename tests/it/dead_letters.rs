@@ -65,6 +65,7 @@ impl House {
         let state = ApiState {
             log: log.clone(),
             queue: queue.clone(),
+            inbox: None,
             stops: Stops::new(journal.clone()),
             suppressions: crate::suppression::unasked(journal.clone()),
             meter: Meter::new(journal.clone(), clock.clone(), 10, 100),

@@ -35,6 +35,7 @@ mod stops;
 mod storm;
 mod suppression;
 mod tidy;
+mod tracking;
 mod unsent;
 mod webhook;
 mod worker;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kakitome::api::auth::Scope;
-use kakitome::settings::keys::{AWS_KEYS, KEYS, Key, Kind};
+use kakitome::settings::keys::{self, AWS_KEYS, KEYS, Key, Kind};
 use kakitome::settings::{ConfigFile, Faults, FlagValue, ProviderName, Roles, Settings, Sources};
 use tempfile::TempDir;
 
@@ -287,6 +287,10 @@ fn roles_name_what_they_need() {
     assert!(said(world(), console).unwrap_err().contains("--role api,console"));
     said(world(), Roles { console: true, ..api }).unwrap();
     said(sendgrid().env("KAKITOME_SENDGRID_WEBHOOK_INSECURE", "true"), webhook).unwrap();
+    let aws = || world_for(keys::find("sqs.events_url").unwrap());
+    assert!(said(aws(), Roles::ALL).unwrap_err().contains("KAKITOME_SQS_EVENTS_URL"));
+    said(aws(), api).unwrap();
+    said(aws().env("KAKITOME_SQS_EVENTS_URL", "https://sqs.example/1/e"), Roles::ALL).unwrap();
     let open = world().env("KAKITOME_LISTEN", "0.0.0.0:7625");
     assert!(said(open, Roles::ALL).unwrap_err().contains("KAKITOME_API_KEY"));
     let keyed = world().env("KAKITOME_LISTEN", "0.0.0.0:7625").env("KAKITOME_API_KEY", "k");

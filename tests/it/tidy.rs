@@ -46,7 +46,7 @@ const LAYERS: [(&str, u8); 36] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 45] = [
+const SIDEWAYS: [(&str, &str); 46] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -75,6 +75,7 @@ const SIDEWAYS: [(&str, &str); 45] = [
     ("inbox", "queue"),
     ("tracking", "inbox"),
     ("feed", "journal"),
+    ("tracking", "journal"),
     ("tracking", "message_log"),
     ("engagement", "message_log"),
     ("unconfirmed", "journal"),

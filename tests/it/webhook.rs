@@ -10,13 +10,16 @@ mod folder;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Bytes;
-use kakitome::clock::Timestamp;
+use kakitome::clock::{Clock, Timestamp};
 use kakitome::inbox::sqlite::{self, SqliteInbox};
 use kakitome::inbox::{Appended, Depth, Inbox, InboxError, Parcel, Receipt, Taken};
+use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, Heard, HeardPage, Lacks, LogError,
     MessageLog, NewNotification, Page, Record, Recorded, SentSpan, Standings,
@@ -49,6 +52,8 @@ pub enum Step {
 /// The inbox in SQLite, of which each step may be told to fail for a number of times, and whose appends may wait.
 pub struct TestInbox {
     inner: SqliteInbox,
+    engine: Engine,
+    config: sqlite::Config,
     fails: Mutex<HashMap<Step, usize>>,
     /// Appends wait here, where there is one, and say so.
     pub gate: Option<tokio::sync::Semaphore>,
@@ -64,9 +69,19 @@ impl TestInbox {
     pub async fn open_with(config: sqlite::Config) -> Self {
         let home = tempfile::tempdir().unwrap();
         let engine = Engine::open(home.path(), Config::default()).unwrap();
-        let inner = SqliteInbox::open(engine, config).await.unwrap();
+        let inner = SqliteInbox::open(engine.clone(), config).await.unwrap();
         let (fails, gate, reached) = (Mutex::default(), None, tokio::sync::Notify::new());
-        Self { inner, fails, gate, reached, _home: home }
+        Self { inner, engine, config, fails, gate, reached, _home: home }
+    }
+
+    /// As the next process finds it.
+    pub async fn restarted(self) -> Self {
+        let inner = SqliteInbox::open(self.engine.clone(), self.config).await.unwrap();
+        Self { inner, fails: Mutex::default(), ..self }
+    }
+
+    pub fn journal(&self) -> SqliteJournal {
+        SqliteJournal::new(self.engine.clone(), Clock::manual(now()))
     }
 
     pub fn fail(&self, step: Step, times: usize) {
@@ -116,6 +131,10 @@ impl Inbox for TestInbox {
         self.check(Step::Removed)
     }
 
+    fn leave(&self, receipts: &[Receipt]) {
+        self.inner.leave(receipts);
+    }
+
     async fn depth(&self) -> Result<Depth, InboxError> {
         self.inner.depth().await
     }
@@ -128,6 +147,17 @@ pub struct EventLog {
     pub calls: Mutex<Vec<usize>>,
     pub failing: Mutex<HashSet<String>>,
     pub swallows_results: bool,
+    /// Events whose notification cannot be read.
+    pub corrupt: Mutex<HashSet<String>>,
+    /// Events at which it panics.
+    pub deadly: Mutex<HashSet<String>>,
+    /// Events at which the process ends: a call with one never returns, and says so.
+    pub fatal: Mutex<HashSet<String>>,
+    pub died: tokio::sync::Notify,
+    /// How many were folded, repeats not counted.
+    folded: AtomicUsize,
+    /// Nothing can be recorded for so many calls.
+    pub outage: AtomicUsize,
 }
 
 impl EventLog {
@@ -136,11 +166,16 @@ impl EventLog {
         if self.failing.lock().unwrap().contains(&event_id) {
             return Err(LogError::Unavailable("the disk is full".into()));
         }
+        assert!(!self.deadly.lock().unwrap().contains(&event_id), "as the test wants it");
+        if self.corrupt.lock().unwrap().contains(&event_id) {
+            return Err(LogError::Corrupt("not a life".into()));
+        }
         let mut seen = self.seen.lock().unwrap();
         let first = seen.is_empty();
         if !seen.insert(event_id) {
             return Ok(Recorded::Repeat { tenant: None });
         }
+        self.folded.fetch_add(1, SeqCst);
         if event.id.is_none() {
             return Ok(Recorded::Unmatched);
         }
@@ -153,6 +188,10 @@ impl EventLog {
 
     pub fn has_seen(&self, event_id: &str) -> bool {
         self.seen.lock().unwrap().contains(event_id)
+    }
+
+    pub fn folded(&self) -> usize {
+        self.folded.load(SeqCst)
     }
 
     pub fn seen(&self) -> usize {
@@ -169,7 +208,17 @@ impl MessageLog for EventLog {
         events: &[ProviderEvent],
         now: Timestamp,
     ) -> Vec<Result<Recorded, LogError>> {
+        let is_fatal = |event: &ProviderEvent| {
+            event.event_id.as_ref().is_some_and(|id| self.fatal.lock().unwrap().contains(id))
+        };
+        if events.iter().any(is_fatal) {
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
         self.calls.lock().unwrap().push(events.len());
+        if self.outage.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return vec![Err(LogError::Unavailable("the disk is full".into())); events.len()];
+        }
         let results = events.iter().map(|event| self.record(event, now));
         results.skip(usize::from(self.swallows_results)).collect()
     }

@@ -65,6 +65,8 @@ pub enum AlertName {
     WebhookSilent,
     /// Webhook posts are refused for their signature.
     WebhookRefused,
+    /// Events that came in wait to be folded.
+    EventsWaiting,
     /// Mail was sent, and its provider does not speak of it.
     Unconfirmed,
     /// The message log does not answer.
@@ -98,6 +100,7 @@ impl AlertName {
         AlertName::NotPolling,
         AlertName::WebhookSilent,
         AlertName::WebhookRefused,
+        AlertName::EventsWaiting,
         AlertName::Unconfirmed,
         AlertName::LogUnreachable,
         AlertName::QueueUnreachable,
@@ -125,6 +128,7 @@ impl AlertName {
             AlertName::NotPolling => "not_polling",
             AlertName::WebhookSilent => "webhook_silent",
             AlertName::WebhookRefused => "webhook_refused",
+            AlertName::EventsWaiting => "events_waiting",
             AlertName::Unconfirmed => "unconfirmed",
             AlertName::LogUnreachable => "log_unreachable",
             AlertName::QueueUnreachable => "queue_unreachable",
@@ -151,7 +155,9 @@ impl AlertName {
             AlertName::Unconfirmed => "unconfirmed.md",
             AlertName::CallbackPaused => "callback-paused.md",
             AlertName::GuardHeld => "duplicate-broadcast.md",
-            AlertName::WebhookSilent | AlertName::WebhookRefused => "webhook-silent.md",
+            AlertName::WebhookSilent | AlertName::WebhookRefused | AlertName::EventsWaiting => {
+                "webhook-silent.md"
+            }
         }
     }
 }

@@ -39,8 +39,11 @@ pub(super) fn check(reading: &Reading, limits: &Limits, checked: &mut Checked) {
         ]),
     }
     match &reading.webhook {
-        Some(webhook) => refused_posts(webhook, checked),
-        None => checked.skip(&[AlertName::WebhookRefused]),
+        Some(webhook) => {
+            refused_posts(webhook, checked);
+            events_waiting(webhook, limits, checked);
+        }
+        None => checked.skip(&[AlertName::WebhookRefused, AlertName::EventsWaiting]),
     }
     let consequence = "nothing can be accepted or sent, and producers get errors";
     storage(
@@ -175,6 +178,22 @@ fn silence(worker: &WorkerReading, limits: &Limits, checked: &mut Checked) {
             "kakitome list --status sent --since 1h",
         );
         checked.findings.push(found.of(name).not_at_once());
+    }
+}
+
+fn events_waiting(webhook: &WebhookReading, limits: &Limits, checked: &mut Checked) {
+    if let Some(age) = webhook.oldest_waiting.filter(|age| *age > limits.delay) {
+        let summary = format!(
+            "Provider events are taken in and not folded: the oldest waits for {}, above {}.",
+            human(age),
+            human(limits.delay)
+        );
+        checked.findings.push(Finding::new(
+            AlertName::EventsWaiting,
+            Severity::Warning,
+            summary,
+            "kakitome status",
+        ));
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::inbox::InboxProof;
 use super::jobs::{self, JobLine};
 use super::{QueueView, Sources};
 use crate::api::ApiState;
@@ -31,6 +32,9 @@ pub struct Evidence {
     pub queue: QueueProof,
     /// What is unsent, by status and age.
     pub log: LogProof,
+    /// Provider events that wait to be folded; null where this process knows of no inbox.
+    #[schema(required = true)]
+    pub inbox: Option<InboxProof>,
     /// Dead letters, in the log and on the queue.
     pub dead_letters: DeadLetterProof,
     /// Jobs.
@@ -170,7 +174,7 @@ impl<T> Read<T> {
         Self { at: state.clock.now(), value }
     }
 
-    fn reading(&self, source: &str, note: Option<String>) -> Reading {
+    pub(super) fn reading(&self, source: &str, note: Option<String>) -> Reading {
         Reading { source: source.to_owned(), read_at: self.at, answered: self.value.is_some(), note }
     }
 }
@@ -240,6 +244,7 @@ impl Evidence {
                 reading: standings.reading(&sources.log, None),
                 standings: standings.value.as_ref().map(views),
             },
+            inbox: None,
             dead_letters: dead_letter_proof(queue, count(Status::Failed), sources),
             jobs: jobs
                 .reading(&sources.journal, Some(format!("the latest {} jobs were looked at", jobs::LATEST))),

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 pub struct Evidence {
     queue: Queue,
     log: Log,
+    inbox: Option<InboxProof>,
     dead_letters: DeadLetters,
     jobs: Reading,
     stops: Reading,
@@ -38,6 +39,14 @@ struct Queue {
     approximate: bool,
     depth: Option<Depth>,
     spent: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InboxProof {
+    #[serde(flatten)]
+    reading: Reading,
+    waiting: Option<super::Inbox>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,6 +168,10 @@ fn lines<'a>(report: &Report, evidence: &'a Evidence, now: Timestamp) -> Vec<Lin
         detail,
         reading,
     };
+    lines.extend(evidence.inbox.as_ref().map(|inbox| {
+        let waiting = inbox.waiting.map_or_else(|| NO_ANSWER.to_owned(), |waiting| waiting.tell());
+        line("events", waiting, String::new(), &inbox.reading)
+    }));
     let dead = &evidence.dead_letters;
     let destroyed =
         dead.destroyed_from.map_or_else(String::new, |at| format!("the first is destroyed at {at}"));

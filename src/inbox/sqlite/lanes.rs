@@ -28,7 +28,14 @@ pub(super) struct Head {
     pub(super) folded: Option<Arc<oneshot::Sender<()>>>,
 }
 
+/// So many processes that had taken a parcel came to no end: it is handed out alone.
+const SUSPECT_TRIES: u32 = 2;
+
 impl Head {
+    fn is_suspect(&self) -> bool {
+        self.is_left_behind && self.tries >= SUSPECT_TRIES
+    }
+
     pub(super) fn taken(self) -> Taken {
         let parcel = Parcel {
             lane: self.lane,
@@ -46,6 +53,7 @@ struct Held {
     received_at: Timestamp,
     events: usize,
     bytes: u64,
+    is_suspect: bool,
     _folded: Option<Arc<oneshot::Sender<()>>>,
 }
 
@@ -54,6 +62,8 @@ struct Held {
 pub(super) struct Lanes {
     waiting: BTreeMap<String, VecDeque<Head>>,
     taken: HashMap<i64, Held>,
+    /// Taken, and left where they are: this process cannot read them.
+    left_alone: HashMap<i64, Held>,
     /// The lane that was served last; the next turn begins behind it.
     served: String,
     next_seq: i64,
@@ -68,6 +78,7 @@ impl Lanes {
         let mut lanes = Self {
             waiting: BTreeMap::new(),
             taken: HashMap::new(),
+            left_alone: HashMap::new(),
             served: String::new(),
             next_seq: 1,
             parcels: left.len(),
@@ -134,21 +145,30 @@ impl Lanes {
         }
     }
 
-    /// One at the least, and no further one once they hold so many events.
+    /// One if there is one, and no further one once they hold so many events. One that may have ended processes is
+    /// handed out while nothing else is: what is taken beside it would be blamed with it.
     pub(super) fn take(&mut self, events: usize) -> Vec<Head> {
         let (mut heads, mut taken) = (Vec::new(), 0);
         while heads.is_empty() || taken < events {
-            let Some(head) = self.next() else { break };
+            let Some(lane) = self.next_lane() else { break };
+            let is_suspect = self.waiting.get(&lane).and_then(VecDeque::front).is_some_and(Head::is_suspect);
+            if !self.taken.is_empty() && (is_suspect || self.taken.values().any(|held| held.is_suspect)) {
+                break;
+            }
+            let Some(head) = self.take_from(lane) else { break };
             taken += head.events;
             heads.push(head);
         }
         heads
     }
 
-    fn next(&mut self) -> Option<Head> {
+    fn next_lane(&self) -> Option<String> {
         let behind = (Bound::Excluded(self.served.as_str()), Bound::Unbounded);
-        let lane =
-            self.waiting.range::<str, _>(behind).next().or_else(|| self.waiting.iter().next())?.0.clone();
+        let next = self.waiting.range::<str, _>(behind).next().or_else(|| self.waiting.iter().next());
+        next.map(|(lane, _)| lane.clone())
+    }
+
+    fn take_from(&mut self, lane: String) -> Option<Head> {
         let of_lane = self.waiting.get_mut(&lane)?;
         let head = of_lane.pop_front();
         if of_lane.is_empty() {
@@ -163,6 +183,7 @@ impl Lanes {
             received_at: head.received_at,
             events: head.events,
             bytes: head.bytes,
+            is_suspect: head.is_suspect(),
             _folded: head.folded.clone(),
         };
         self.taken.insert(head.seq, held);
@@ -187,9 +208,16 @@ impl Lanes {
         }
     }
 
+    /// Nobody here folds them.
+    pub(super) fn leave(&mut self, seqs: &[i64]) {
+        for seq in seqs {
+            self.left_alone.extend(self.taken.remove(seq).map(|held| (*seq, held)));
+        }
+    }
+
     pub(super) fn depth(&self) -> Depth {
         let waiting = self.waiting.values().filter_map(|lane| lane.front()).map(|head| head.received_at);
-        let taken = self.taken.values().map(|held| held.received_at);
+        let taken = self.taken.values().chain(self.left_alone.values()).map(|held| held.received_at);
         Depth { parcels: self.parcels as u64, events: Some(self.events), oldest: waiting.chain(taken).min() }
     }
 }

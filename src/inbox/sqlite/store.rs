@@ -19,7 +19,8 @@ pub(super) fn load(tx: &Connection) -> rusqlite::Result<Vec<Head>> {
                 seq: row.get(1)?,
                 received_at: Timestamp::from_ms(row.get(2)?),
                 events: usize::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
-                tries: u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX),
+                // Once more than is counted: who left it may have taken it.
+                tries: u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX).saturating_add(1),
                 bytes: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
                 is_left_behind: true,
                 body: None,

@@ -17,6 +17,8 @@ use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError}
 
 /// SendGrid's event ids have up to 100 characters.
 const MAX_EVENT_ID_BYTES: usize = 255;
+/// Events in one post. SendGrid's 768 KB hold some two thousand; four megabytes of `{}` would be a million.
+const MAX_EVENTS: usize = 50_000;
 /// A kind that we do not know is kept under its name up to this length.
 const MAX_KIND_CHARS: usize = 64;
 /// Bounds of what is kept of one event besides the fields that we read, in bytes: one entry, and all entries.
@@ -90,6 +92,9 @@ fn parse(provider: &str, body: &[u8], now: Timestamp) -> Result<Vec<ProviderEven
     } else {
         serde_json::from_str(&text).map_err(malformed)?
     };
+    if entries.len() > MAX_EVENTS {
+        return Err(WebhookError::Malformed(format!("more than {MAX_EVENTS} events")));
+    }
     Ok(entries.into_iter().map(|entry| read_entry(provider, entry.get(), now)).collect())
 }
 

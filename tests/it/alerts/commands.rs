@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use kakitome::alerts::check::{
-    AlertName, Limits, LogReading, Reading, Unusual, WebhookReading, Witness, WorkerReading, checks,
+    AlertName, Limits, LogReading, Reading, Unconfirmed, Unusual, WebhookReading, Witness, WorkerReading,
+    checks,
 };
 use kakitome::cli::Cli;
 use kakitome::provider::health::{Circuit, ProviderHealth};
@@ -41,6 +42,7 @@ fn disaster() -> Reading {
             complained: 100,
             posts_taken: 0,
             posts_refused: 10,
+            oldest_waiting: Some(2 * HOUR),
         }),
         log: Some(Ok(LogReading {
             oldest_unsent: Some(2 * HOUR),
@@ -53,6 +55,7 @@ fn disaster() -> Reading {
         journal: Some(Err("gone".into())),
         unusual: Some(vec![Unusual { tenant: "rock 'n' roll".into(), per_minute: 900.0, usual: 3.0 }]),
         paused_callbacks: Some(vec!["0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3c".into()]),
+        unconfirmed: Some(Unconfirmed { processed: 3, end: 2, at_least: false }),
         interrupted_jobs: Some(vec!["0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3b".into()]),
         ..Reading::default()
     }

@@ -40,6 +40,7 @@ impl House {
         let ports = Ports {
             log: Arc::new(SqliteLog::new(engine)),
             queue: Arc::new(queue),
+            inbox: None,
             journal: journal.clone(),
             health: HealthBoard::default(),
             clock: clock.clone(),

@@ -111,6 +111,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         bell,
         log: Arc::clone(&log),
         queue: Arc::clone(&queue),
+        inbox: None,
         stops: stops.clone(),
         suppressions: Suppressions::new(suppressions, Arc::clone(&journal), Default::default()),
         meter: Meter::new(Arc::clone(&journal), clock.clone(), 10, 100),

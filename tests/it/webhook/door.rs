@@ -1,6 +1,5 @@
 //! The door: what it answers, and that it says yes only to what is durable.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,12 +37,24 @@ fn config() -> Config {
     Config { folded_within: Duration::ZERO, ..Config::default() }
 }
 
+fn public(key: &SigningKey) -> String {
+    STANDARD.encode(key.verifying_key().to_public_key_der().unwrap().as_bytes())
+}
+
+fn source(name: &str, keys: &[&SigningKey]) -> Arc<dyn EventSource> {
+    let keys: Vec<String> = keys.iter().map(|key| public(key)).collect();
+    Arc::new(SendGridEvents::new(name, &keys, false).unwrap())
+}
+
 fn door(inbox: &Arc<TestInbox>, config: Config) -> Router {
-    let public = STANDARD.encode(key().verifying_key().to_public_key_der().unwrap().as_bytes());
-    let source: Arc<dyn EventSource> = Arc::new(SendGridEvents::new("sendgrid", &[public], false).unwrap());
+    let sources = [(PATH, source("sendgrid", &[&key()]))];
+    door_of(inbox, &sources, config)
+}
+
+fn door_of(inbox: &Arc<TestInbox>, sources: &[(&str, Arc<dyn EventSource>)], config: Config) -> Router {
     router(WebhookState {
         inbox: inbox.clone(),
-        sources: BTreeMap::from([(PATH.to_owned(), source)]),
+        sources: sources.iter().map(|(path, source)| ((*path).to_owned(), source.clone())).collect(),
         clock: Clock::manual(now()),
         health: HealthBoard::default(),
         config,
@@ -61,9 +72,12 @@ async fn events_in(inbox: &TestInbox) -> u64 {
 }
 
 fn signed(body: impl AsRef<[u8]>) -> Request<Body> {
-    let body = body.as_ref();
-    let timestamp = NOW.to_string();
-    let signature: Signature = key().sign(&[timestamp.as_bytes(), body].concat());
+    signed_by(&key(), NOW, body.as_ref())
+}
+
+fn signed_by(key: &SigningKey, at: i64, body: &[u8]) -> Request<Body> {
+    let timestamp = at.to_string();
+    let signature: Signature = key.sign(&[timestamp.as_bytes(), body].concat());
     Request::post(PATH)
         .header(SIGNATURE_HEADER, STANDARD.encode(signature.to_der().as_bytes()))
         .header(TIMESTAMP_HEADER, timestamp)
@@ -198,4 +212,134 @@ async fn only_posts_are_taken() {
     let (_inbox, door) = open_door().await;
     let answer = ask(&door, Request::get(PATH).body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn either_key_of_a_rotation_signs_and_no_third() {
+    let inbox = Arc::new(TestInbox::open().await);
+    let [old, new, other] = [[7; 32], [8; 32], [9; 32]].map(|bytes| SigningKey::from_slice(&bytes).unwrap());
+    let door = door_of(&inbox, &[(PATH, source("sendgrid", &[&old, &new]))], config());
+    let post = json!([event("e-1")]).to_string();
+    for (key, answer) in
+        [(old, StatusCode::NO_CONTENT), (new, StatusCode::NO_CONTENT), (other, StatusCode::FORBIDDEN)]
+    {
+        assert_eq!(ask(&door, signed_by(&key, NOW, post.as_bytes())).await.status, answer);
+    }
+}
+
+#[tokio::test]
+async fn a_post_is_taken_for_25_hours_after_it_was_signed_and_never_from_the_future() {
+    let (_inbox, door) = open_door().await;
+    let post = json!([event("e-1")]).to_string();
+    let hours = |hours: i64| hours * 3600;
+    for (age, answer) in [
+        (-300, StatusCode::NO_CONTENT),
+        (-600, StatusCode::FORBIDDEN),
+        (301, StatusCode::NO_CONTENT),
+        (hours(23), StatusCode::NO_CONTENT),
+        (hours(25), StatusCode::NO_CONTENT),
+        (hours(25) + 1, StatusCode::FORBIDDEN),
+    ] {
+        let asked = ask(&door, signed_by(&key(), NOW - age, post.as_bytes()));
+        assert_eq!(asked.await.status, answer, "{age}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_stranger_may_send_is_refused_or_harmless() {
+    let (inbox, door) = open_door().await;
+    let truncated = json!([event("e-1")]).to_string();
+    let truncated = &truncated[..truncated.len() - 5];
+    let deep = format!("[{}{}]", "[".repeat(100_000), "]".repeat(100_000));
+    let many = format!("[{}{{}}]", "{},".repeat(100_000));
+    for (body, answer) in [
+        (truncated, StatusCode::BAD_REQUEST),
+        (many.as_str(), StatusCode::BAD_REQUEST),
+        (&format!("[{}]", "[".repeat(100_000)), StatusCode::BAD_REQUEST),
+        (&"x".repeat(5 * 1024 * 1024), StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        assert_eq!(ask(&door, signed(body)).await.status, answer, "{:.20}", body);
+    }
+    assert_eq!(events_in(&inbox).await, 0);
+    // Well-formed, signed and odd: kept as it is, an event that says nothing.
+    assert_eq!(ask(&door, signed(deep)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(events_in(&inbox).await, 1);
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_not_taken() {
+    let (inbox, door) = open_door().await;
+    for encoding in ["gzip", "br", "identity, gzip"] {
+        let mut post = signed(json!([event("e-1")]).to_string());
+        post.headers_mut().insert("content-encoding", encoding.parse().unwrap());
+        assert_eq!(ask(&door, post).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{encoding}");
+    }
+    assert_eq!(events_in(&inbox).await, 0);
+    let mut post = signed(json!([event("e-1")]).to_string());
+    post.headers_mut().insert("content-encoding", "Identity".parse().unwrap());
+    assert_eq!(ask(&door, post).await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn hundreds_of_posts_at_once_are_taken() {
+    let (inbox, door) = open_door().await;
+    let posts = (0..300).map(|n| {
+        let post = signed(json!([event(&format!("e-{n}"))]).to_string());
+        let door = door.clone();
+        async move { ask(&door, post).await.status }
+    });
+    let answers = futures::future::join_all(posts).await;
+    assert!(answers.iter().all(|status| *status == StatusCode::NO_CONTENT), "{answers:?}");
+    assert_eq!(events_in(&inbox).await, 300);
+}
+
+#[tokio::test]
+async fn one_sources_flood_takes_no_room_from_another() {
+    let gate = Some(tokio::sync::Semaphore::new(0));
+    let inbox = Arc::new(TestInbox { gate, ..TestInbox::open().await });
+    let sources = [(PATH, source("sendgrid", &[&key()])), ("/webhooks/other", source("other", &[&key()]))];
+    let door = door_of(&inbox, &sources, Config { max_concurrent: 1, ..config() });
+    let post = json!([event("e-1")]).to_string();
+    let first = tokio::spawn({
+        let (door, post) = (door.clone(), signed(&post));
+        async move { ask(&door, post).await.status }
+    });
+    inbox.reached.notified().await;
+    assert_eq!(ask(&door, signed(&post)).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    inbox.gate.as_ref().unwrap().add_permits(2);
+    let mut elsewhere = signed(&post);
+    *elsewhere.uri_mut() = "/webhooks/other".parse().unwrap();
+    assert_eq!(ask(&door, elsewhere).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(first.await.unwrap(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn bytes_in_flight_are_bounded() {
+    let gate = Some(tokio::sync::Semaphore::new(0));
+    let inbox = Arc::new(TestInbox { gate, ..TestInbox::open().await });
+    let room = Config {
+        body_limit_bytes: 4096,
+        max_bytes: 4096,
+        room_within: Duration::from_millis(20),
+        ..config()
+    };
+    let door = door(&inbox, room);
+    let large = format!("{}{}", json!([event("e-1")]), " ".repeat(3500));
+    let first = tokio::spawn({
+        let (door, post) = (door.clone(), signed(&large));
+        async move { ask(&door, post).await.status }
+    });
+    inbox.reached.notified().await;
+    assert_eq!(ask(&door, signed(&large)).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    inbox.gate.as_ref().unwrap().add_permits(1);
+    assert_eq!(first.await.unwrap(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_the_folding_only_for_a_moment_and_never_fails_of_it() {
+    let inbox = Arc::new(TestInbox::open().await);
+    let door = door(&inbox, Config { folded_within: Duration::from_millis(20), ..Config::default() });
+    let post = json!([event("e-1")]).to_string();
+    assert_eq!(ask(&door, signed(post)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(events_in(&inbox).await, 1, "nobody folds here");
 }

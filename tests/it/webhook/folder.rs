@@ -1,16 +1,21 @@
 //! The folder: everything that is in the inbox is folded, whatever fails on the way.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use kakitome::clock::Clock;
 use kakitome::inbox::{Inbox, pack};
+use kakitome::journal::{Document, Journal, Kind};
+use kakitome::message_log::Recorded;
 use kakitome::notification::NotificationId;
 use kakitome::provider::health::HealthBoard;
 use kakitome::provider::{EventKind, ProviderEvent};
 use kakitome::shutdown::{self, Shutdown, ShutdownTrigger};
-use kakitome::tracking::Tracker;
-use kakitome::tracking::folder::{Config, Folder, Outcome};
+use kakitome::tracking::folder::{Aside, Config, Folder, Outcome};
+use kakitome::tracking::{Listener, Tracker};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::{EventLog, Step, TestInbox, now};
@@ -25,14 +30,37 @@ struct Bench {
 
 impl Bench {
     async fn open(log: EventLog) -> Self {
-        let (inbox, log) = (Arc::new(TestInbox::open().await), Arc::new(log));
+        Self::over(TestInbox::open().await, Arc::new(log), Vec::new())
+    }
+
+    fn over(inbox: TestInbox, log: Arc<EventLog>, listeners: Vec<Arc<dyn Listener>>) -> Self {
+        let inbox = Arc::new(inbox);
         let clock = Clock::manual(now());
-        let tracker = Arc::new(Tracker::new(log.clone(), HealthBoard::default(), clock, Vec::new()));
+        let tracker = Arc::new(Tracker::new(log.clone(), HealthBoard::default(), clock.clone(), listeners));
         let quick = Duration::from_millis(1);
-        let config = Config { first_backoff: quick, longest_backoff: quick, ..Config::default() };
-        let folder = Folder::new(inbox.clone(), tracker, config);
+        let config =
+            Config { events: 500, first_backoff: quick, longest_backoff: quick, ..Config::default() };
+        let folder = Folder::new(inbox.clone(), tracker, Arc::new(inbox.journal()), clock, config);
         let (trigger, stopped) = shutdown::channel();
         Self { inbox, log, folder, stopped, _trigger: trigger }
+    }
+
+    /// The same storage as the next process finds it; the log remembers.
+    async fn restarted(self) -> Self {
+        let Self { inbox, log, folder, .. } = self;
+        drop(folder);
+        let inbox = Arc::into_inner(inbox).unwrap().restarted().await;
+        Self::over(inbox, log, Vec::new())
+    }
+
+    /// The event ids that were set aside, and why.
+    async fn aside(&self) -> Vec<(String, String)> {
+        let documents = self.inbox.journal().list(Kind::EventAside, None, 100).await.unwrap();
+        let read = |document: &Document| {
+            let aside: Aside = document.read().unwrap();
+            (aside.event.event_id.unwrap(), aside.why)
+        };
+        documents.iter().map(read).collect()
     }
 
     async fn append(&self, events: &[ProviderEvent]) {
@@ -122,6 +150,116 @@ async fn an_event_without_a_result_counts_as_not_durable() {
     assert_eq!(bench.waiting().await, 2);
 }
 
+/// Hears everything, and fails when it is told to.
+#[derive(Default)]
+struct Ear {
+    heard: Mutex<Vec<String>>,
+    fails: AtomicUsize,
+}
+
+#[async_trait]
+impl Listener for Ear {
+    async fn hear(&self, told: &[(&ProviderEvent, Recorded)]) -> Result<(), String> {
+        if self.fails.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err("the list cannot be written".into());
+        }
+        self.heard.lock().unwrap().extend(told.iter().filter_map(|(event, _)| event.event_id.clone()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_could_not_act_hears_of_it_again() {
+    let ear = Arc::new(Ear { fails: AtomicUsize::new(2), ..Ear::default() });
+    let inbox = TestInbox::open().await;
+    let bench = Bench::over(inbox, Arc::default(), vec![ear.clone()]);
+    bench.append(&events("a", 2)).await;
+    assert_eq!(bench.step().await, Outcome::Folded(2));
+    assert_eq!(*ear.heard.lock().unwrap(), ["a-0", "a-1"]);
+    assert_eq!((bench.waiting().await, bench.log.seen()), (0, 2));
+}
+
+/// A process that dies between any two steps leaves its parcels, and the next one folds them.
+#[tokio::test]
+async fn what_was_taken_and_not_done_is_folded_by_the_next_process() {
+    let mut bench = Bench::open(EventLog::default()).await;
+    bench.append(&events("a", 3)).await;
+    bench.append(&events("b", 3)).await;
+    let _taken = bench.inbox.take(1, Duration::ZERO).await.unwrap();
+    bench = bench.restarted().await;
+    // Folded, and the process died before it said done.
+    bench.inbox.fail(Step::Done, usize::MAX);
+    bench._trigger.pull();
+    assert_eq!(bench.step().await, Outcome::Failed);
+    bench = bench.restarted().await;
+    while bench.step().await != Outcome::Idle {}
+    assert_eq!((bench.waiting().await, bench.log.seen()), (0, 6));
+    assert_eq!(bench.log.folded(), 6, "none was counted twice");
+}
+
+#[tokio::test]
+async fn an_outage_of_the_log_loses_nothing_and_sets_nothing_aside() {
+    let bench = Bench::open(EventLog::default()).await;
+    bench.append(&events("a", 400)).await;
+    bench.log.outage.store(40, SeqCst);
+    assert_eq!(bench.step().await, Outcome::Folded(400));
+    assert_eq!((bench.waiting().await, bench.log.seen(), bench.aside().await.len()), (0, 400, 0));
+}
+
+#[tokio::test]
+async fn an_event_that_can_never_be_folded_is_set_aside_and_its_neighbours_are_folded() {
+    for deadly in [false, true] {
+        let bench = Bench::open(EventLog::default()).await;
+        bench.append(&events("a", 20)).await;
+        bench.append(&events("b", 20)).await;
+        let bad = if deadly { &bench.log.deadly } else { &bench.log.corrupt };
+        bad.lock().unwrap().insert("a-7".into());
+        while bench.step().await != Outcome::Idle {}
+        assert_eq!((bench.waiting().await, bench.log.seen()), (0, 39));
+        let aside = bench.aside().await;
+        assert_eq!((aside.len(), aside[0].0.as_str()), (1, "a-7"));
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_fails_for_itself_alone_waits_by_itself() {
+    let bench = Bench::open(EventLog::default()).await;
+    bench.append(&events("a", 20)).await;
+    bench.log.failing.lock().unwrap().insert("a-7".into());
+    bench.step().await;
+    assert_eq!((bench.waiting().await, bench.log.seen(), bench.aside().await.len()), (1, 19, 0));
+    bench.log.failing.lock().unwrap().clear();
+    bench.step().await;
+    assert_eq!((bench.waiting().await, bench.log.seen()), (0, 20));
+}
+
+/// An overflow of the stack, all memory gone: nothing in the process can catch it.
+#[tokio::test]
+async fn an_event_that_ends_every_process_is_set_aside_after_some() {
+    let mut bench = Bench::open(EventLog::default()).await;
+    bench.log.fatal.lock().unwrap().insert("a-1".into());
+    bench.append(&events("a", 3)).await;
+    bench.append(&events("b", 1)).await;
+    for _process in 0..20 {
+        loop {
+            let outcome = tokio::select! {
+                outcome = bench.step() => outcome,
+                () = bench.log.died.notified() => Outcome::Failed,
+            };
+            if outcome == Outcome::Failed {
+                break;
+            }
+            if outcome == Outcome::Idle && bench.waiting().await == 0 {
+                assert_eq!(bench.aside().await.first().map(|one| one.0.as_str()), Some("a-1"));
+                assert_eq!(bench.log.seen(), 3);
+                return;
+            }
+        }
+        bench = bench.restarted().await;
+    }
+    panic!("it still ends every process");
+}
+
 #[tokio::test]
 async fn metrics_count_what_was_new_under_bounded_names() {
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -145,4 +283,20 @@ async fn metrics_count_what_was_new_under_bounded_names() {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
     assert!(!text.contains("4711"));
+}
+
+/// Whoever posts to a quiet house and then looks sees it: the door waits a moment for exactly this.
+#[tokio::test]
+async fn a_running_folder_is_told_at_once() {
+    let bench = Bench::open(EventLog::default()).await;
+    let Bench { inbox, log, folder, stopped, _trigger } = bench;
+    let running = tokio::spawn(folder.run(stopped));
+    for n in 0..20 {
+        let appended = inbox.append(pack(&[event("a", &format!("a-{n}"))], now())).await.unwrap();
+        // Far below the wait of a take: nobody sleeps until something may have come.
+        let folded = tokio::time::timeout(Duration::from_secs(10), appended.folded.unwrap()).await;
+        assert!(folded.is_ok(), "nobody told the folder");
+        assert!(log.has_seen(&format!("a-{n}")));
+    }
+    running.abort();
 }
