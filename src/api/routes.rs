@@ -10,7 +10,8 @@ use utoipa::openapi::path::Operation;
 use super::auth::Scope;
 use super::dead_letters::resend;
 use super::{
-    Shared, act, alerts, batch, batches, dead_letters, enqueue, events, guard, incident, jobs, probe, read, status,
+    Shared, act, alerts, batch, batches, dead_letters, enqueue, events, guard, incident, jobs, probe, read,
+    status,
 };
 
 /// One method on one path.

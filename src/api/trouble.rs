@@ -117,8 +117,9 @@ pub(super) fn feed(error: &FeedError) -> Problem {
     let at_cursor = |status| Problem::new(status).with_errors(vec![fault("/cursor", error.to_string())]);
     match error {
         FeedError::BadCursor => at_cursor(StatusCode::BAD_REQUEST).with_detail("the cursor cannot be used"),
-        FeedError::Expired { since } => at_cursor(StatusCode::GONE)
-            .with_detail(format!("some of what follows the cursor is gone: entries are kept from {since} on")),
+        FeedError::Expired { since } => at_cursor(StatusCode::GONE).with_detail(format!(
+            "some of what follows the cursor is gone: entries are kept from {since} on"
+        )),
         FeedError::Absent => Problem::new(StatusCode::NOT_IMPLEMENTED).with_detail(error.to_string()),
         FeedError::Unavailable(_) => {
             tracing::error!(%error, "a request could not be answered");

@@ -229,7 +229,9 @@ pub(super) fn provider(
             let from = &settings.resend;
             Arc::new(Resend::new(label, config(from.base_url.clone(), from.api_key.clone()))?)
         }
-        ProviderName::Ses => anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet"),
+        ProviderName::Ses => {
+            anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet")
+        }
     })
 }
 

@@ -109,12 +109,18 @@ fn page(
 
 /// `None` where the record is gone or cannot be read: the entry then tells nothing of use.
 fn entry(tenant: &str, row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
-    let (seq, at, ix, code): (i64, i64, Option<i64>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-    let id = row.get::<_, Option<Vec<u8>>>(5)?.and_then(|id| Some(NotificationId::from_bytes(id.try_into().ok()?)));
+    let (seq, at, ix, code): (i64, i64, Option<i64>, i64) =
+        (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    let id = row
+        .get::<_, Option<Vec<u8>>>(5)?
+        .and_then(|id| Some(NotificationId::from_bytes(id.try_into().ok()?)));
     let status = if ix.is_some() { recipient_status(code) } else { status(code) };
     let (Some(id), Some(status)) = (id, status) else { return Ok(None) };
-    let metadata: BTreeMap<String, String> =
-        row.get_ref(7)?.as_str_or_null()?.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let metadata: BTreeMap<String, String> = row
+        .get_ref(7)?
+        .as_str_or_null()?
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
     Ok(Some(Entry {
         event_id: event_id(tenant, seq),
         tenant: tenant.to_owned(),

@@ -72,7 +72,10 @@ const SIDEWAYS: [(&str, &str); 28] = [
 
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
-    ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite", "feed/sqlite"]),
+    (
+        "rusqlite::",
+        &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite", "feed/sqlite"],
+    ),
     ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs"]),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),

@@ -111,8 +111,10 @@ fn day_of(key: &Key) -> &str {
 }
 
 fn insert(log: &DynamoLog, heard: &Heard, key: &Key, now: Timestamp) -> Write {
-    let statement =
-        format!("INSERT INTO \"{}\" VALUE {{'pk': ?, 'sk': ?, 'ev': ?, 'at': ?, 'la': ?, 'exp': ?}}", log.table.name);
+    let statement = format!(
+        "INSERT INTO \"{}\" VALUE {{'pk': ?, 'sk': ?, 'ev': ?, 'at': ?, 'la': ?, 'exp': ?}}",
+        log.table.name
+    );
     let parameters = vec![
         s(key.pk.as_str()),
         s(key.sk.as_str()),

@@ -14,7 +14,9 @@ use crate::message_log::dynamodb::keys::{Item, Key};
 use crate::message_log::dynamodb::row::{blob, n, number, s};
 use crate::message_log::dynamodb::table::Query;
 use crate::message_log::dynamodb::write::Write;
-use crate::message_log::unmatched::{Looked, Unmatched, UnmatchedEvents, UnmatchedPage, from_text, next_look};
+use crate::message_log::unmatched::{
+    Looked, Unmatched, UnmatchedEvents, UnmatchedPage, from_text, next_look,
+};
 
 /// Items that one look reads at the most: half a read unit for each four kilobytes.
 const READ_AT_ONCE: usize = 2_000;
@@ -62,7 +64,11 @@ fn read(item: &Item) -> Option<Unmatched> {
     let Key { pk, sk } = Key::of(item)?;
     let text = unpack(blob(item, "ev")?).ok()?;
     let kept_at = number(item, "at").map(Timestamp::from_ms).unwrap_or_default();
-    Some(Unmatched { key: format!("{pk}/{sk}"), kept_at, event: from_text(std::str::from_utf8(&text).ok()?)? })
+    Some(Unmatched {
+        key: format!("{pk}/{sk}"),
+        kept_at,
+        event: from_text(std::str::from_utf8(&text).ok()?)?,
+    })
 }
 
 fn key(text: &str) -> Option<Key> {
