@@ -35,6 +35,7 @@ check: $(TOOLS)/bin/cargo-deny ## Format, lints, docs, dependency audit
 
 bench: ## Speed and cost, measured on this machine (the build that the Dockerfile ships)
 	$(CARGO) bench --profile dist --locked --bench throughput -- $(ARGS)
+	$(CARGO) bench --profile dist --locked --bench events -- 45000
 
 bench-events: ## A million events folded while others are sent: rate, CPU, p99 of accepts; ARGS=fold for the log alone
 	$(CARGO) bench --profile dist --locked --bench events -- $(ARGS)

@@ -26,6 +26,7 @@ pub mod read;
 mod routes;
 pub mod status;
 mod trouble;
+pub mod unmatched;
 pub mod view;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
+use crate::message_log::unmatched::UnmatchedEvents;
 use crate::notification::content::Limits;
 use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
@@ -105,6 +107,8 @@ impl Default for Config {
 pub struct ApiState {
     /// The obligation.
     pub log: Arc<dyn MessageLog>,
+    /// What the providers told that matches nothing.
+    pub unmatched: Arc<dyn UnmatchedEvents>,
     /// The timer.
     pub queue: Arc<dyn Queue>,
     /// What operators did, and their jobs.

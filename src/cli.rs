@@ -9,6 +9,7 @@ mod dead_letters;
 mod demo;
 mod drill;
 pub mod enqueue;
+mod events;
 mod filter;
 mod hold;
 mod incident;
@@ -98,6 +99,7 @@ enum Command {
     Cancel(hold::CancelArgs),
     Jobs(jobs::JobsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Events(events::EventsArgs),
     Status(status::StatusArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
@@ -214,6 +216,7 @@ impl Cli {
             Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             Command::Alerts(args) => alerts::run(args, client, out).await,
+            Command::Events(args) => events::run(args, client, out).await,
             _ => Err(Usage("this command talks to no server".into()).into()),
         }
     }

@@ -17,6 +17,7 @@ use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
+use super::unmatched::UnmatchedPageView;
 use super::view::RecordView;
 use super::{act, probe};
 use crate::incident::Report;
@@ -44,6 +45,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     RecordView,
     PageView,
     EventsView,
+    UnmatchedPageView,
     act::Reason,
     JobRequest,
     Preview,

@@ -11,7 +11,7 @@ use super::auth::Scope;
 use super::dead_letters::resend;
 use super::{
     Shared, act, alerts, batch, batches, dead_letters, enqueue, events, guard, incident, jobs, probe, read,
-    status,
+    status, unmatched,
 };
 
 /// One method on one path.
@@ -52,6 +52,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<read::__path_list, _, _>(Scope::Read, read::list),
         route::<read::__path_show, _, _>(Scope::Read, read::show),
         route::<events::__path_events, _, _>(Scope::Read, events::events),
+        route::<unmatched::__path_unmatched, _, _>(Scope::Operate, unmatched::unmatched),
         route::<act::__path_cancel, _, _>(Scope::Operate, act::cancel),
         route::<act::__path_hold, _, _>(Scope::Operate, act::hold),
         route::<act::__path_release, _, _>(Scope::Operate, act::release),

@@ -69,6 +69,9 @@ pub struct StatusView {
     /// What lies on the queue; null when the queue did not answer.
     #[schema(required = true)]
     pub queue: Option<QueueView>,
+    /// Events that match no notification, kept and looked at again; null when they could not be counted.
+    #[schema(required = true)]
+    pub unmatched_events: Option<u64>,
     /// Every provider account as this process's worker last saw it.
     pub providers: Vec<ProviderHealth>,
     /// When the queue last answered this process's worker.
@@ -188,6 +191,7 @@ pub(super) async fn status(
         oldest_unsent_seconds: oldest.map(|since| now.since(since).as_secs()),
         oldest_unsent_since: oldest,
         queue: queue.value.as_ref().map(|queue| queue.depth),
+        unmatched_events: state.unmatched.count().await.ok(),
         providers,
         last_receive_at: state.health.last_receive(),
         sent_per_second: rate,

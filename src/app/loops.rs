@@ -15,6 +15,7 @@ use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
 use crate::tracking::Tracker;
+use crate::tracking::folder::Folder;
 use crate::worker::{Guards, Worker};
 
 /// What they stand on.
@@ -45,6 +46,7 @@ impl House<'_> {
         }
         if roles.webhook {
             loops.push(("rematch", tokio::spawn(self.rematcher().run(stopped.clone()))));
+            loops.push(("folder", tokio::spawn(self.folder()?.run(stopped.clone()))));
         }
         if roles.worker {
             let providers = rooms::providers(settings, sandbox)?;
@@ -63,10 +65,20 @@ impl House<'_> {
         Ok(loops)
     }
 
-    fn rematcher(&self) -> Rematcher {
+    /// Whoever acts on what was folded hears of it, whichever way it comes.
+    fn tracker(&self) -> Arc<Tracker> {
         let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
-        let tracker = Arc::new(Tracker::new(log, health, clock.clone(), Vec::new()));
-        Rematcher::new(self.storage.unmatched.clone(), tracker, clock, rematch::Config::default())
+        let listeners = Vec::new();
+        Arc::new(Tracker::new(log, health, clock, listeners))
+    }
+
+    fn rematcher(&self) -> Rematcher {
+        let (unmatched, clock) = (self.storage.unmatched.clone(), self.clock.clone());
+        Rematcher::new(unmatched, self.tracker(), clock, rematch::Config::default())
+    }
+
+    fn folder(&self) -> anyhow::Result<Folder> {
+        Ok(Folder::new(self.storage.inbox()?, self.tracker(), rooms::folder(self.settings)))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

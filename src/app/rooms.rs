@@ -22,6 +22,7 @@ use crate::server;
 use crate::settings::{Backend, ProviderName, Settings};
 use crate::stops::Stops;
 use crate::storm;
+use crate::tracking::folder;
 use crate::worker::{self, Guards, breaker, concurrency, retry};
 
 /// Where SendGrid posts its events.
@@ -136,6 +137,7 @@ pub(super) fn api_state(
 ) -> ApiState {
     ApiState {
         log: storage.log.clone(),
+        unmatched: storage.unmatched.clone(),
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
         stops: guards.stops.clone(),
@@ -159,6 +161,16 @@ fn settle(settings: &Settings) -> worker::SettleConfig {
         Backend::Aws(_) => Duration::from_millis(25),
     };
     worker::SettleConfig { linger, ..worker::SettleConfig::default() }
+}
+
+/// How events are folded. On AWS a step waits for the network most of the time.
+pub(super) fn folder(settings: &Settings) -> folder::Config {
+    // The embedded log folds many in one walk, and lets others have their turn meanwhile.
+    let (at_once, events) = match settings.backend {
+        Backend::Embedded => (folder::Config::default().at_once, 4_000),
+        Backend::Aws(_) => (4, folder::Config::default().events),
+    };
+    folder::Config { at_once, events, wait: settings.queue.long_poll, ..folder::Config::default() }
 }
 
 /// A look at an idle table is 24 queries: a second apart they would cost more than the mails of a small house.

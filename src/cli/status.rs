@@ -38,6 +38,7 @@ struct Report {
     oldest_unsent_seconds: Option<f64>,
     oldest_unsent_since: Option<Timestamp>,
     queue: Option<Depth>,
+    unmatched_events: Option<u64>,
     providers: Vec<Provider>,
     last_receive_at: Option<Timestamp>,
     sent_per_second: f64,
@@ -257,6 +258,9 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         ("drained", drain),
         ("last receive", received),
     ];
+    if let Some(count) = report.unmatched_events.filter(|count| *count > 0) {
+        facts.push(("unmatched", format!("{count} events; `kakitome events --unmatched` lists them")));
+    }
     facts.extend(report.stops.iter().flatten().map(|stop| ("stop", stop.tell(now))));
     facts.extend(report.jobs.iter().flatten().map(|job| ("job", job.tell())));
     // An older server tells of neither.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{OpenError, heard};
 
 /// `PRAGMA user_version` counts the steps that a file has been through.
-const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, FEED, EVENTS];
+const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, FEED, INBOX, EVENTS];
 
 /// The queue. `resent_at` remembers a send that came while the message was in flight.
 const QUEUE: &str = "
@@ -190,6 +190,18 @@ BEGIN
         NEW.since, NEW.n, NEW.ix, NEW.status
     FROM notification x WHERE x.n = NEW.n;
 END;
+";
+
+/// Provider events that are not folded yet. `body` is last: what a start reads of a row lies before it.
+const INBOX: &str = "
+CREATE TABLE inbox (
+    seq INTEGER PRIMARY KEY,
+    lane TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
 ";
 
 /// Events are appended, and a repeat is recognised by what their recipient's row remembers: an index of event ids over

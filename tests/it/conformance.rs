@@ -1,6 +1,7 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
 mod feed;
+mod inbox;
 mod journal;
 mod log;
 mod queue;
@@ -12,11 +13,15 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::feed::sqlite::SqliteFeed;
+use kakitome::inbox::Inbox;
+use kakitome::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
+use kakitome::inbox::sqs::{self as inbox_sqs, SqsInbox};
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
-use kakitome::message_log::MessageLog;
 use kakitome::message_log::dynamodb::{self, DynamoLog};
 use kakitome::message_log::sqlite::SqliteLog;
+use kakitome::message_log::unmatched::{Looked, Unmatched, UnmatchedEvents, UnmatchedPage};
+use kakitome::message_log::{LogError, MessageLog};
 use kakitome::queue::Queue;
 use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::queue::sqs::setup::Queues;
@@ -25,6 +30,7 @@ use kakitome::sqlite::{Config, Engine};
 use super::sqs;
 use crate::emulator::{self, Emulator};
 use feed::FeedBench;
+use inbox::InboxBench;
 use journal::JournalBench;
 
 /// A fresh, empty queue and what the suite needs to know of it.
@@ -51,11 +57,32 @@ pub struct LogBench {
     /// Whose it is: `sqlite`, or an emulator's name.
     pub server: &'static str,
     pub log: Arc<dyn MessageLog>,
+    /// The same, as it keeps what matches nothing.
+    pub unmatched: Arc<dyn UnmatchedEvents>,
     /// Lists what was not sent by when its wait began, where the latest accepted first are asked for: its index of
     /// those has no other order.
     pub newest_by_wait: bool,
     /// What must outlive the log.
     pub _home: Box<dyn Any + Send + Sync>,
+}
+
+/// For who needs somewhere to ask for unmatched events, and asks for none.
+pub struct NoStrays;
+
+#[async_trait::async_trait]
+impl UnmatchedEvents for NoStrays {
+    async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<Unmatched>, LogError> {
+        Ok(Vec::new())
+    }
+    async fn looked(&self, _: &[Looked], _: Timestamp) -> Result<(), LogError> {
+        Ok(())
+    }
+    async fn list(&self, _: Option<&str>, _: usize) -> Result<UnmatchedPage, LogError> {
+        Ok(UnmatchedPage::default())
+    }
+    async fn count(&self) -> Result<u64, LogError> {
+        Ok(0)
+    }
 }
 
 /// Makes a test of every named case, each on a fresh bench. What the bench's server is known to do wrong must show.
@@ -97,6 +124,22 @@ mod ministack_queue {
 
 mod fauxqs_queue {
     super::queue::suite!(super::fauxqs_queue_bench);
+}
+
+mod sqlite_inbox {
+    super::inbox::suite!(super::sqlite_inbox_bench);
+}
+
+mod sqlite_inbox_order {
+    super::inbox::order_suite!(super::sqlite_inbox_bench);
+}
+
+mod ministack_inbox {
+    super::inbox::suite!(super::ministack_inbox_bench);
+}
+
+mod fauxqs_inbox {
+    super::inbox::suite!(super::fauxqs_inbox_bench);
 }
 
 mod sqlite_log {
@@ -210,12 +253,61 @@ async fn sqs_queue_bench(
     }
 }
 
+async fn sqlite_inbox_bench() -> InboxBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let reopen = move |engine: Engine| async move {
+        Box::new(SqliteInbox::open(engine, inbox_sqlite::Config::default()).await.unwrap()) as Box<dyn Inbox>
+    };
+    InboxBench {
+        server: "sqlite",
+        inbox: reopen(engine.clone()).await,
+        again: Box::new(move || Box::pin(reopen(engine.clone()))),
+        wait: Duration::from_millis(100),
+        counts_events: true,
+        _home: Box::new(home),
+    }
+}
+
+async fn ministack_inbox_bench() -> InboxBench {
+    sqs_inbox_bench(Emulator::ministack()).await
+}
+
+async fn fauxqs_inbox_bench() -> InboxBench {
+    sqs_inbox_bench(Emulator::fauxqs()).await
+}
+
+/// Its own queue; what another folder left comes again once its visibility time-out is over.
+async fn sqs_inbox_bench(emulator: &'static Emulator) -> InboxBench {
+    let queues = sqs::fresh_queues_on(emulator);
+    let bench = sqs::Bench::open_on(emulator, queues).await;
+    let aws = emulator::connect(&emulator.url, &emulator.url).await;
+    let visibility_timeout = Duration::from_secs(2);
+    let config = inbox_sqs::Config { url: bench.queues.queue_url, visibility_timeout };
+    InboxBench {
+        server: emulator.name,
+        inbox: Box::new(SqsInbox::open(&aws, config.clone())),
+        again: Box::new(move || {
+            let inbox = SqsInbox::open(&aws, config.clone());
+            Box::pin(async move {
+                tokio::time::sleep(visibility_timeout).await;
+                Box::new(inbox) as Box<dyn Inbox>
+            })
+        }),
+        wait: Duration::from_secs(3),
+        counts_events: false,
+        _home: Box::new(()),
+    }
+}
+
 async fn sqlite_log_bench() -> LogBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let log = Arc::new(SqliteLog::new(engine));
     LogBench {
         server: "sqlite",
-        log: Arc::new(SqliteLog::new(engine)),
+        log: log.clone(),
+        unmatched: log,
         newest_by_wait: false,
         _home: Box::new(home),
     }
@@ -243,9 +335,11 @@ async fn dynamodb_log_bench(emulator: &'static Emulator) -> LogBench {
         ..dynamodb::Config::default()
     };
     dynamodb::setup(&aws, &config).await.unwrap();
+    let log = Arc::new(DynamoLog::open(&aws, &config));
     LogBench {
         server: emulator.name,
-        log: Arc::new(DynamoLog::open(&aws, &config)),
+        log: log.clone(),
+        unmatched: log,
         newest_by_wait: true,
         _home: Box::new(()),
     }

@@ -94,6 +94,7 @@ fn read(
         at: at.map_or(now, |at| at.min(now)),
         recipient: None,
         machine: false,
+        lane: None,
         detail: bounded(flattened(data, name)),
     };
     if recipients.is_empty() {

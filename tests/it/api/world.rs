@@ -98,7 +98,8 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let engine = Engine::open(directory.path(), kakitome::sqlite::Config::default()).unwrap();
     let queue = SqliteQueue::open(engine.clone(), clock.clone(), kakitome::queue::sqlite::Config::default());
     let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
-    let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine.clone()));
+    let sqlite = SqliteLog::new(engine.clone());
+    let log: Arc<dyn MessageLog> = Arc::new(sqlite.clone());
     let feed: Arc<dyn Feed> = Arc::new(SqliteFeed::new(engine.clone()));
     let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine, clock.clone()));
     let health = HealthBoard::default();
@@ -107,6 +108,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let mut state = ApiState {
         bell,
         log: Arc::clone(&log),
+        unmatched: Arc::new(sqlite),
         queue: Arc::clone(&queue),
         stops: stops.clone(),
         meter: Meter::new(Arc::clone(&journal), clock.clone(), 10, 100),
