@@ -91,7 +91,9 @@ mod vectors {
             let id = accept(&*log, now, |n| n.to[0].email = email.clone()).await;
             send(&*log, id, "of-ours", now).await;
             for event in post.as_array_mut().into_iter().flatten() {
-                event["kakitome_id"] = json!(id);
+                if let Some(event) = event.as_object_mut() {
+                    event.insert("kakitome_id".into(), json!(id));
+                }
             }
             let ours = read(&source, &post, now).await;
             let folded = log.record_events(&ours, now).await;

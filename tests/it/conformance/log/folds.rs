@@ -192,7 +192,7 @@ pub async fn a_bounce_hits_the_latest_of_two_tenants_mails_and_says_that_it_is_a
     let (log, now) = (&*bench.log, start());
     let mut ids = Vec::new();
     for (i, tenant) in ["inn-1", "inn-2", "inn-1"].into_iter().enumerate() {
-        let at = now.plus(secs(600 * i as u64));
+        let at = now.plus(secs(700 * i as u64));
         let id = accept(log, at, |n| n.tenant = tenant.into()).await;
         send(log, id, &format!("m{i}"), at).await;
         ids.push(id);
