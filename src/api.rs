@@ -12,6 +12,7 @@ mod batch;
 mod batches;
 mod body;
 pub mod dead_letters;
+mod engagement;
 pub mod enqueue;
 pub mod events;
 mod guard;
@@ -25,7 +26,9 @@ pub mod query;
 pub mod read;
 mod routes;
 pub mod status;
+pub mod suppressions;
 mod trouble;
+pub mod unconfirmed;
 pub mod unmatched;
 pub mod view;
 
@@ -36,6 +39,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, Timestamp};
+use crate::engagement::Rulebook;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
@@ -45,6 +49,7 @@ use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::stops::Stops;
 use crate::storm::meter::Meter;
+use crate::suppression::guard::Suppressions;
 use auth::KeyRing;
 use limit::{Backlog, BodyBudget, RequestRates};
 
@@ -79,6 +84,10 @@ pub struct Config {
     pub late_after: Duration,
     /// What the sources of a proof are called.
     pub sources: status::Sources,
+    /// The configured providers.
+    pub providers: Vec<String>,
+    /// How old the newest event of a provider may be for its silence to say something of an attempt whose hold ends now.
+    pub witness_lasts: Duration,
 }
 
 impl Default for Config {
@@ -98,6 +107,8 @@ impl Default for Config {
             policy: next::Policy::default(),
             late_after: Duration::from_secs(600),
             sources: status::Sources::default(),
+            providers: Vec::new(),
+            witness_lasts: Duration::from_secs(540),
         }
     }
 }
@@ -115,8 +126,12 @@ pub struct ApiState {
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.
     pub stops: Stops,
+    /// To whom nothing is sent.
+    pub suppressions: Suppressions,
     /// How many each tenant hands in.
     pub meter: Meter,
+    /// What tells machines from people.
+    pub machines: Rulebook,
     /// Wakes whoever does jobs in this process.
     pub bell: Bell,
     /// Where the time comes from.

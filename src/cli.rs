@@ -8,6 +8,7 @@ pub mod client;
 mod dead_letters;
 mod demo;
 mod drill;
+mod engagement;
 pub mod enqueue;
 mod events;
 mod filter;
@@ -26,7 +27,9 @@ mod serve;
 mod setup;
 mod show;
 mod status;
+mod suppressions;
 mod table;
+mod unconfirmed;
 mod when;
 
 use std::io;
@@ -90,6 +93,7 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Enqueue(enqueue::EnqueueArgs),
     Batch(batch::BatchArgs),
+    Engagement(engagement::EngagementArgs),
     Show(show::ShowArgs),
     List(list::ListArgs),
     Unsent(list::UnsentArgs),
@@ -100,7 +104,9 @@ enum Command {
     Jobs(jobs::JobsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Events(events::EventsArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Status(status::StatusArgs),
+    Unconfirmed(unconfirmed::UnconfirmedArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
     Check(check::CheckArgs),
@@ -204,6 +210,7 @@ impl Cli {
         match &self.command {
             Command::Enqueue(args) => enqueue::run(args, client, out).await,
             Command::Batch(args) => batch::run(args, client, out).await,
+            Command::Engagement(args) => engagement::run(args, client, out).await,
             Command::Show(args) => show::run(args, client, out).await,
             Command::List(args) => list::run(args, client, out).await,
             Command::Unsent(args) => list::run_unsent(args, client, out).await,
@@ -213,6 +220,8 @@ impl Cli {
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
             Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
+            Command::Unconfirmed(args) => unconfirmed::run(args, client, out).await,
+            Command::Suppressions(args) => suppressions::run(args, client, out).await,
             Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             Command::Alerts(args) => alerts::run(args, client, out).await,

@@ -63,11 +63,13 @@ pub enum Kind {
     DeadLetter,
     /// A piece of such a message's body.
     DeadLetterPart,
+    /// Something that was sent, and that its provider does not speak of.
+    Unconfirmed,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Stop,
         Kind::Mark,
         Kind::Job,
@@ -76,6 +78,7 @@ impl Kind {
         Kind::Usual,
         Kind::DeadLetter,
         Kind::DeadLetterPart,
+        Kind::Unconfirmed,
     ];
 
     /// Its name in storage.
@@ -89,6 +92,7 @@ impl Kind {
             Kind::Usual => "usual",
             Kind::DeadLetter => "dead_letter",
             Kind::DeadLetterPart => "dead_letter_part",
+            Kind::Unconfirmed => "unconfirmed",
         }
     }
 }

@@ -11,7 +11,9 @@ pub mod keys;
 mod providers;
 mod reader;
 mod sources;
+mod suppression;
 mod value;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,9 +26,11 @@ pub use fault::{Fault, Faults, Origin};
 pub use providers::{ProviderName, ResendSettings, SandboxSettings, SendgridSettings, SesSettings};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
+pub use watchdog::WatchdogSettings;
 
 use crate::secret::Secret;
 use crate::storm;
+use crate::suppression::verdict::Policy;
 use reader::Reader;
 
 /// Everything that can be configured, typed and checked.
@@ -72,6 +76,12 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The storm guard's numbers.
     pub guard: storm::Config,
+    /// When what was sent should have been heard of.
+    pub watchdog: WatchdogSettings,
+    /// What tells machines from people, beside what is built in.
+    pub machines_file: Option<PathBuf>,
+    /// Who gets mail although on the suppression list.
+    pub suppression: Policy,
     /// What is allowed but not wise, for the log and for `check`.
     pub warnings: Vec<String>,
 }
@@ -253,6 +263,9 @@ impl Settings {
                 rate_floor: reader.count("guard.rate_floor"),
                 rate_hold: reader.switch("guard.rate_hold"),
             },
+            watchdog: WatchdogSettings::read(reader),
+            machines_file: reader.path("machines.file"),
+            suppression: suppression::read(reader),
             warnings: Vec::new(),
         }
     }

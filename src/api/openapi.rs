@@ -11,12 +11,17 @@ use super::batch::BatchAnswer;
 use super::batches::{Declaration, DeclaredBatches};
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
+use super::engagement::EngagementView;
 use super::enqueue::Enqueued;
 use super::events::EventsView;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
+use super::suppressions::{
+    EntryRequest, Removals, Removed, RemovedAnswer, SuppressAnswer, Suppressed, SuppressionPage,
+};
+use super::unconfirmed::UnconfirmedView;
 use super::unmatched::UnmatchedPageView;
 use super::view::RecordView;
 use super::{act, probe};
@@ -45,6 +50,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     RecordView,
     PageView,
     EventsView,
+    EngagementView,
     UnmatchedPageView,
     act::Reason,
     JobRequest,
@@ -55,7 +61,15 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     DeadLetters,
     ResendLine,
     ResendAnswer,
+    EntryRequest,
+    Suppressed,
+    SuppressAnswer,
+    SuppressionPage,
+    Removals,
+    Removed,
+    RemovedAnswer,
     StatusView,
+    UnconfirmedView,
     Report,
     AlertsView,
     ChannelTests,

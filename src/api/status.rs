@@ -2,6 +2,7 @@
 //! moment at which it was read. No notification and no address is in it.
 
 pub mod evidence;
+pub mod heard;
 pub mod jobs;
 pub mod open;
 
@@ -17,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::Json;
 use super::auth::Scope;
 use super::guard::Caller;
+use super::unconfirmed::UnconfirmedCounts;
 use super::{Shared, trouble};
 use crate::clock::Timestamp;
 use crate::message_log::{Counts, Standings};
@@ -26,6 +28,7 @@ use crate::queue::Depth;
 use crate::server::problem::Problem;
 use crate::stops::Stop;
 use evidence::Evidence;
+use heard::WitnessView;
 use jobs::JobLine;
 use open::Open;
 
@@ -74,6 +77,14 @@ pub struct StatusView {
     pub unmatched_events: Option<u64>,
     /// Every provider account as this process's worker last saw it.
     pub providers: Vec<ProviderHealth>,
+    /// Of every configured provider, the newest event heard; null when the log did not answer.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub witnesses: Option<Vec<WitnessView>>,
+    /// What was sent and not heard of, of all tenants; null when the journal did not answer.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub unconfirmed: Option<UnconfirmedCounts>,
     /// When the queue last answered this process's worker.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub last_receive_at: Option<Timestamp>,
@@ -193,6 +204,8 @@ pub(super) async fn status(
         queue: queue.value.as_ref().map(|queue| queue.depth),
         unmatched_events: state.unmatched.count().await.ok(),
         providers,
+        witnesses: heard::witnesses(state, now).await,
+        unconfirmed: heard::unconfirmed(state).await,
         last_receive_at: state.health.last_receive(),
         sent_per_second: rate,
         stops: stops

@@ -11,11 +11,13 @@ use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
 use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
+use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
-use crate::tracking::Tracker;
+use crate::suppression;
 use crate::tracking::folder::Folder;
+use crate::tracking::{Listener, Tracker};
 use crate::worker::{Guards, Worker};
 
 /// What they stand on.
@@ -34,10 +36,11 @@ impl House<'_> {
     /// Starts what the roles need.
     pub(super) async fn start(&self, rings: Rings) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
         let Self { settings, roles, storage, clock, health, guards, sandbox, stopped } = *self;
-        let Guards { stops, storm } = guards;
+        let Guards { stops, storm, suppressions } = guards;
         let mut loops = vec![
             ("stops", tokio::spawn(stops.clone().run(stopped.clone()))),
             ("storm", tokio::spawn(storm.clone().run(stopped.clone()))),
+            ("suppressions", tokio::spawn(suppressions.clone().run(stopped.clone()))),
         ];
         if roles.worker || roles.webhook || roles.api {
             let board = (clock, health, storm.meter());
@@ -45,8 +48,12 @@ impl House<'_> {
             loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
         }
         if roles.webhook {
-            loops.push(("rematch", tokio::spawn(self.rematcher().run(stopped.clone()))));
-            loops.push(("folder", tokio::spawn(self.folder()?.run(stopped.clone()))));
+            let tracker = self.tracker();
+            let folder = Folder::new(storage.inbox()?, tracker.clone(), rooms::folder(settings));
+            loops.push(("folder", tokio::spawn(folder.run(stopped.clone()))));
+            let (unmatched, config) = (storage.unmatched.clone(), rematch::Config::default());
+            let rematcher = Rematcher::new(unmatched, tracker, clock.clone(), config);
+            loops.push(("rematcher", tokio::spawn(rematcher.run(stopped.clone()))));
         }
         if roles.worker {
             let providers = rooms::providers(settings, sandbox)?;
@@ -57,6 +64,9 @@ impl House<'_> {
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
+            let (log, journal) = (storage.log.clone(), storage.journal.clone());
+            let watchdog = Watchdog::new(log, journal, clock.clone(), rooms::watchdog(settings, sandbox)?);
+            loops.push(("watchdog", tokio::spawn(watchdog.run(stopped.clone()))));
             loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
         }
         let gauges = gauges::Gauges::new(storage, rooms::gauges(settings), clock.clone(), health.clone());
@@ -65,20 +75,12 @@ impl House<'_> {
         Ok(loops)
     }
 
-    /// Whoever acts on what was folded hears of it, whichever way it comes.
+    /// What follows from events, whether they are folded now or matched later.
     fn tracker(&self) -> Arc<Tracker> {
+        let suppressions = suppression::feed::Feed::new(self.guards.suppressions.clone(), self.clock.clone());
+        let listeners: Vec<Arc<dyn Listener>> = vec![Arc::new(suppressions)];
         let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
-        let listeners = Vec::new();
         Arc::new(Tracker::new(log, health, clock, listeners))
-    }
-
-    fn rematcher(&self) -> Rematcher {
-        let (unmatched, clock) = (self.storage.unmatched.clone(), self.clock.clone());
-        Rematcher::new(unmatched, self.tracker(), clock, rematch::Config::default())
-    }
-
-    fn folder(&self) -> anyhow::Result<Folder> {
-        Ok(Folder::new(self.storage.inbox()?, self.tracker(), rooms::folder(self.settings)))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

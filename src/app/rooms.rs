@@ -8,6 +8,7 @@ use super::Storage;
 use crate::api::{self, ApiState};
 use crate::clock::Clock;
 use crate::console;
+use crate::engagement::Rulebook;
 use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
@@ -15,13 +16,14 @@ use crate::provider::health::HealthBoard;
 use crate::provider::resend::{Resend, ResendEvents};
 use crate::provider::sendgrid::{SendGrid, SendGridEvents};
 use crate::provider::{EventSource, Provider, http};
-use crate::recovery::{jobs, sweep};
+use crate::recovery::{jobs, sweep, watchdog};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use crate::server;
 use crate::settings::{Backend, ProviderName, Settings};
 use crate::stops::Stops;
 use crate::storm;
+use crate::suppression::guard::Suppressions;
 use crate::tracking::folder;
 use crate::worker::{self, Guards, breaker, concurrency, retry};
 
@@ -53,6 +55,8 @@ pub(super) fn api(settings: &Settings) -> api::Config {
             witness_cap: settings.worker.witness_cap,
         },
         late_after: settings.alert_delay,
+        providers: settings.providers.iter().map(|name| name.as_str().to_owned()).collect(),
+        witness_lasts: settings.worker.hold.saturating_sub(settings.worker.witness_margin),
         sources: sources(settings),
         ..api::Config::default()
     }
@@ -125,7 +129,9 @@ pub(super) fn guards(settings: &Settings, storage: &Storage, clock: &Clock) -> G
     let stops = Stops::new(storage.journal.clone());
     let (journal, log) = (storage.journal.clone(), storage.log.clone());
     let storm = storm::Guard::new(journal, log, stops.clone(), clock.clone(), &settings.guard);
-    Guards { stops, storm }
+    let (list, journal) = (storage.suppressions.clone(), storage.journal.clone());
+    let suppressions = Suppressions::new(list, journal, settings.suppression.clone());
+    Guards { stops, storm, suppressions }
 }
 
 /// What the door stands on, without keys and without a worker.
@@ -141,7 +147,9 @@ pub(super) fn api_state(
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
         stops: guards.stops.clone(),
+        suppressions: guards.suppressions.clone(),
         meter: guards.storm.meter().clone(),
+        machines: Rulebook::new(settings.machines_file.clone()),
         bell,
         clock,
         keys: Arc::default(),
@@ -180,6 +188,31 @@ pub(super) fn sweeper(settings: &Settings) -> sweep::Config {
         Backend::Aws(_) => Duration::from_secs(5),
     };
     sweep::Config { interval, ..sweep::Config::default() }
+}
+
+/// How often it is looked goes by the shorter deadline. On AWS a look through what was sent reads whole hours, so it waits
+/// until there is enough to look through.
+pub(super) fn watchdog(settings: &Settings, sandbox: Option<&Sandbox>) -> anyhow::Result<watchdog::Config> {
+    let from = &settings.watchdog;
+    let interval = (from.processed_within / 15).clamp(Duration::from_millis(100), Duration::from_secs(60));
+    let defaults = watchdog::Config::default();
+    let patience = defaults.patience.min(interval * 10);
+    let sources = event_sources(settings, sandbox)?;
+    let (walk_every, again) = match settings.backend {
+        Backend::Embedded => (defaults.walk_every, defaults.again),
+        Backend::Aws(_) => (from.processed_within.min(Duration::from_secs(900)), 500),
+    };
+    Ok(watchdog::Config {
+        processed_within: from.processed_within,
+        end_within: from.end_within,
+        interval,
+        walk_every,
+        again,
+        patience,
+        lease: patience + interval * 3,
+        providers: api(settings).providers,
+        awaited: sources.values().map(|source| source.name().to_owned()).collect(),
+    })
 }
 
 /// On AWS a look costs a request for every hundred that are awaited, and a write of the journal is paid for by its size.

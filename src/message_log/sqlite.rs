@@ -5,6 +5,7 @@ mod accept;
 mod change;
 mod count;
 mod event;
+mod heard;
 mod list;
 mod plan;
 mod row;
@@ -14,8 +15,8 @@ use bytes::Bytes;
 
 use super::unmatched::{Looked, Unmatched, UnmatchedEvents, UnmatchedPage};
 use super::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded, Standings,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, Heard, HeardPage, Lacks, LogError,
+    MessageLog, NewNotification, Page, Record, Recorded, SentSpan, Standings,
 };
 use crate::clock::Timestamp;
 use crate::notification::NotificationId;
@@ -114,6 +115,23 @@ impl MessageLog for SqliteLog {
     async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
         let provider = provider.to_owned();
         Ok(self.engine.read(move |tx| event::witness(tx, &provider)).await?)
+    }
+
+    async fn sent_without(
+        &self,
+        lacks: Lacks,
+        span: SentSpan,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<HeardPage, LogError> {
+        let cursor = cursor.map(heard::Cursor::parse).transpose()?.unwrap_or_default();
+        let limit = limit.max(1);
+        Ok(self.engine.read(move |tx| heard::page(tx, span, lacks, cursor, limit)).await?)
+    }
+
+    async fn heard_of(&self, ids: &[NotificationId]) -> Result<Vec<Option<Heard>>, LogError> {
+        let ids = ids.to_vec();
+        Ok(self.engine.read(move |tx| heard::of(tx, &ids)).await?)
     }
 }
 

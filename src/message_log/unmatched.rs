@@ -71,7 +71,7 @@ pub(super) fn next_look(kept_at: Timestamp, now: Timestamp) -> Timestamp {
     now.plus(now.since(kept_at).max(FIRST_LOOK))
 }
 
-/// An event as its text is stored.
+/// An event as its text is stored; its lane was for the way in.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     #[serde(default)]

@@ -79,7 +79,9 @@ fn backend(settings: &Settings, reader: &mut Reader) {
 
 fn orders(settings: &Settings, reader: &mut Reader) {
     let (worker, limits) = (&settings.worker, &settings.limits);
+    let watchdog = &settings.watchdog;
     let pairs = [
+        (watchdog.processed_within > watchdog.end_within, "watchdog.processed_within", "watchdog.end_within"),
         (
             worker.connect_timeout > worker.provider_timeout,
             "worker.connect_timeout",

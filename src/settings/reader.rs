@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -61,6 +62,11 @@ impl Reader {
 
     pub fn text(&mut self, path: &str) -> String {
         self.optional(path).unwrap_or_default()
+    }
+
+    /// A path that may be left out.
+    pub fn path(&mut self, path: &str) -> Option<PathBuf> {
+        self.optional(path).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
     pub fn secret(&mut self, path: &str) -> Option<Secret> {

@@ -3,6 +3,7 @@
 mod batch;
 mod bodies;
 mod describe;
+mod engagement;
 mod enqueue;
 mod events;
 mod evidence;
@@ -13,4 +14,5 @@ mod lookup;
 mod operate;
 mod outage;
 mod probes;
+mod suppressions;
 mod world;

@@ -33,6 +33,7 @@ mod settings;
 mod sqs;
 mod stops;
 mod storm;
+mod suppression;
 mod tidy;
 mod tracking;
 mod unsent;

@@ -18,8 +18,8 @@ use kakitome::clock::Timestamp;
 use kakitome::inbox::sqlite::{self, SqliteInbox};
 use kakitome::inbox::{Appended, Depth, Inbox, InboxError, Parcel, Receipt, Taken};
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded, Standings,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, Heard, HeardPage, Lacks, LogError,
+    MessageLog, NewNotification, Page, Record, Recorded, SentSpan, Standings,
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::{Fact, Life, Status};
@@ -208,6 +208,18 @@ impl MessageLog for EventLog {
         unreachable!("{ONLY_EVENTS}")
     }
     async fn witness(&self, _: &str) -> Result<Option<Timestamp>, LogError> {
+        unreachable!("{ONLY_EVENTS}")
+    }
+    async fn sent_without(
+        &self,
+        _: Lacks,
+        _: SentSpan,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<HeardPage, LogError> {
+        unreachable!("{ONLY_EVENTS}")
+    }
+    async fn heard_of(&self, _: &[NotificationId]) -> Result<Vec<Option<Heard>>, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
 }

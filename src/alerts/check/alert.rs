@@ -65,6 +65,8 @@ pub enum AlertName {
     WebhookSilent,
     /// Webhook posts are refused for their signature.
     WebhookRefused,
+    /// Mail was sent, and its provider does not speak of it.
+    Unconfirmed,
     /// The message log does not answer.
     LogUnreachable,
     /// The queue does not answer.
@@ -77,7 +79,7 @@ pub enum AlertName {
 
 impl AlertName {
     /// Every alert.
-    pub const ALL: [AlertName; 20] = [
+    pub const ALL: [AlertName; 21] = [
         AlertName::OldestUnsent,
         AlertName::DeadLetters,
         AlertName::Unreadable,
@@ -94,6 +96,7 @@ impl AlertName {
         AlertName::NotPolling,
         AlertName::WebhookSilent,
         AlertName::WebhookRefused,
+        AlertName::Unconfirmed,
         AlertName::LogUnreachable,
         AlertName::QueueUnreachable,
         AlertName::JournalUnreachable,
@@ -119,6 +122,7 @@ impl AlertName {
             AlertName::NotPolling => "not_polling",
             AlertName::WebhookSilent => "webhook_silent",
             AlertName::WebhookRefused => "webhook_refused",
+            AlertName::Unconfirmed => "unconfirmed",
             AlertName::LogUnreachable => "log_unreachable",
             AlertName::QueueUnreachable => "queue_unreachable",
             AlertName::JournalUnreachable => "journal_unreachable",
@@ -140,6 +144,7 @@ impl AlertName {
             AlertName::BounceRate | AlertName::ComplaintRate | AlertName::UnusualRate => {
                 "tenant-floods-or-bounces.md"
             }
+            AlertName::Unconfirmed => "unconfirmed.md",
             AlertName::GuardHeld => "duplicate-broadcast.md",
             AlertName::WebhookSilent | AlertName::WebhookRefused => "webhook-silent.md",
         }

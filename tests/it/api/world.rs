@@ -26,6 +26,8 @@ use kakitome::recovery::jobs::{self as runner, Outcome, Runner, Work};
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
 use kakitome::storm::meter::Meter;
+use kakitome::suppression::guard::Suppressions;
+use kakitome::suppression::sqlite::SqliteSuppressions;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -101,7 +103,8 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let sqlite = SqliteLog::new(engine.clone());
     let log: Arc<dyn MessageLog> = Arc::new(sqlite.clone());
     let feed: Arc<dyn Feed> = Arc::new(SqliteFeed::new(engine.clone()));
-    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine, clock.clone()));
+    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
+    let suppressions = Arc::new(SqliteSuppressions::new(engine, clock.clone()));
     let health = HealthBoard::default();
     let (bell, rings) = Bell::new(true);
     let stops = Stops::new(Arc::clone(&journal));
@@ -111,7 +114,9 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         unmatched: Arc::new(sqlite),
         queue: Arc::clone(&queue),
         stops: stops.clone(),
+        suppressions: Suppressions::new(suppressions, Arc::clone(&journal), Default::default()),
         meter: Meter::new(Arc::clone(&journal), clock.clone(), 10, 100),
+        machines: kakitome::engagement::Rulebook::new(None),
         journal: Arc::clone(&journal),
         clock: clock.clone(),
         keys: Arc::new(keys()),

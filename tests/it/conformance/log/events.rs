@@ -11,7 +11,7 @@ use super::super::LogBench;
 use super::*;
 
 /// What SendGrid would say of the notification's first recipient.
-fn event(id: Option<NotificationId>, kind: EventKind, at: Timestamp) -> ProviderEvent {
+pub(super) fn event(id: Option<NotificationId>, kind: EventKind, at: Timestamp) -> ProviderEvent {
     ProviderEvent {
         provider: "sendgrid".into(),
         id,
@@ -26,7 +26,7 @@ fn event(id: Option<NotificationId>, kind: EventKind, at: Timestamp) -> Provider
     }
 }
 
-async fn tell(log: &dyn MessageLog, event: &ProviderEvent, now: Timestamp) -> Recorded {
+pub(super) async fn tell(log: &dyn MessageLog, event: &ProviderEvent, now: Timestamp) -> Recorded {
     log.record_events(std::slice::from_ref(event), now).await.remove(0).unwrap()
 }
 
