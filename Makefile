@@ -1,7 +1,7 @@
 # kakitome: `make help` lists what can be done.
 .DEFAULT_GOAL := help
 UNSENT := unsent::the_first_page_of_a_million
-.PHONY: help demo test check bench bench-aws bench-unsent soak aws-install aws-up aws-down aws-test aws-second
+.PHONY: help demo test check bench bench-events bench-aws bench-unsent soak aws-install aws-up aws-down aws-test aws-second
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
@@ -35,6 +35,10 @@ check: $(TOOLS)/bin/cargo-deny ## Format, lints, docs, dependency audit
 
 bench: ## Speed and cost, measured on this machine (the build that the Dockerfile ships)
 	$(CARGO) bench --profile dist --locked --bench throughput -- $(ARGS)
+	$(CARGO) bench --profile dist --locked --bench events -- 45000
+
+bench-events: ## A million events folded while others are sent: rate, CPU, p99 of accepts; ARGS=fold for the log alone
+	$(CARGO) bench --profile dist --locked --bench events -- $(ARGS)
 
 bench-unsent: aws-install ## The first page of a million open notifications, embedded and on DynamoDB: under 200 ms
 	$(CARGO) test --release --locked --test it -- --ignored --nocapture --test-threads=1 $(UNSENT)

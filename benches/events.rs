@@ -1,4 +1,5 @@
-//! What events cost: the log's part alone (`-- fold`).
+//! `make bench-events`: a million signed events, shuffled, a tenth of them repeated, posted over 32 connections while
+//! others hand in and the worker sends; every record is compared in the end. `ARGS=fold`: the log's part alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -151,10 +152,57 @@ async fn fold(count: usize, per_call: usize) {
     assert_eq!(folded, count * kinds.len());
 }
 
+#[path = "../tests/it/backend.rs"]
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
+mod backend;
+#[path = "../tests/it/deluge.rs"]
+mod deluge;
+#[path = "../tests/it/emulator.rs"]
+#[allow(dead_code, reason = "each of those who share it needs a part of it")]
+mod emulator;
+#[path = "../tests/it/process.rs"]
+mod process;
+
+/// Four events each, and a tenth of them again: a million.
+const NOTIFICATIONS: usize = 228_000;
+
+async fn pour(notifications: usize) {
+    let dir = tempfile::tempdir_in(std::env::var("BENCH_DIR").unwrap_or_else(|_| "target".into())).unwrap();
+    let scale = deluge::Scale {
+        notifications,
+        connections: 32,
+        events_per_post: 500,
+        accepts_per_second: 120,
+        quiet: Duration::from_secs(20),
+    };
+    let figures = deluge::play(dir.path(), scale).await;
+    let row = |name: &str, figure: String, goal: &str| println!("{name:<58} {figure:>20}   {goal}");
+    row("events folded/s", format!("{:.0}", figures.events as f64 / figures.seconds), ">= 20,000");
+    row("  events, all right in the end", figures.events.to_string(), "");
+    row("  posts answered after", format!("{:.1} s", figures.posted_seconds), "");
+    row("  all folded after", format!("{:.1} s", figures.seconds), "");
+    row("  CPU of the server per event", format!("{:.1} us", figures.cpu_us_per_event), "");
+    row("  commits per 1,000 events", format!("{:.1}", figures.commits * 1000.0 / figures.events as f64), "");
+    row("  resident", format!("{} MiB", figures.resident_mib), "");
+    row("accepted and sent meanwhile", figures.meanwhile.to_string(), ">= 5,000");
+    let show = |(median, high): (f64, f64)| format!("{median:.1} / {high:.1} ms");
+    row("  accept p50 / p99, quiet", show(figures.quiet), "");
+    row("  accept p50 / p99, meanwhile", show(figures.busy), "p99 within twice the quiet one");
+    row("  p99 ratio", format!("{:.2}", figures.busy.1 / figures.quiet.1), "<= 2");
+}
+
 #[tokio::main]
 async fn main() {
-    let count = std::env::var("FOLD_COUNT").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
-    for per_call in std::env::var("FOLD_CALLS").unwrap_or_else(|_| "500".into()).split(',') {
-        fold(count, per_call.parse().unwrap()).await;
+    if !process::is_bench() {
+        println!("measures an optimised build: `make bench-events` runs it");
+        return;
+    }
+    let asked: Vec<String> = std::env::args().skip(1).filter(|one| one != "--bench").collect();
+    if asked.first().is_some_and(|one| one == "fold") {
+        let count = asked.get(1).and_then(|n| n.parse().ok()).unwrap_or(50_000);
+        let calls = asked.get(2).and_then(|n| n.parse().ok()).unwrap_or(4_000);
+        fold(count, calls).await;
+    } else {
+        pour(asked.first().and_then(|n| n.parse().ok()).unwrap_or(NOTIFICATIONS)).await;
     }
 }

@@ -30,6 +30,7 @@ pub mod status;
 pub mod suppressions;
 mod trouble;
 pub mod unconfirmed;
+pub mod unmatched;
 pub mod view;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use crate::inbox::Inbox;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
+use crate::message_log::unmatched::UnmatchedEvents;
 use crate::notification::content::Limits;
 use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
@@ -118,6 +120,8 @@ impl Default for Config {
 pub struct ApiState {
     /// The obligation.
     pub log: Arc<dyn MessageLog>,
+    /// What the providers told that matches nothing.
+    pub unmatched: Arc<dyn UnmatchedEvents>,
     /// The timer.
     pub queue: Arc<dyn Queue>,
     /// Provider events that wait to be folded, where this process knows of an inbox.

@@ -40,8 +40,7 @@ pub trait MessageLog: Send + Sync {
     -> Vec<Result<Applied, LogError>>;
 
     /// Keeps each event and folds it: the recipient's status, and acceptance if the event proves it. Repeats change
-    /// nothing. An event that matches no notification is kept as unmatched, see [`unmatched`]. Above a bound of a
-    /// recipient's events, only what changes something is kept; the others read as repeats.
+    /// nothing. One that matches no notification is kept, see [`unmatched`]; above a bound, only what changes something.
     async fn record_events(
         &self,
         events: &[ProviderEvent],

@@ -24,6 +24,7 @@ use super::suppressions::{
     EntryRequest, Removals, Removed, RemovedAnswer, SuppressAnswer, Suppressed, SuppressionPage,
 };
 use super::unconfirmed::UnconfirmedView;
+use super::unmatched::UnmatchedPageView;
 use super::view::RecordView;
 use super::{act, probe};
 use crate::incident::Report;
@@ -59,6 +60,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     Resumed,
     Rotate,
     Trial,
+    UnmatchedPageView,
     act::Reason,
     JobRequest,
     Preview,

@@ -12,7 +12,7 @@ use super::callbacks::change;
 use super::dead_letters::resend;
 use super::{
     Shared, act, alerts, batch, batches, callbacks, dead_letters, engagement, enqueue, events, guard,
-    incident, jobs, probe, read, status, suppressions, unconfirmed,
+    incident, jobs, probe, read, status, suppressions, unconfirmed, unmatched,
 };
 
 /// One method on one path.
@@ -55,6 +55,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<read::__path_list, _, _>(Scope::Read, read::list),
         route::<read::__path_show, _, _>(Scope::Read, read::show),
         route::<events::__path_events, _, _>(Scope::Read, events::events),
+        route::<unmatched::__path_unmatched, _, _>(Scope::Operate, unmatched::unmatched),
         route::<engagement::__path_engagement, _, _>(Scope::Read, engagement::engagement),
         route::<callbacks::__path_list, _, _>(Scope::Read, callbacks::list),
         route::<callbacks::__path_add, _, _>(Scope::Operate, callbacks::add),

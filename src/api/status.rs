@@ -81,6 +81,9 @@ pub struct StatusView {
     /// Provider events that are durable and wait to be folded; null when nobody here knows, or it did not answer.
     #[schema(required = true)]
     pub inbox: Option<InboxView>,
+    /// Events that match no notification, kept and looked at again; null when they could not be counted.
+    #[schema(required = true)]
+    pub unmatched_events: Option<u64>,
     /// Every provider account as this process's worker last saw it.
     pub providers: Vec<ProviderHealth>,
     /// Of every configured provider, the newest event heard; null when the log did not answer.
@@ -221,6 +224,7 @@ pub(super) async fn status(
         oldest_unsent_since: oldest,
         queue: queue.value.as_ref().map(|queue| queue.depth),
         inbox: inbox.and_then(|inbox| inbox.value),
+        unmatched_events: state.unmatched.count().await.ok(),
         providers,
         witnesses: heard::witnesses(state, now).await,
         unconfirmed: heard::unconfirmed(state).await,

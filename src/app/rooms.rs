@@ -154,6 +154,7 @@ pub(super) fn api_state(
 ) -> ApiState {
     ApiState {
         log: storage.log.clone(),
+        unmatched: storage.unmatched.clone(),
         queue: storage.queue.clone(),
         inbox: storage.inbox.clone(),
         journal: storage.journal.clone(),

@@ -1,5 +1,7 @@
 //! `events`.
 
+mod unmatched;
+
 use clap::Args;
 use serde_json::value::RawValue;
 
@@ -16,7 +18,9 @@ use crate::feed::{Cursor, Entry};
 #[command(after_help = "\
 Example: what happens, as it happens; and everything since a cursor, for a program
   kakitome events --follow
-  kakitome events --since 41.a8cfde63 --json")]
+  kakitome events --since 41.a8cfde63 --json
+Example: whose mail does a provider account tell of that is not ours?
+  kakitome events --unmatched --json | jq -r .recipient | sort | uniq -c | sort -n")]
 pub struct EventsArgs {
     /// Whose [default: the key's own tenant]
     #[arg(long)]
@@ -27,6 +31,12 @@ pub struct EventsArgs {
     /// Go on with what happens, until it is stopped
     #[arg(long)]
     follow: bool,
+    /// Instead: the providers' events that match no notification; kept for 30 days and looked at again
+    #[arg(long, conflicts_with_all = ["tenant", "since", "follow"])]
+    unmatched: bool,
+    /// At most this many of those [default: 50 in a table]
+    #[arg(long, value_name = "N", requires = "unmatched")]
+    limit: Option<usize>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -43,6 +53,9 @@ const PAGE: usize = 1000;
 
 /// Runs `events`.
 pub async fn run(args: &EventsArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
+    if args.unmatched {
+        return unmatched::run(args.limit, args.json, client, out).await;
+    }
     let mut cursor = args.since.clone().or_else(|| args.follow.then(|| "latest".to_owned()));
     let mut has_head = false;
     loop {

@@ -40,6 +40,7 @@ struct Report {
     oldest_unsent_since: Option<Timestamp>,
     queue: Option<Depth>,
     inbox: Option<Inbox>,
+    unmatched_events: Option<u64>,
     providers: Vec<Provider>,
     witnesses: Option<Vec<Witness>>,
     unconfirmed: Option<Counts>,
@@ -325,6 +326,9 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         ("last receive", received),
     ];
     facts.extend(report.inbox.map(|inbox| ("events", inbox.tell())));
+    if let Some(count) = report.unmatched_events.filter(|count| *count > 0) {
+        facts.push(("unmatched", format!("{count} events; `kakitome events --unmatched` lists them")));
+    }
     facts.extend(report.stops.iter().flatten().map(|stop| ("stop", stop.tell(now))));
     facts.extend(report.jobs.iter().flatten().map(|job| ("job", job.tell())));
     facts.extend(report.callbacks.iter().flatten().map(|callback| ("callback", callback.tell(now))));

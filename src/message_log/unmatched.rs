@@ -84,11 +84,12 @@ struct Stored {
     recipient: Option<Address>,
     machine: bool,
     detail: serde_json::Map<String, serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lane: Option<String>,
 }
 
 /// An event as it is stored.
 pub(super) fn to_text(event: &ProviderEvent) -> String {
-    let event = event.clone();
     let ProviderEvent {
         provider,
         id,
@@ -99,18 +100,18 @@ pub(super) fn to_text(event: &ProviderEvent) -> String {
         recipient,
         machine,
         detail,
-        ..
-    } = event;
-    let stored = Stored { provider, id, provider_message_id, event_id, kind, at, recipient, machine, detail };
+        lane,
+    } = event.clone();
+    let stored =
+        Stored { provider, id, provider_message_id, event_id, kind, at, recipient, machine, detail, lane };
     // Texts, numbers and what came as JSON: writing them as JSON cannot fail.
     serde_json::to_string(&stored).unwrap_or_default()
 }
 
 /// Reads it back.
 pub(super) fn from_text(text: &str) -> Option<ProviderEvent> {
-    let Stored { provider, id, provider_message_id, event_id, kind, at, recipient, machine, detail } =
+    let Stored { provider, id, provider_message_id, event_id, kind, at, recipient, machine, detail, lane } =
         serde_json::from_str(text).ok()?;
-    let lane = None;
     Some(ProviderEvent {
         provider,
         id,
@@ -120,8 +121,8 @@ pub(super) fn from_text(text: &str) -> Option<ProviderEvent> {
         at,
         recipient,
         machine,
-        lane,
         detail,
+        lane,
     })
 }
 

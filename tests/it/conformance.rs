@@ -19,9 +19,10 @@ use kakitome::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
 use kakitome::inbox::sqs::{self as inbox_sqs, SqsInbox};
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
-use kakitome::message_log::MessageLog;
 use kakitome::message_log::dynamodb::{self, DynamoLog};
 use kakitome::message_log::sqlite::SqliteLog;
+use kakitome::message_log::unmatched::{Looked, Unmatched, UnmatchedEvents, UnmatchedPage};
+use kakitome::message_log::{LogError, MessageLog};
 use kakitome::queue::Queue;
 use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::queue::sqs::setup::Queues;
@@ -60,11 +61,32 @@ pub struct LogBench {
     /// Whose it is: `sqlite`, or an emulator's name.
     pub server: &'static str,
     pub log: Arc<dyn MessageLog>,
+    /// The same, as it keeps what matches nothing.
+    pub unmatched: Arc<dyn UnmatchedEvents>,
     /// Lists what was not sent by when its wait began, where the latest accepted first are asked for: its index of
     /// those has no other order.
     pub newest_by_wait: bool,
     /// What must outlive the log.
     pub _home: Box<dyn Any + Send + Sync>,
+}
+
+/// For who needs somewhere to ask for unmatched events, and asks for none.
+pub struct NoStrays;
+
+#[async_trait::async_trait]
+impl UnmatchedEvents for NoStrays {
+    async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<Unmatched>, LogError> {
+        Ok(Vec::new())
+    }
+    async fn looked(&self, _: &[Looked], _: Timestamp) -> Result<(), LogError> {
+        Ok(())
+    }
+    async fn list(&self, _: Option<&str>, _: usize) -> Result<UnmatchedPage, LogError> {
+        Ok(UnmatchedPage::default())
+    }
+    async fn count(&self) -> Result<u64, LogError> {
+        Ok(0)
+    }
 }
 
 /// Makes a test of every named case, each on a fresh bench. What the bench's server is known to do wrong must show.
@@ -304,9 +326,11 @@ async fn sqs_inbox_bench(emulator: &'static Emulator) -> InboxBench {
 async fn sqlite_log_bench() -> LogBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let log = Arc::new(SqliteLog::new(engine));
     LogBench {
         server: "sqlite",
-        log: Arc::new(SqliteLog::new(engine)),
+        log: log.clone(),
+        unmatched: log,
         newest_by_wait: false,
         _home: Box::new(home),
     }
@@ -334,9 +358,11 @@ async fn dynamodb_log_bench(emulator: &'static Emulator) -> LogBench {
         ..dynamodb::Config::default()
     };
     dynamodb::setup(&aws, &config).await.unwrap();
+    let log = Arc::new(DynamoLog::open(&aws, &config));
     LogBench {
         server: emulator.name,
-        log: Arc::new(DynamoLog::open(&aws, &config)),
+        log: log.clone(),
+        unmatched: log,
         newest_by_wait: true,
         _home: Box::new(()),
     }

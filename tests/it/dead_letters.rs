@@ -73,6 +73,7 @@ impl House {
             journal: journal.clone(),
             bell: Bell::new(false).0,
             telling: api::events::Telling::new(Arc::new(kakitome::feed::NoFeed), None),
+            unmatched: Arc::new(crate::conformance::NoStrays),
             channels: None,
             clock,
             keys: Arc::new(KeyRing::single(KEY)),

@@ -83,7 +83,7 @@ pub enum AlertName {
 
 impl AlertName {
     /// Every alert.
-    pub const ALL: [AlertName; 22] = [
+    pub const ALL: [AlertName; 23] = [
         AlertName::OldestUnsent,
         AlertName::DeadLetters,
         AlertName::Unreadable,

@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::future::join_all;
+use metrics::counter;
 use rand::RngExt;
 
 use super::entry::KEPT_LONGER;
 use super::events_item::{self, EventsItem, KeptEvent};
 use super::keys::{self, Item, Key};
-use super::matching;
+use super::matching::{self, Match};
 use super::row::{self, Row, WriteId};
 use super::write::Written;
 use super::{DynamoLog, unmatched, witness};
 use crate::clock::Timestamp;
+use crate::message_log::matched::MARK;
 use crate::message_log::{Applied, LogError, MessageLog, Recorded};
+use crate::metrics::EVENTS_LEFT_OUT_TOTAL;
 use crate::notification::NotificationId;
 use crate::notification::status::{Fact, Life, State, Status};
 use crate::provider::ProviderEvent;
@@ -47,14 +50,19 @@ pub(super) async fn record(
     events: &[ProviderEvent],
     now: Timestamp,
 ) -> Vec<Result<Recorded, LogError>> {
-    let heard: Vec<Heard> = events.iter().map(Heard::of).collect();
+    let mut heard: Vec<Heard> = events.iter().map(Heard::of).collect();
     let found = matching::find(&log.table, &heard, now).await;
+    for (heard, found) in heard.iter_mut().zip(&found) {
+        if let Ok(Some(Match { mark: Some(mark), .. })) = found {
+            heard.event.detail.insert(MARK.into(), mark.clone());
+        }
+    }
     let mut recorded: Vec<Result<Recorded, LogError>> = Vec::with_capacity(heard.len());
     let (mut matched, mut strays) = (Vec::new(), Vec::new());
     for (ix, (heard, found)) in heard.iter().zip(found).enumerate() {
         recorded.push(Ok(Recorded::Unmatched));
         match found {
-            Ok(Some(row)) => matched.push(Matched { ix, heard, row }),
+            Ok(Some(Match { row, .. })) => matched.push(Matched { ix, heard, row }),
             Ok(None) => strays.push((ix, heard)),
             Err(error) => recorded[ix] = Err(error),
         }
@@ -245,6 +253,8 @@ impl<'a> Slot<'a> {
         let minor: Vec<bool> = kept.iter().skip(known).map(is_minor).collect();
         let mut place = minor.iter();
         added.retain(|_| !place.next().copied().unwrap_or(false));
+        let left_out = minor.iter().filter(|is_minor| **is_minor).count();
+        counter!(EVENTS_LEFT_OUT_TOTAL).increment(u64::try_from(left_out).unwrap_or(0));
         let mut place = 0;
         kept.retain(|event| {
             place += 1;

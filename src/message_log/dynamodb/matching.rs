@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
+use serde_json::Value;
 
 use super::event::Heard;
 use super::hours::HourWalk;
@@ -13,12 +14,8 @@ use super::merge::{Candidate, Direction};
 use super::row::{self, Row};
 use super::table::Table;
 use crate::clock::Timestamp;
+use crate::message_log::matched::{self, Send};
 use crate::message_log::{Filter, LogError};
-use crate::notification::status::recipient::RecipientStatus;
-
-/// A bounce that carries nothing but an address belongs to what was sent there lately: receiving servers give up
-/// after five days at most (RFC 5321, 4.5.4.1).
-const BOUNCES_WITHIN: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// An event without our id is looked for among what was accepted this long before it: a look costs half a read unit an
 /// hour. What was accepted earlier to be sent later is found by its id only.
@@ -35,10 +32,23 @@ const LOOKS_AT_ONCE: usize = 50;
 const RECIPIENTS_AT_ONCE: usize = 8;
 
 /// The provider's clock may be ahead of ours by so much.
-pub(super) const FUTURE_ALLOWED: Duration = Duration::from_secs(5 * 60);
+pub(super) const FUTURE_ALLOWED: Duration = matched::FUTURE_ALLOWED;
 
 /// What was found for an event.
-pub(super) type Found = Result<Option<Row>, LogError>;
+pub(super) type Found = Result<Option<Match>, LogError>;
+
+/// What an event is about.
+pub(super) struct Match {
+    pub(super) row: Row,
+    /// What the event is to say of it, see [`matched::choose`].
+    pub(super) mark: Option<Value>,
+}
+
+impl From<Row> for Match {
+    fn from(row: Row) -> Self {
+        Self { row, mark: None }
+    }
+}
 
 /// For each event the row that it is about, in order.
 pub(super) async fn find(table: &Table, heard: &[Heard], now: Timestamp) -> Vec<Found> {
@@ -75,7 +85,8 @@ async fn by_id(table: &Table, heard: &[Heard], now: Timestamp) -> Vec<Found> {
     };
     let find = |heard: &Heard| {
         let item = heard.event.id.and_then(|id| rows.get(&keys::row_key(id)));
-        item.filter(|item| !row::is_expired(item, now)).map(Row::read).transpose()
+        let row = item.filter(|item| !row::is_expired(item, now)).map(Row::read).transpose()?;
+        Ok(row.map(Match::from))
     };
     heard.iter().map(find).collect()
 }
@@ -93,8 +104,7 @@ impl<'a> Clue<'a> {
         if let Some(message_id) = &event.provider_message_id {
             return Some(Clue::MessageId(message_id));
         }
-        let gives_up = event.kind.recipient_status().is_some_and(|status| status >= RecipientStatus::Blocked);
-        (event.id.is_none() && gives_up).then_some(Clue::Address)
+        matched::is_by_address(event).then_some(Clue::Address)
     }
 }
 
@@ -104,12 +114,13 @@ async fn by_recipient(
     recipient_key: &str,
     events: Vec<&Heard>,
     now: Timestamp,
-) -> Result<Vec<Option<Row>>, LogError> {
+) -> Result<Vec<Option<Match>>, LogError> {
     let earliest = events.iter().map(|heard| heard.event.at).min().unwrap_or_default();
     let filter = Filter { since: Some(earliest.minus(LOOKS_BACK)), ..Filter::default() };
     let key = Some(recipient_key.to_owned());
     let mut walk = HourWalk::open(table, key, &filter, Direction::Down, None);
-    let mut found: Vec<Option<Row>> = events.iter().map(|_| None).collect();
+    // By its message id at most one; by its address, all that it may be about.
+    let mut fits: Vec<Vec<Row>> = events.iter().map(|_| Vec::new()).collect();
     let mut looks = 0;
     while looks < RECIPIENT_LOOKS {
         let candidates = walk.next(LOOKS_AT_ONCE.min(RECIPIENT_LOOKS - looks)).await?;
@@ -118,21 +129,44 @@ async fn by_recipient(
         }
         looks += candidates.len();
         let rows = rows(table, &candidates, now).await?;
-        for (heard, found) in events.iter().zip(&mut found) {
-            for row in &rows {
-                if is_better(heard, row, found.as_ref()) {
-                    *found = Some(row.clone());
-                }
-            }
+        for (heard, fits) in events.iter().zip(&mut fits) {
+            fits.extend(rows.iter().filter(|row| may_be_about(heard, row)).cloned());
         }
-        let is_settled = |(heard, found): (&&Heard, &Option<Row>)| {
-            found.is_some() && matches!(Clue::of(heard), Some(Clue::MessageId(_)))
+        let is_settled = |(heard, fits): (&&Heard, &Vec<Row>)| {
+            !fits.is_empty() && matches!(Clue::of(heard), Some(Clue::MessageId(_)))
         };
-        if events.iter().zip(&found).all(is_settled) {
+        if events.iter().zip(&fits).all(is_settled) {
             break;
         }
     }
-    Ok(found)
+    Ok(events.into_iter().zip(fits).map(|(heard, fits)| choose(heard, fits)).collect())
+}
+
+/// Whether this row may be what the event is about.
+fn may_be_about(heard: &Heard, row: &Row) -> bool {
+    let (event, life) = (&heard.event, &row.life);
+    let is_accounts = life.provider.as_ref() == Some(&event.provider);
+    is_accounts
+        && match Clue::of(heard) {
+            Some(Clue::MessageId(id)) => life.provider_message_id.as_deref() == Some(id),
+            Some(Clue::Address) => {
+                let (from, until) = matched::window(event.at);
+                life.sent_at.is_some_and(|sent_at| (from..=until).contains(&sent_at))
+            }
+            None => false,
+        }
+}
+
+/// Of what an event may be about, the latest accepted first.
+fn choose(heard: &Heard, mut fits: Vec<Row>) -> Option<Match> {
+    if !matches!(Clue::of(heard), Some(Clue::Address)) {
+        return fits.into_iter().next().map(Match::from);
+    }
+    fits.reverse();
+    let send = |row: &'_ Row| row.life.sent_at.unwrap_or_default();
+    let sends: Vec<Send<'_>> = fits.iter().map(|row| Send { at: send(row), tenant: &row.tenant }).collect();
+    let (best, mark) = matched::choose(&sends, heard.event.at)?;
+    Some(Match { row: fits.swap_remove(best), mark: Some(mark) })
 }
 
 /// The rows of these candidates, latest accepted first. One that cannot be read must not keep events from the others.
@@ -145,21 +179,4 @@ async fn rows(table: &Table, candidates: &[Candidate], now: Timestamp) -> Result
         candidate.means(&row).then_some(row)
     };
     Ok(candidates.iter().filter_map(row).collect())
-}
-
-/// Whether this row is what the event is about, rather than what was found so far among the later accepted ones.
-fn is_better(heard: &Heard, row: &Row, so_far: Option<&Row>) -> bool {
-    let (event, life) = (&heard.event, &row.life);
-    if life.provider.as_ref() != Some(&event.provider) {
-        return false;
-    }
-    match Clue::of(heard) {
-        Some(Clue::MessageId(id)) => so_far.is_none() && life.provider_message_id.as_deref() == Some(id),
-        // What this provider took last for this address before the event.
-        Some(Clue::Address) => life.sent_at.is_some_and(|sent_at| {
-            (event.at.minus(BOUNCES_WITHIN)..=event.at.plus(FUTURE_ALLOWED)).contains(&sent_at)
-                && so_far.is_none_or(|so_far| so_far.life.sent_at < life.sent_at)
-        }),
-        None => false,
-    }
 }

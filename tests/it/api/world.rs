@@ -100,7 +100,8 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let engine = Engine::open(directory.path(), kakitome::sqlite::Config::default()).unwrap();
     let queue = SqliteQueue::open(engine.clone(), clock.clone(), kakitome::queue::sqlite::Config::default());
     let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
-    let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine.clone()));
+    let sqlite = SqliteLog::new(engine.clone());
+    let log: Arc<dyn MessageLog> = Arc::new(sqlite.clone());
     let feed: Arc<dyn Feed> = Arc::new(SqliteFeed::new(engine.clone()));
     let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
     let suppressions = Arc::new(SqliteSuppressions::new(engine, clock.clone()));
@@ -110,6 +111,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let mut state = ApiState {
         bell,
         log: Arc::clone(&log),
+        unmatched: Arc::new(sqlite),
         queue: Arc::clone(&queue),
         inbox: None,
         stops: stops.clone(),

@@ -3,6 +3,7 @@
 mod acts;
 mod claims;
 mod events;
+mod folds;
 mod heard;
 mod listing;
 
@@ -20,6 +21,7 @@ use kakitome::notification::{Mailbox, Notification, NotificationId, OnUnknown, P
 pub use acts::*;
 pub use claims::*;
 pub use events::*;
+pub use folds::*;
 pub use heard::*;
 pub use listing::*;
 
@@ -45,6 +47,11 @@ macro_rules! suite {
             an_event_without_our_id_is_matched_by_the_providers
             a_bounce_with_nothing_but_an_address_is_matched_by_it
             an_event_that_matches_nothing_is_kept_once
+            any_mix_of_events_folds_as_a_plain_fold_does
+            an_event_that_came_too_early_is_matched_when_it_is_looked_at_again
+            unmatched_events_are_listed_page_by_page_and_looked_at_ever_later
+            a_bounce_hits_the_latest_of_two_tenants_mails_and_says_that_it_is_a_guess
+            the_same_address_in_two_places_has_one_fate
             the_witness_is_the_newest_event_but_never_the_future
             every_filter_lists_what_it_says_without_gap_or_repeat
             a_cursor_of_another_listing_is_refused
