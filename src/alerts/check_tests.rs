@@ -33,6 +33,7 @@ fn well() -> Reading {
         worker: Some(WorkerReading { providers, witnesses: heard(), ..WorkerReading::default() }),
         webhook: Some(WebhookReading::default()),
         log: Some(Ok(LogReading { held: Some(BTreeMap::new()), ..LogReading::default() })),
+        unconfirmed: Some(Unconfirmed::default()),
         unreadable: Some(0),
         queue: Some(Ok(())),
         journal: Some(Ok(())),

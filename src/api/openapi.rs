@@ -17,7 +17,7 @@ use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
-use super::unconfirmed::UnconfirmedView;
+use super::unconfirmed::{Dismissal, DismissalAnswer, UnconfirmedView};
 use super::view::RecordView;
 use super::{act, probe};
 use crate::incident::Report;
@@ -56,6 +56,8 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     ResendAnswer,
     StatusView,
     UnconfirmedView,
+    Dismissal,
+    DismissalAnswer,
     Report,
     AlertsView,
     ChannelTests,

@@ -178,12 +178,12 @@ pub const KEYS: [Key; 62] = [
     key("guard.rate_factor", Kind::Count(1, 1000), Some("10"),
         "a tenant that hands in more than so many times its usual rate is unusual"),
     key("guard.rate_floor", Kind::Count(1, 1_000_000_000), Some("100"), "fewer than this a minute are never unusual"),
+    key("guard.rate_hold", Kind::Switch, Some("false"), "hold everything of an unusual tenant"),
     key("watchdog.processed_within", Kind::Span(s(1), s(24 * HOUR)), Some("15m"),
         "what was sent and not heard of at all for this long is listed as unconfirmed"),
     key("watchdog.end_within", Kind::Span(s(1), s(30 * 24 * HOUR)), Some("72h"),
         "what was sent and has no end (delivered, refused, dropped) after this long is, too"),
     key("machines.file", Kind::Path, None, "what tells machines' opens and clicks from people's, beside what is built in; re-read when it changes"),
-    key("guard.rate_hold", Kind::Switch, Some("false"), "hold everything of an unusual tenant"),
 ];
 
 /// The key at this TOML path.

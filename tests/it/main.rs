@@ -33,6 +33,7 @@ mod sqs;
 mod stops;
 mod storm;
 mod tidy;
+mod unconfirmed;
 mod unsent;
 mod webhook;
 mod worker;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use kakitome::alerts::check::{
-    AlertName, Limits, LogReading, Reading, Unusual, WebhookReading, Witness, WorkerReading, checks,
+    AlertName, Limits, LogReading, Reading, Unconfirmed, Unusual, WebhookReading, Witness, WorkerReading,
+    checks,
 };
 use kakitome::cli::Cli;
 use kakitome::provider::health::{Circuit, ProviderHealth};
@@ -52,6 +53,7 @@ fn disaster() -> Reading {
         queue: Some(Err("gone".into())),
         journal: Some(Err("gone".into())),
         unusual: Some(vec![Unusual { tenant: "rock 'n' roll".into(), per_minute: 900.0, usual: 3.0 }]),
+        unconfirmed: Some(Unconfirmed { processed: 2, end: 1, at_least: true }),
         interrupted_jobs: Some(vec!["0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3b".into()]),
         ..Reading::default()
     }
