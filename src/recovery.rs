@@ -3,5 +3,6 @@
 
 pub mod dead_letters;
 pub mod jobs;
+pub mod rematch;
 pub mod sweep;
 pub mod watchdog;

@@ -13,6 +13,7 @@ use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
 use super::engagement::EngagementView;
 use super::enqueue::Enqueued;
+use super::events::EventsView;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
@@ -45,6 +46,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     RecordView,
     PageView,
     EngagementView,
+    EventsView,
     act::Reason,
     JobRequest,
     Preview,

@@ -5,6 +5,7 @@ mod bodies;
 mod describe;
 mod engagement;
 mod enqueue;
+mod events;
 mod evidence;
 mod incident;
 mod jobs;

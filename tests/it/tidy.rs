@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 32] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -20,6 +20,8 @@ const LAYERS: [(&str, u8); 30] = [
     ("storm", 1),
     ("incident", 1),
     ("provider", 1),
+    ("feed", 1),
+    ("inbox", 1),
     ("tracking", 1),
     ("engagement", 1),
     ("unconfirmed", 1),
@@ -40,7 +42,7 @@ const LAYERS: [(&str, u8); 30] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 31] = [
+const SIDEWAYS: [(&str, &str); 37] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -61,6 +63,12 @@ const SIDEWAYS: [(&str, &str); 31] = [
     ("storm", "message_log"),
     ("incident", "message_log"),
     ("incident", "provider"),
+    ("feed", "sqlite"),
+    ("inbox", "provider"),
+    ("inbox", "sqlite"),
+    ("inbox", "aws"),
+    ("inbox", "queue"),
+    ("tracking", "inbox"),
     ("tracking", "message_log"),
     ("engagement", "message_log"),
     ("unconfirmed", "journal"),
@@ -76,12 +84,24 @@ const SIDEWAYS: [(&str, &str); 31] = [
 
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
-    ("rusqlite::", &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite"]),
+    // The engine, and the adapters on it.
+    (
+        "rusqlite::",
+        &[
+            "sqlite.rs",
+            "sqlite/",
+            "queue/sqlite",
+            "message_log/sqlite",
+            "journal/sqlite",
+            "feed/sqlite",
+            "inbox/sqlite",
+        ],
+    ),
     ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs"]),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
     ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
-    ("zstd::", &["message_log/dynamodb"]),
+    ("zstd::", &["message_log/dynamodb", "inbox/parcel.rs"]),
     ("backoff::", &["worker/retry.rs"]),
     ("comfy_table::", &["cli/"]),
 ];
