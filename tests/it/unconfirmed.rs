@@ -72,6 +72,7 @@ impl House {
             at: self.clock.now(),
             recipient: Address::parse("guest@example.com").ok(),
             machine: false,
+            lane: None,
             detail: Default::default(),
         };
         self.log.record_events(&[event], self.clock.now()).await.remove(0).unwrap();

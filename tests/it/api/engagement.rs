@@ -22,6 +22,7 @@ fn event(id: &str, kind: EventKind, seconds: u64, ip: &str, world: &World) -> Pr
         at: world.clock.now().plus(Duration::from_secs(seconds)),
         recipient: Address::parse("guest@example.com").ok(),
         machine: false,
+        lane: None,
         detail: detail.as_object().cloned().unwrap(),
     }
 }
