@@ -255,7 +255,9 @@ fn alert<'a>(alerts: &'a Value, key: &str) -> &'a Value {
     items.iter().find(|alert| alert["key"] == key).unwrap_or(&Value::Null)
 }
 
-const HURRY: [(&str, &str); 4] = [
+const HURRY: [(&str, &str); 5] = [
+    // The provider's times are whole seconds: a witness must last longer.
+    ("worker.hold", "60s"),
     ("watchdog.processed_within", "1s"),
     ("watchdog.end_within", "20m"),
     ("alert.interval", "50ms"),
