@@ -26,6 +26,7 @@ pub mod query;
 pub mod read;
 mod routes;
 pub mod status;
+pub mod suppressions;
 mod trouble;
 pub mod unconfirmed;
 pub mod view;
@@ -46,6 +47,7 @@ use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::stops::Stops;
 use crate::storm::meter::Meter;
+use crate::suppression::guard::Suppressions;
 use auth::KeyRing;
 use limit::{Backlog, BodyBudget, RequestRates};
 
@@ -120,6 +122,8 @@ pub struct ApiState {
     pub journal: Arc<dyn Journal>,
     /// What stands stopped.
     pub stops: Stops,
+    /// To whom nothing is sent.
+    pub suppressions: Suppressions,
     /// How many each tenant hands in.
     pub meter: Meter,
     /// What tells machines from people.

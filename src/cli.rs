@@ -26,6 +26,7 @@ mod serve;
 mod setup;
 mod show;
 mod status;
+mod suppressions;
 mod table;
 mod unconfirmed;
 mod when;
@@ -101,6 +102,7 @@ enum Command {
     Cancel(hold::CancelArgs),
     Jobs(jobs::JobsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Status(status::StatusArgs),
     Unconfirmed(unconfirmed::UnconfirmedArgs),
     Incident(incident::IncidentArgs),
@@ -217,6 +219,7 @@ impl Cli {
             Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
             Command::Unconfirmed(args) => unconfirmed::run(args, client, out).await,
+            Command::Suppressions(args) => suppressions::run(args, client, out).await,
             Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             Command::Alerts(args) => alerts::run(args, client, out).await,

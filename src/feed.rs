@@ -225,7 +225,7 @@ impl Told {
             RecipientStatus::Deferred => Told::Deferred,
             RecipientStatus::Delivered => Told::Delivered,
             RecipientStatus::Blocked => Told::Blocked,
-            RecipientStatus::Dropped => Told::Dropped,
+            RecipientStatus::Dropped | RecipientStatus::Suppressed => Told::Dropped,
             RecipientStatus::Bounced => Told::Bounced,
             RecipientStatus::Complained => Told::Complained,
         })

@@ -191,7 +191,9 @@ impl Action {
     /// Whether it does anything to a notification in this status.
     pub fn concerns(self, status: Status, late: bool) -> bool {
         match self {
-            Action::Redrive => status == Status::Failed || (late && status == Status::Expired),
+            Action::Redrive => {
+                matches!(status, Status::Failed | Status::Suppressed) || (late && status == Status::Expired)
+            }
             Action::Release => status == Status::Held,
             Action::Hold => !status.is_end() && status != Status::Held,
             Action::Cancel => !matches!(status, Status::Sent | Status::Cancelled | Status::Suppressed),
@@ -253,8 +255,12 @@ impl Selection {
     pub fn filter(&self, action: Action, late: bool) -> Option<Filter> {
         let Self { statuses: asked, tenant, batch, provider, recipient, reason, since, until, .. } =
             self.clone();
-        let is_meant =
-            |status: &Status| action.concerns(*status, late) && (asked.is_empty() || asked.contains(status));
+        // Whoever is on the suppression list gets nothing by the way: that is asked for by name.
+        let is_asked = |status: &Status| match asked.is_empty() {
+            true => *status != Status::Suppressed || action != Action::Redrive,
+            false => asked.contains(status),
+        };
+        let is_meant = |status: &Status| action.concerns(*status, late) && is_asked(status);
         let statuses: Vec<_> = Status::ALL.into_iter().filter(is_meant).collect();
         let order = Order::OldestFirst;
         // To the log no status means every status.

@@ -21,6 +21,7 @@
 //! | L1 | [`tracking`] | what follows from the providers' events |
 //! | L1 | [`engagement`] | opens and clicks: which a person did and which a machine, derived when they are read |
 //! | L1 | [`unconfirmed`] | what a provider took and was not heard of, as the journal has it |
+//! | L1 | [`suppression`] | port: to whom nothing is sent any more, and why |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
 //! | L1 | [`aws`] | what both AWS adapters share: clients, errors, shared calls |
 //! | L1 | [`server`] | the HTTP listener that all doors share |
@@ -61,6 +62,7 @@ pub mod shutdown;
 pub mod sqlite;
 pub mod stops;
 pub mod storm;
+pub mod suppression;
 pub mod tracking;
 pub mod unconfirmed;
 pub mod webhook;

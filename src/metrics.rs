@@ -29,6 +29,8 @@ pub const UNCONFIRMED: &str = "kakitome_unconfirmed";
 pub const UNKNOWN_TOTAL: &str = "kakitome_unknown_total";
 /// Held by the storm guard, by `reason`: `batch_size`, `repeat`, `rate`. Counter.
 pub const GUARDED_TOTAL: &str = "kakitome_guarded_total";
+/// Recipients that nothing was sent to, by the `reason` on the suppression list. Counter.
+pub const SUPPRESSED_TOTAL: &str = "kakitome_suppressed_total";
 /// 1 while the circuit to `provider` is closed, else 0. Gauge.
 pub const PROVIDER_UP: &str = "kakitome_provider_up";
 /// Provider events kept, by `provider` and `kind`. Counter.
@@ -89,6 +91,9 @@ fn begin() {
     for reason in ["batch_size", "repeat", "rate"] {
         metrics::counter!(GUARDED_TOTAL, "reason" => reason).increment(0);
     }
+    for reason in ["complaint", "bounce", "drop", "manual", "unsubscribe"] {
+        metrics::counter!(SUPPRESSED_TOTAL, "reason" => reason).increment(0);
+    }
     for name in [ACCEPT_TO_SENT_SECONDS, WEBHOOK_LAG_SECONDS] {
         let _registered = metrics::histogram!(name);
     }
@@ -122,6 +127,10 @@ fn describe() {
     describe_gauge!(DEAD_LETTERS_UNKEPT, "Dead letters without a record that could not be copied");
     describe_counter!(UNKNOWN_TOTAL, "Unknown outcomes by how they were resolved");
     describe_counter!(GUARDED_TOTAL, "Notifications held by the storm guard, by reason");
+    describe_counter!(
+        SUPPRESSED_TOTAL,
+        "Recipients on the suppression list that nothing was sent to, by reason"
+    );
     describe_gauge!(PROVIDER_UP, "1 while the circuit to the provider is closed");
     describe_gauge!(EVENTS_UNMATCHED, "Events that match no notification, kept and looked at again");
     describe_counter!(EVENTS_LEFT_OUT_TOTAL, "Events not kept, as their recipient has too many already");

@@ -268,13 +268,15 @@ pub enum EventKind {
     GroupResubscribed,
     /// The provider account itself changed its state.
     AccountStatusChanged,
+    /// Our own: nothing is sent to this recipient, who is on the tenant's suppression list.
+    Suppressed,
     /// A kind that we do not know, kept under the provider's name.
     Other(String),
 }
 
 impl EventKind {
     /// Every kind that has a name of ours.
-    pub const KNOWN: [EventKind; 13] = [
+    pub const KNOWN: [EventKind; 14] = [
         EventKind::Processed,
         EventKind::Deferred,
         EventKind::Delivered,
@@ -288,6 +290,7 @@ impl EventKind {
         EventKind::GroupUnsubscribed,
         EventKind::GroupResubscribed,
         EventKind::AccountStatusChanged,
+        EventKind::Suppressed,
     ];
 
     /// The name used in JSON and as a metric label.
@@ -306,6 +309,7 @@ impl EventKind {
             EventKind::GroupUnsubscribed => "group_unsubscribed",
             EventKind::GroupResubscribed => "group_resubscribed",
             EventKind::AccountStatusChanged => "account_status_changed",
+            EventKind::Suppressed => "suppressed",
             EventKind::Other(name) => name,
         }
     }
@@ -320,14 +324,15 @@ impl EventKind {
             EventKind::Blocked => Some(RecipientStatus::Blocked),
             EventKind::Dropped => Some(RecipientStatus::Dropped),
             EventKind::Complained => Some(RecipientStatus::Complained),
+            EventKind::Suppressed => Some(RecipientStatus::Suppressed),
             _ => None,
         }
     }
 
     /// Whether it proves that the provider accepted the message it names: every event about a message does, since
-    /// the provider cannot know of a message that it did not take. Unknown kinds prove nothing.
+    /// the provider cannot know of a message that it did not take. Unknown kinds and our own prove nothing.
     pub fn proves_acceptance(&self) -> bool {
-        !matches!(self, EventKind::AccountStatusChanged | EventKind::Other(_))
+        !matches!(self, EventKind::AccountStatusChanged | EventKind::Suppressed | EventKind::Other(_))
     }
 }
 

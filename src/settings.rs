@@ -11,6 +11,7 @@ pub mod keys;
 mod providers;
 mod reader;
 mod sources;
+mod suppression;
 mod value;
 mod watchdog;
 
@@ -29,6 +30,7 @@ pub use watchdog::WatchdogSettings;
 
 use crate::secret::Secret;
 use crate::storm;
+use crate::suppression::verdict::Policy;
 use reader::Reader;
 
 /// Everything that can be configured, typed and checked.
@@ -78,6 +80,8 @@ pub struct Settings {
     pub watchdog: WatchdogSettings,
     /// What tells machines from people, beside what is built in.
     pub machines_file: Option<PathBuf>,
+    /// Who gets mail although on the suppression list.
+    pub suppression: Policy,
     /// What is allowed but not wise, for the log and for `check`.
     pub warnings: Vec<String>,
 }
@@ -261,6 +265,7 @@ impl Settings {
             },
             watchdog: WatchdogSettings::read(reader),
             machines_file: reader.path("machines.file"),
+            suppression: suppression::read(reader),
             warnings: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ mod heartbeat;
 mod lanes;
 pub mod retry;
 mod settle;
+mod suppress;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::queue::{Delivery, Origin, Queue, QueueError, Settlement};
 use crate::shutdown::Shutdown;
 use crate::stops::Stops;
 use crate::storm;
+use crate::suppression::guard::Suppressions;
 pub use config::Config;
 use heartbeat::Held;
 use lanes::{Lanes, Permit, Room};
@@ -50,6 +52,8 @@ pub struct Guards {
     pub stops: Stops,
     /// What looks like a mistake.
     pub storm: storm::Guard,
+    /// To whom nothing is sent.
+    pub suppressions: Suppressions,
 }
 
 /// What a drain left behind.
@@ -103,12 +107,16 @@ impl Hands {
         ClaimRequest { id: delivery.id, fact, content: delivery.content.clone(), hint }
     }
 
-    /// Waits until the standing stops were read once, and what the storm guard goes by.
+    /// Waits until the standing stops were read once, and what the other guards go by.
     async fn learn_stops(&self, health: &HealthBoard, shutdown: &Shutdown) {
-        let Guards { stops, storm } = &self.guards;
+        let Guards { stops, storm, suppressions } = &self.guards;
         let mut changes = stops.watch();
         let mut was_told = false;
-        while !shutdown.is_pulled() && (stops.known().is_none() || storm.refresh().await.is_err()) {
+        while !shutdown.is_pulled()
+            && (stops.known().is_none()
+                || storm.refresh().await.is_err()
+                || suppressions.refresh().await.is_err())
+        {
             // Not receiving is on purpose here: whoever watches this worker must not restart it.
             health.set_last_receive(self.clock.now());
             tokio::select! {

@@ -38,6 +38,7 @@ fn well() -> Reading {
         queue: Some(Ok(())),
         journal: Some(Ok(())),
         unusual: Some(Vec::new()),
+        unconfirmed: None,
         interrupted_jobs: Some(Vec::new()),
     }
 }

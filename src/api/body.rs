@@ -100,7 +100,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(
 }
 
 /// Says what is wrong without repeating a value, which may be an address; names of fields and choices are ours.
-fn in_words(error: &serde_json::Error) -> String {
+pub(super) fn in_words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let is_about_names = ["missing field", "duplicate field"].iter().any(|start| text.starts_with(start));
     if is_about_names {

@@ -122,7 +122,12 @@ pub fn next_action(
             "its useful_until has passed: nothing, unless an operator redrives it late; cancel takes it off the list",
         ),
         Status::Cancelled => Next::new(Step::Nothing, None, "it was cancelled"),
-        Status::Suppressed => Next::new(Step::Nothing, None, "a recipient is suppressed"),
+        Status::Suppressed => Next::new(
+            Step::Nothing,
+            None,
+            "everybody it is for is on the suppression list: nothing, unless an operator removes an address there and \
+             redrives it",
+        ),
     }
 }
 

@@ -18,6 +18,9 @@ use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
+use super::suppressions::{
+    EntryRequest, Removals, Removed, RemovedAnswer, SuppressAnswer, Suppressed, SuppressionPage,
+};
 use super::unconfirmed::{Dismissal, DismissalAnswer, UnconfirmedView};
 use super::view::RecordView;
 use super::{act, probe};
@@ -45,8 +48,8 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     DeclaredBatches,
     RecordView,
     PageView,
-    EngagementView,
     EventsView,
+    EngagementView,
     act::Reason,
     JobRequest,
     Preview,
@@ -56,6 +59,13 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     DeadLetters,
     ResendLine,
     ResendAnswer,
+    EntryRequest,
+    Suppressed,
+    SuppressAnswer,
+    SuppressionPage,
+    Removals,
+    Removed,
+    RemovedAnswer,
     StatusView,
     UnconfirmedView,
     Dismissal,

@@ -11,7 +11,7 @@ use super::auth::Scope;
 use super::dead_letters::resend;
 use super::{
     Shared, act, alerts, batch, batches, dead_letters, engagement, enqueue, events, guard, incident, jobs,
-    probe, read, status, unconfirmed,
+    probe, read, status, suppressions, unconfirmed,
 };
 
 /// One method on one path.
@@ -30,9 +30,11 @@ where
     H: Handler<T, Shared>,
     T: 'static,
 {
-    let is_post = P::methods().iter().any(|method| matches!(method, HttpMethod::Post));
-    let (method, filter) =
-        if is_post { (HttpMethod::Post, MethodFilter::POST) } else { (HttpMethod::Get, MethodFilter::GET) };
+    let (method, filter) = match P::methods().first() {
+        Some(HttpMethod::Post) => (HttpMethod::Post, MethodFilter::POST),
+        Some(HttpMethod::Delete) => (HttpMethod::Delete, MethodFilter::DELETE),
+        _ => (HttpMethod::Get, MethodFilter::GET),
+    };
     Route {
         path: P::path(),
         method,
@@ -51,8 +53,8 @@ pub(super) fn table() -> Vec<Route> {
         route::<batches::__path_list, _, _>(Scope::Read, batches::list),
         route::<read::__path_list, _, _>(Scope::Read, read::list),
         route::<read::__path_show, _, _>(Scope::Read, read::show),
-        route::<engagement::__path_engagement, _, _>(Scope::Read, engagement::engagement),
         route::<events::__path_events, _, _>(Scope::Read, events::events),
+        route::<engagement::__path_engagement, _, _>(Scope::Read, engagement::engagement),
         route::<act::__path_cancel, _, _>(Scope::Operate, act::cancel),
         route::<act::__path_hold, _, _>(Scope::Operate, act::hold),
         route::<act::__path_release, _, _>(Scope::Operate, act::release),
@@ -66,6 +68,10 @@ pub(super) fn table() -> Vec<Route> {
         route::<dead_letters::__path_dead_letters, _, _>(Scope::Operate, dead_letters::dead_letters),
         route::<dead_letters::__path_dead_letter, _, _>(Scope::Operate, dead_letters::dead_letter),
         route::<resend::__path_resend, _, _>(Scope::Operate, resend::resend),
+        route::<suppressions::__path_list, _, _>(Scope::Read, suppressions::list),
+        route::<suppressions::__path_add, _, _>(Scope::Operate, suppressions::add),
+        route::<suppressions::__path_remove, _, _>(Scope::Operate, suppressions::remove),
+        route::<suppressions::__path_remove_many, _, _>(Scope::Operate, suppressions::remove_many),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
         route::<unconfirmed::__path_unconfirmed, _, _>(Scope::Operate, unconfirmed::unconfirmed),
         route::<unconfirmed::__path_dismiss, _, _>(Scope::Operate, unconfirmed::dismiss),

@@ -12,6 +12,7 @@ use crate::notification::status::Refusal;
 use crate::queue::QueueError;
 use crate::server::BodyError;
 use crate::server::problem::Problem;
+use crate::suppression::ListError;
 
 /// How long to wait when the storage or the memory is short: long enough for a group commit or a burst to pass.
 const SHORTAGE: Duration = Duration::from_secs(1);
@@ -134,6 +135,22 @@ pub(super) fn queue(error: &QueueError) -> Problem {
     tracing::error!(%error, "a request could not be answered");
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE);
     problem.with_detail("the queue could not answer")
+}
+
+/// The suppression list failed: writes that down once, and says so to the caller.
+pub(super) fn suppressions(error: &ListError) -> Problem {
+    let problem = match error {
+        ListError::BadCursor => return invalid_at("/cursor", "is not a cursor that this server gave out"),
+        ListError::Unavailable(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE),
+        ListError::Corrupt => Problem::new(StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    tracing::error!(%error, "a request could not be answered");
+    problem.with_detail("the suppression list could not answer")
+}
+
+/// A list that answers too few has not said that the rest is durable.
+pub(super) fn no_answer() -> ListError {
+    ListError::Unavailable("it gave no answer".into())
 }
 
 /// 409 in these words.

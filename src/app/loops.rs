@@ -15,8 +15,9 @@ use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
-use crate::tracking::Tracker;
+use crate::suppression;
 use crate::tracking::folder::Folder;
+use crate::tracking::{Listener, Tracker};
 use crate::worker::{Guards, Worker};
 
 /// What they stand on.
@@ -35,10 +36,11 @@ impl House<'_> {
     /// Starts what the roles need.
     pub(super) async fn start(&self, rings: Rings) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
         let Self { settings, roles, storage, clock, health, guards, sandbox, stopped } = *self;
-        let Guards { stops, storm } = guards;
+        let Guards { stops, storm, suppressions } = guards;
         let mut loops = vec![
             ("stops", tokio::spawn(stops.clone().run(stopped.clone()))),
             ("storm", tokio::spawn(storm.clone().run(stopped.clone()))),
+            ("suppressions", tokio::spawn(suppressions.clone().run(stopped.clone()))),
         ];
         if roles.worker || roles.webhook || roles.api {
             let board = (clock, health, storm.meter());
@@ -75,7 +77,8 @@ impl House<'_> {
 
     /// What follows from events, whether they are folded now or matched later.
     fn tracker(&self) -> Arc<Tracker> {
-        let listeners = Vec::new();
+        let suppressions = suppression::feed::Feed::new(self.guards.suppressions.clone(), self.clock.clone());
+        let listeners: Vec<Arc<dyn Listener>> = vec![Arc::new(suppressions)];
         let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
         Arc::new(Tracker::new(log, health, clock, listeners))
     }

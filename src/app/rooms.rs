@@ -23,6 +23,7 @@ use crate::server;
 use crate::settings::{Backend, ProviderName, Settings};
 use crate::stops::Stops;
 use crate::storm;
+use crate::suppression::guard::Suppressions;
 use crate::tracking::folder;
 use crate::worker::{self, Guards, breaker, concurrency, retry};
 
@@ -128,7 +129,9 @@ pub(super) fn guards(settings: &Settings, storage: &Storage, clock: &Clock) -> G
     let stops = Stops::new(storage.journal.clone());
     let (journal, log) = (storage.journal.clone(), storage.log.clone());
     let storm = storm::Guard::new(journal, log, stops.clone(), clock.clone(), &settings.guard);
-    Guards { stops, storm }
+    let (list, journal) = (storage.suppressions.clone(), storage.journal.clone());
+    let suppressions = Suppressions::new(list, journal, settings.suppression.clone());
+    Guards { stops, storm, suppressions }
 }
 
 /// What the door stands on, without keys and without a worker.
@@ -143,6 +146,7 @@ pub(super) fn api_state(
         queue: storage.queue.clone(),
         journal: storage.journal.clone(),
         stops: guards.stops.clone(),
+        suppressions: guards.suppressions.clone(),
         meter: guards.storm.meter().clone(),
         machines: Rulebook::new(settings.machines_file.clone()),
         bell,

@@ -32,6 +32,9 @@ use crate::secret::Secret;
 use crate::settings::{AwsSettings, Backend, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::sqlite::{self, Engine, OpenError};
+use crate::suppression::SuppressionList;
+use crate::suppression::dynamodb::DynamoSuppressions;
+use crate::suppression::sqlite::SqliteSuppressions;
 
 /// A server holds the data directory; `DATA_DIR/server.json` says where it listens.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,7 @@ pub(super) struct Storage {
     pub(super) feed: Arc<dyn Feed>,
     /// On AWS only where there is a queue for it.
     pub(super) inbox: Option<Arc<dyn Inbox>>,
+    pub(super) suppressions: Arc<dyn SuppressionList>,
     ground: Ground,
 }
 
@@ -99,6 +103,7 @@ impl Storage {
             journal: Arc::new(journal),
             feed: Arc::new(SqliteFeed::new(engine.clone())),
             inbox: Some(Arc::new(inbox)),
+            suppressions: Arc::new(SqliteSuppressions::new(engine.clone(), clock.clone())),
             ground: Ground::Embedded(engine),
         })
     }
@@ -127,6 +132,7 @@ impl Storage {
             journal: Arc::new(journal),
             feed: Arc::new(NoFeed),
             inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),
+            suppressions: Arc::new(DynamoSuppressions::open(&connected, &from.table)),
             ground: Ground::Aws(log),
         })
     }

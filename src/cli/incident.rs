@@ -1,6 +1,6 @@
 //! `incident`.
 
-mod csv;
+pub(super) mod csv;
 mod page;
 mod report;
 

@@ -27,6 +27,11 @@ pub fn is_batch_name(text: &str) -> bool {
     fields::BATCH.broken_by(text).is_none()
 }
 
+/// Whether a tenant can have this name.
+pub fn is_tenant_name(text: &str) -> bool {
+    fields::TENANT.broken_by(text).is_none()
+}
+
 /// How large a notification may be.
 #[derive(Clone, Debug)]
 pub struct Limits {

@@ -109,7 +109,7 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 70] = [
+pub const KEYS: [Key; 72] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -193,6 +193,9 @@ pub const KEYS: [Key; 70] = [
     key("watchdog.end_within", Kind::Span(s(1), s(30 * 24 * HOUR)), Some("72h"),
         "what was sent and has no end (delivered, refused, dropped) after this long is, too"),
     key("machines.file", Kind::Path, None, "what tells machines' opens and clicks from people's, beside what is built in; re-read when it changes"),
+    key("suppression.transactional_through_unsubscribe", Kind::Switch, Some("false"),
+        "transactional mail also goes to people who unsubscribed"),
+    key("suppression.transactional_through_unsubscribe_of", Kind::Text, None, "the same for these tenants, separated by commas"),
 ];
 
 /// The key at this TOML path.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{OpenError, heard};
 
 /// `PRAGMA user_version` counts the steps that a file has been through.
-const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, FEED, INBOX, EVENTS, LATE];
+const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, FEED, INBOX, EVENTS, LATE, SUPPRESSION];
 
 /// The queue. `resent_at` remembers a send that came while the message was in flight.
 const QUEUE: &str = "
@@ -229,6 +229,21 @@ CREATE INDEX unmatched_event_look ON unmatched_event (look_at);
 /// (`message_log/sqlite/heard.rs`), so that the way of nearly every mail writes nothing here.
 const LATE: &str = "
 CREATE INDEX notification_late ON notification (sent_at) WHERE sent_at > accepted_at + 5000;
+";
+
+/// To whom nothing is sent, tenant by tenant: one row for each mailbox, by its address's canonical form.
+const SUPPRESSION: &str = "
+CREATE TABLE suppression (
+    tenant TEXT NOT NULL,
+    address TEXT NOT NULL,
+    -- The reasons that stand, a bit each: all that a look-up needs.
+    standing INTEGER NOT NULL,
+    lines TEXT NOT NULL,
+    expires_at INTEGER,
+    PRIMARY KEY (tenant, address)
+) STRICT, WITHOUT ROWID;
+-- For pruning.
+CREATE INDEX suppression_expires ON suppression (expires_at) WHERE expires_at IS NOT NULL;
 ";
 
 /// Brings the file to the newest schema; refuses one that is newer still.

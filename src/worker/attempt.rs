@@ -9,6 +9,7 @@ use futures::FutureExt;
 use super::Hands;
 use super::lanes::Permit;
 use super::settle::Finished;
+use super::suppress::{Refused, leave_out};
 use crate::clock::Timestamp;
 use crate::message_log::Claimed;
 use crate::metrics::{ATTEMPTS_TOTAL, UNKNOWN_TOTAL};
@@ -18,6 +19,7 @@ use crate::provider::{Handover, SendError, SendErrorClass};
 use crate::queue::Delivery;
 use crate::stops::{Candidate, Stop, StopKind};
 use crate::storm::{self, Asked, Reason, Ticket, Verdict};
+use crate::suppression::guard::LeftOut;
 
 /// A won claim with everything that its attempt needs.
 pub struct Won {
@@ -53,7 +55,9 @@ enum Kept {
     Stopped(Box<Stop>),
     /// It looks like a mistake.
     Guarded(Reason),
-    /// It could not be found out whether it does.
+    /// Everybody it is for is on the suppression list: the reason's code.
+    Suppressed(String),
+    /// It could not be found out whether it may go.
     Unjudged,
 }
 
@@ -64,6 +68,7 @@ impl Kept {
             Kept::Late | Kept::ProviderHeld => vec![put_back(now)],
             Kept::Unjudged => vec![put_back(now.plus(trouble_wait))],
             Kept::Guarded(reason) => vec![put_back(now), Fact::Held { by: reason.by() }],
+            Kept::Suppressed(reason) => vec![put_back(now), Fact::Suppressed { reason }],
             Kept::Stopped(stop) => {
                 let by = stop.by();
                 let end = match stop.kind {
@@ -94,14 +99,17 @@ pub async fn send(hands: Arc<Hands>, won: Won) {
     let asking = Asking { id, life: life.clone(), provider: name.clone(), claimed_at, ticket };
     let judge = hands.clone();
     let attempt = async move {
-        let notification = match content::decode(&content) {
+        let mut notification = match content::decode(&content) {
             Ok(notification) => notification,
             Err(error) => return Ended::Asked(Err(unreadable(&error))),
         };
         drop(content);
         match judge.permit(asking, &notification).await {
             Err(kept) => Ended::Kept(kept),
-            Ok(()) => Ended::Asked(provider.send(id, &notification).await),
+            Ok(left_out) => {
+                leave_out(&mut notification, &left_out);
+                Ended::Asked(provider.send(id, &notification).await)
+            }
         }
     };
     // A panic in it is an outcome like any other.
@@ -120,8 +128,8 @@ pub async fn send(hands: Arc<Hands>, won: Won) {
 }
 
 impl Hands {
-    /// Whether it may be sent now.
-    async fn permit(&self, mut asking: Asking, notification: &Notification) -> Result<(), Kept> {
+    /// Whether it may be sent now, and to whom not.
+    async fn permit(&self, mut asking: Asking, notification: &Notification) -> Result<Vec<LeftOut>, Kept> {
         if let Some(kept) = self.may_not_send(&asking, notification) {
             return Err(kept);
         }
@@ -139,8 +147,16 @@ impl Hands {
                 return Err(Kept::Unjudged);
             }
         };
-        // The answer may have taken its time.
-        let Some(kept) = self.may_not_send(&asking, notification) else { return Ok(()) };
+        let left_out = self.left_out(asking.id, &asking.life, notification).await;
+        let left_out = left_out.map_err(|refused| match refused {
+            Refused::Nobody(reason) => Kept::Suppressed(reason.of_notification()),
+            Refused::Unjudged => Kept::Unjudged,
+        });
+        // The answers may have taken their time.
+        let kept = match (self.may_not_send(&asking, notification), left_out) {
+            (None, Ok(left_out)) => return Ok(left_out),
+            (Some(kept), _) | (None, Err(kept)) => kept,
+        };
         self.guards.storm.give_back(pass).await;
         Err(kept)
     }

@@ -14,4 +14,5 @@ mod lookup;
 mod operate;
 mod outage;
 mod probes;
+mod suppressions;
 mod world;

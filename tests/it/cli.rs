@@ -5,6 +5,7 @@ mod help;
 mod operate;
 mod pretend;
 mod process;
+mod suppressions;
 mod views;
 
 use std::time::Duration;

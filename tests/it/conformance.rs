@@ -5,6 +5,7 @@ mod inbox;
 mod journal;
 mod log;
 mod queue;
+pub mod suppression;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -25,12 +26,15 @@ use kakitome::queue::Queue;
 use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::queue::sqs::setup::Queues;
 use kakitome::sqlite::{Config, Engine};
+use kakitome::suppression::dynamodb::DynamoSuppressions;
+use kakitome::suppression::sqlite::SqliteSuppressions;
 
 use super::sqs;
 use crate::emulator::{self, Emulator};
 use feed::FeedBench;
 use inbox::InboxBench;
 use journal::JournalBench;
+use suppression::SuppressionBench;
 
 /// A fresh, empty queue and what the suite needs to know of it.
 pub struct QueueBench {
@@ -148,6 +152,18 @@ mod dynoxide_journal {
     super::journal::suite!(super::dynoxide_journal_bench);
 }
 
+mod sqlite_suppression {
+    super::suppression::suite!(super::sqlite_suppression_bench);
+}
+
+mod ministack_suppression {
+    super::suppression::suite!(super::ministack_suppression_bench);
+}
+
+mod dynoxide_suppression {
+    super::suppression::suite!(super::dynoxide_suppression_bench);
+}
+
 // Amazon's own and the largest: not everywhere is what they need. Ignored unless asked for, so that nobody takes them
 // for passed where they did not run.
 
@@ -169,6 +185,13 @@ mod dynamodb_local_journal {
     super::journal::suite!(
         #[ignore = "DynamoDB Local needs Java: `make aws-second` installs and runs it"]
         super::dynamodb_local_journal_bench
+    );
+}
+
+mod dynamodb_local_suppression {
+    super::suppression::suite!(
+        #[ignore = "DynamoDB Local needs Java: `make aws-second` installs and runs it"]
+        super::dynamodb_local_suppression_bench
     );
 }
 
@@ -353,4 +376,32 @@ async fn dynamodb_journal_bench(emulator: &'static Emulator) -> JournalBench {
     let clock = Clock::manual(journal::start());
     let journal = Arc::new(DynamoJournal::open(&aws, &config.table, clock.clone()));
     JournalBench { server: emulator.name, journal, clock, _home: Box::new(()) }
+}
+
+async fn sqlite_suppression_bench() -> SuppressionBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let list = Arc::new(SqliteSuppressions::new(engine, Clock::manual(suppression::at(0))));
+    SuppressionBench { server: "sqlite", list, _home: Box::new(home) }
+}
+
+async fn ministack_suppression_bench() -> SuppressionBench {
+    dynamodb_suppression_bench(Emulator::ministack()).await
+}
+
+async fn dynoxide_suppression_bench() -> SuppressionBench {
+    dynamodb_suppression_bench(Emulator::dynoxide()).await
+}
+
+async fn dynamodb_local_suppression_bench() -> SuppressionBench {
+    dynamodb_suppression_bench(Emulator::dynamodb_local()).await
+}
+
+async fn dynamodb_suppression_bench(emulator: &'static Emulator) -> SuppressionBench {
+    let aws = emulator::connect(&emulator.url, &emulator.url).await;
+    let config =
+        dynamodb::Config { table: emulator::fresh_name("suppressed"), ..dynamodb::Config::default() };
+    dynamodb::setup(&aws, &config).await.unwrap();
+    let list = Arc::new(DynamoSuppressions::open(&aws, &config.table));
+    SuppressionBench { server: emulator.name, list, _home: Box::new(()) }
 }

@@ -66,6 +66,7 @@ impl House {
             log: log.clone(),
             queue: queue.clone(),
             stops: Stops::new(journal.clone()),
+            suppressions: crate::suppression::unasked(journal.clone()),
             meter: Meter::new(journal.clone(), clock.clone(), 10, 100),
             machines: kakitome::engagement::Rulebook::new(None),
             journal: journal.clone(),

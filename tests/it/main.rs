@@ -32,6 +32,7 @@ mod settings;
 mod sqs;
 mod stops;
 mod storm;
+mod suppression;
 mod tidy;
 mod unconfirmed;
 mod unsent;

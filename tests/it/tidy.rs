@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 32] = [
+const LAYERS: [(&str, u8); 33] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -25,6 +25,7 @@ const LAYERS: [(&str, u8); 32] = [
     ("tracking", 1),
     ("engagement", 1),
     ("unconfirmed", 1),
+    ("suppression", 1),
     ("sqlite", 1),
     ("aws", 1),
     ("server", 1),
@@ -42,7 +43,7 @@ const LAYERS: [(&str, u8); 32] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 37] = [
+const SIDEWAYS: [(&str, &str); 43] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -75,6 +76,12 @@ const SIDEWAYS: [(&str, &str); 37] = [
     ("unconfirmed", "message_log"),
     ("engagement", "provider"),
     ("tracking", "provider"),
+    ("suppression", "sqlite"),
+    ("suppression", "aws"),
+    ("suppression", "journal"),
+    ("suppression", "message_log"),
+    ("suppression", "provider"),
+    ("suppression", "tracking"),
     ("app", "settings"),
     ("app", "cli"),
     ("cli", "app"),
@@ -83,7 +90,7 @@ const SIDEWAYS: [(&str, &str); 37] = [
 ];
 
 /// Libraries that only these files may name.
-const ONLY_IN: [(&str, &[&str]); 8] = [
+const ONLY_IN: [(&str, &[&str]); 10] = [
     // The engine, and the adapters on it.
     (
         "rusqlite::",
@@ -95,6 +102,7 @@ const ONLY_IN: [(&str, &[&str]); 8] = [
             "journal/sqlite",
             "feed/sqlite",
             "inbox/sqlite",
+            "suppression/sqlite",
         ],
     ),
     ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs"]),
@@ -102,6 +110,11 @@ const ONLY_IN: [(&str, &[&str]); 8] = [
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
     ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
     ("zstd::", &["message_log/dynamodb", "inbox/parcel.rs"]),
+    (
+        "aws_sdk_dynamodb::",
+        &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb", "suppression/dynamodb"],
+    ),
+    ("zstd::", &["message_log/dynamodb"]),
     ("backoff::", &["worker/retry.rs"]),
     ("comfy_table::", &["cli/"]),
 ];

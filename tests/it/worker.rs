@@ -3,6 +3,7 @@
 mod bench;
 mod stops;
 mod storm;
+mod suppress;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -66,7 +66,7 @@ fn line(fields: [&str; HEAD.len()], to: &mut dyn Write) -> io::Result<()> {
 
 /// One field. What a spreadsheet would take for a formula gets a `'` in front (OWASP, "CSV Injection"): producers and
 /// providers wrote these texts. Only texts of others can begin so, as no number here is negative.
-fn field(text: &str) -> String {
+pub fn field(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
     let text = if is_formula { format!("'{text}") } else { text.to_owned() };
     let is_plain = !text.contains([',', '"', '\r', '\n']) && text.trim() == text;

@@ -152,7 +152,7 @@ fn recipients(card: &Card, accepted_at: Timestamp, events: &[KeptEvent]) -> Vec<
     }
     let recipient = |(kind, email): (_, &crate::notification::address::Address)| {
         let state = states.get(&email.canonical()).copied().unwrap_or(pending);
-        Recipient { email: email.clone(), kind, status: state.status, since: state.since }
+        Recipient { email: email.clone(), kind, status: state.status.shown(), since: state.since }
     };
     card.recipients().map(recipient).collect()
 }

@@ -202,7 +202,7 @@ fn recipients(tx: &Connection, n: i64) -> rusqlite::Result<(Stored<Vec<Recipient
         stored.value.push(Recipient {
             email,
             kind: row::kind(row.get(1)?),
-            status: recipient_status(row.get(2)?),
+            status: recipient_status(row.get(2)?).shown(),
             since: row::time(row, 3)?,
         });
     }

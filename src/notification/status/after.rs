@@ -43,6 +43,7 @@ impl Life {
             }
             Fact::Parked { reason, hold } => life.park(reason, *hold, now)?,
             Fact::Expired => life.expire(now)?,
+            Fact::Suppressed { reason } => life.suppress(reason, now)?,
             Fact::Held { by } => life.hold(by, now)?,
             Fact::Released { by } => life.release(by, now)?,
             Fact::Cancelled { by } => life.cancel(by, now)?,
@@ -227,6 +228,19 @@ impl Life {
             _ => return Err(Refusal::Ended(self.status(now))),
         }
         self.enter(if hold { State::Held } else { State::Failed }, Some(reason.to_owned()), now);
+        Ok(())
+    }
+
+    /// After the claim was put back. An unknown that was to be resent ends too: only evidence may still call it sent.
+    fn suppress(&mut self, reason: &str, now: Timestamp) -> Result<(), Refusal> {
+        match self.state {
+            State::Accepted | State::Scheduled | State::Retrying => {}
+            State::Attempting => self.settle_as_unknown(now)?,
+            State::Held => return Err(Refusal::Held),
+            State::Suppressed => return Ok(()),
+            _ => return Err(Refusal::Ended(self.status(now))),
+        }
+        self.enter(State::Suppressed, Some(reason.to_owned()), now);
         Ok(())
     }
 

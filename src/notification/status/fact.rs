@@ -93,6 +93,11 @@ pub enum Fact {
     },
     /// Its `useful_until` has passed.
     Expired,
+    /// Everybody that it is for is on the suppression list.
+    Suppressed {
+        /// The reason code, such as `suppressed_bounce`.
+        reason: String,
+    },
     /// Somebody, a standing stop or a guard keeps it back.
     Held {
         /// Who and why.

@@ -25,6 +25,9 @@ pub enum RecipientStatus {
     /// Nothing heard.
     #[default]
     Pending,
+    /// We left it out, see [`RecipientStatus::shown`]. Whatever the provider says later outranks it: it was sent to then.
+    #[serde(skip)]
+    Suppressed,
     /// The provider works on it.
     Processed,
     /// The receiving server asked to try later; the provider does.
@@ -42,8 +45,8 @@ pub enum RecipientStatus {
 }
 
 impl RecipientStatus {
-    /// Every status, lowest rank first.
-    pub const ALL: [RecipientStatus; 8] = [
+    /// Every status, by its code in storage: never to be sorted anew.
+    pub const ALL: [RecipientStatus; 9] = [
         RecipientStatus::Pending,
         RecipientStatus::Processed,
         RecipientStatus::Deferred,
@@ -52,12 +55,19 @@ impl RecipientStatus {
         RecipientStatus::Dropped,
         RecipientStatus::Bounced,
         RecipientStatus::Complained,
+        RecipientStatus::Suppressed,
     ];
+
+    /// As the outside sees it: nothing was sent to whom we left out, as if the provider had dropped it.
+    pub fn shown(self) -> Self {
+        if self == RecipientStatus::Suppressed { RecipientStatus::Dropped } else { self }
+    }
 
     /// The name used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             RecipientStatus::Pending => "pending",
+            RecipientStatus::Suppressed => "suppressed",
             RecipientStatus::Processed => "processed",
             RecipientStatus::Deferred => "deferred",
             RecipientStatus::Delivered => "delivered",

@@ -26,6 +26,8 @@ use kakitome::recovery::jobs::{self as runner, Outcome, Runner, Work};
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
 use kakitome::storm::meter::Meter;
+use kakitome::suppression::guard::Suppressions;
+use kakitome::suppression::sqlite::SqliteSuppressions;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -100,7 +102,8 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
     let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine.clone()));
     let feed: Arc<dyn Feed> = Arc::new(SqliteFeed::new(engine.clone()));
-    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine, clock.clone()));
+    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
+    let suppressions = Arc::new(SqliteSuppressions::new(engine, clock.clone()));
     let health = HealthBoard::default();
     let (bell, rings) = Bell::new(true);
     let stops = Stops::new(Arc::clone(&journal));
@@ -109,6 +112,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         log: Arc::clone(&log),
         queue: Arc::clone(&queue),
         stops: stops.clone(),
+        suppressions: Suppressions::new(suppressions, Arc::clone(&journal), Default::default()),
         meter: Meter::new(Arc::clone(&journal), clock.clone(), 10, 100),
         machines: kakitome::engagement::Rulebook::new(None),
         journal: Arc::clone(&journal),

@@ -15,7 +15,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 24] = [
+    const COMMANDS: [&str; 29] = [
         "serve",
         "demo",
         "drill",
@@ -37,6 +37,11 @@ fn every_command_explains_itself_with_an_example() {
         "alerts",
         "batch declare",
         "batch list",
+        "suppressions list",
+        "suppressions add",
+        "suppressions remove",
+        "suppressions import",
+        "suppressions export",
         "check",
         "setup",
         "keys new",

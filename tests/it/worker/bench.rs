@@ -14,16 +14,20 @@ use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, Heard, HeardPage, Lacks, LogError,
     MessageLog, NewNotification, Page, Record, Recorded, SentSpan, Standings,
 };
-use kakitome::notification::status::{Fact, Life};
+use kakitome::notification::status::{By, Fact, Life};
 use kakitome::notification::{Notification, NotificationId, Priority};
 use kakitome::provider::health::HealthBoard;
-use kakitome::provider::{Handover, Provider, ProviderEvent, SendError, SendErrorClass};
+use kakitome::provider::{EventKind, Handover, Provider, ProviderEvent, SendError, SendErrorClass};
 use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 use kakitome::shutdown::{self, ShutdownTrigger};
 use kakitome::sqlite::Engine;
 use kakitome::stops::Stops;
 use kakitome::storm;
+use kakitome::suppression::SuppressionList;
+use kakitome::suppression::guard::Suppressions;
+use kakitome::suppression::sqlite::SqliteSuppressions;
+use kakitome::suppression::verdict::Policy;
 use kakitome::worker::{Config, DrainReport, Guards, Worker, breaker, concurrency, retry};
 
 use crate::conformance::{new, notification};
@@ -48,13 +52,14 @@ pub struct Scripted {
     name: &'static str,
     play: Mutex<Arc<Play>>,
     asked: Mutex<Vec<NotificationId>>,
+    recipients: Mutex<Vec<(NotificationId, Vec<String>)>>,
 }
 
 impl Scripted {
     /// One that takes everything.
     pub fn new(name: &'static str) -> Arc<Self> {
         let play: Arc<Play> = Arc::new(|_| Box::pin(async { taken() }));
-        Arc::new(Self { name, play: Mutex::new(play), asked: Mutex::default() })
+        Arc::new(Self { name, play: Mutex::new(play), asked: Mutex::default(), recipients: Mutex::default() })
     }
 
     pub fn play<F>(&self, play: impl Fn(NotificationId) -> F + Send + Sync + 'static)
@@ -69,6 +74,12 @@ impl Scripted {
         self.asked.lock().unwrap().clone()
     }
 
+    /// To whom it was last asked to send this one.
+    pub fn recipients(&self, id: NotificationId) -> Vec<String> {
+        let all = self.recipients.lock().unwrap();
+        all.iter().rev().find(|(of, _)| *of == id).map(|(_, to)| to.clone()).unwrap_or_default()
+    }
+
     pub fn times_asked(&self, id: NotificationId) -> usize {
         self.asked().into_iter().filter(|asked| *asked == id).count()
     }
@@ -79,7 +90,9 @@ impl Provider for Scripted {
     fn name(&self) -> &str {
         self.name
     }
-    async fn send(&self, id: NotificationId, _: &Notification) -> Answer {
+    async fn send(&self, id: NotificationId, notification: &Notification) -> Answer {
+        let to = notification.recipients().map(|(_, one)| one.email.reveal().to_owned()).collect();
+        self.recipients.lock().unwrap().push((id, to));
         self.asked.lock().unwrap().push(id);
         let play = Arc::clone(&self.play.lock().unwrap());
         play(id).await
@@ -97,6 +110,9 @@ pub struct Bench {
     pub health: HealthBoard,
     pub stops: Stops,
     pub journal: Arc<SqliteJournal>,
+    pub suppressions: Arc<dyn SuppressionList>,
+    /// Of workers that start from now on.
+    pub policy: Policy,
     /// Of the guards of workers that start from now on. They all send the same to the same person here.
     pub storm: storm::Config,
     _home: tempfile::TempDir,
@@ -155,6 +171,7 @@ pub async fn bench_with(clock: Clock, config: sqlite::Config) -> Bench {
     let journal = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
     let stops = Stops::new(journal.clone());
     stops.refresh().await.unwrap();
+    let suppressions = SqliteSuppressions::new(engine.clone(), clock.clone());
     Bench {
         queue: Arc::new(WatchedQueue { inner: queue, delivered: AtomicUsize::new(0) }),
         log: Arc::new(SlowLog { inner: SqliteLog::new(engine), before_claim: Mutex::new(None) }),
@@ -162,6 +179,8 @@ pub async fn bench_with(clock: Clock, config: sqlite::Config) -> Bench {
         health: HealthBoard::default(),
         stops,
         journal,
+        suppressions: Arc::new(suppressions),
+        policy: Policy::default(),
         storm: storm::Config { repeat_limit: 0, ..storm::Config::default() },
         _home: home,
     }
@@ -197,7 +216,13 @@ impl Bench {
         let (queue, log) = (Arc::clone(&self.queue), Arc::clone(&self.log));
         let (clock, health) = (self.clock.clone(), self.health.clone());
         let storm = self.guard(&self.storm);
-        Worker::new(queue, log, providers, clock, health, Guards { stops, storm }, config)
+        let suppressions = self.suppressions();
+        Worker::new(queue, log, providers, clock, health, Guards { stops, storm, suppressions }, config)
+    }
+
+    /// The suppression list as a process has it that has just begun.
+    pub fn suppressions(&self) -> Suppressions {
+        Suppressions::new(self.suppressions.clone(), self.journal.clone(), self.policy.clone())
     }
 
     /// A guard that has seen nothing yet, as after a start.
@@ -230,6 +255,40 @@ impl Bench {
         count: usize,
     ) -> Vec<NotificationId> {
         self.hand_in_all(tenant, Some(batch), from..from + count).await
+    }
+
+    /// One, changed.
+    pub async fn hand_in_one(&self, tenant: &str, change: impl FnOnce(&mut Notification)) -> NotificationId {
+        let one = new(notification(change), self.clock.now());
+        let id = one.id;
+        assert!(matches!(self.log.accept(&[one]).await[..], [Ok(Acceptance::Created(_))]));
+        self.enqueue(tenant, &[id]).await;
+        id
+    }
+
+    /// Sends it again.
+    pub async fn redrive(&self, tenant: &str, id: NotificationId) {
+        let fact = Fact::Redriven { by: By::new("ops", None), late: false };
+        let applied = self.log.apply(&[(id, fact)], self.clock.now()).await;
+        assert!(matches!(applied[..], [Ok(Applied::Done { .. })]), "{applied:?}");
+        self.enqueue(tenant, &[id]).await;
+    }
+
+    /// The provider says that it reached the first recipient.
+    pub async fn tell_delivered(&self, id: NotificationId) {
+        let event = ProviderEvent {
+            provider: "watching".into(),
+            id: Some(id),
+            provider_message_id: None,
+            event_id: None,
+            kind: EventKind::Delivered,
+            at: self.clock.now(),
+            recipient: Some(self.record(id).await.recipients[0].email.clone()),
+            machine: false,
+            lane: None,
+            detail: Default::default(),
+        };
+        self.log.record_events(&[event], self.clock.now()).await.pop().unwrap().unwrap();
     }
 
     async fn hand_in_all(

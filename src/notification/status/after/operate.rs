@@ -58,7 +58,7 @@ impl Life {
 
     pub(super) fn redrive(&mut self, by: &By, late: bool, now: Timestamp) -> Result<(), Refusal> {
         match self.state {
-            State::Failed => {}
+            State::Failed | State::Suppressed => {}
             State::Expired if late => {}
             _ => return Err(Refusal::NotAllowed(self.status(now))),
         }
