@@ -13,7 +13,7 @@ use crate::journal::{self, Journal, JournalError, Kind};
 use crate::message_log::{Heard, Lacks};
 use crate::notification::NotificationId;
 
-/// So many findings are kept. With more the watchdog stands still until some are heard of or dismissed.
+/// So many findings are kept, and four times as many that were dismissed. With more the watchdog stands still until some are heard of or dismissed.
 pub const MOST: u64 = 10_000;
 
 /// A finding is kept this long after its mail was sent. Its record stays.
@@ -51,6 +51,21 @@ pub struct Finding {
     /// When that was noticed.
     #[schema(value_type = String, format = DateTime)]
     pub found_at: Timestamp,
+    /// Set once somebody dealt with it; it is then listed no more, and not found again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub dismissed: Option<Dismissed>,
+}
+
+/// Who took a finding off the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dismissed {
+    /// When.
+    pub at: Timestamp,
+    /// Who: the name of an API key.
+    pub who: String,
+    /// Why.
+    pub why: String,
 }
 
 impl Finding {
@@ -66,6 +81,7 @@ impl Finding {
             without: if lacks == Lacks::Processed { heard.silent } else { heard.open },
             recipients: heard.recipients,
             found_at,
+            dismissed: None,
         })
     }
 
@@ -108,6 +124,8 @@ pub struct Stand {
     pub walks: BTreeMap<Lacks, Walk>,
     /// How many findings there are.
     pub found: BTreeMap<Lacks, u64>,
+    /// How many of them were dismissed, and are kept so that they are not found again.
+    pub dismissed: u64,
     /// There may be more: it stands still until some are heard of or dismissed.
     pub is_full: bool,
     /// When it last looked.
@@ -159,7 +177,7 @@ pub async fn change<R: Send>(
     .await
 }
 
-/// Up to `limit` findings behind this key, what was sent first first. One that cannot be read is left out.
+/// Up to `limit` findings behind this key, what was sent first first, dismissed ones too.
 pub async fn list(
     journal: &dyn Journal,
     after: Option<&str>,
@@ -173,10 +191,28 @@ pub async fn list(
 pub async fn keep(journal: &dyn Journal, finding: &Finding) -> Result<bool, JournalError> {
     let until = Some(finding.sent_at.plus(KEPT));
     journal::change(journal, Kind::Unconfirmed, &finding.key(), until, |known: Option<Finding>| {
+        if known.as_ref().is_some_and(|known| known.dismissed.is_some()) {
+            return (None, false);
+        }
         let is_new = known.is_none();
         // When it was first noticed stays.
         let found_at = known.map_or(finding.found_at, |known| known.found_at);
         (Some(Finding { found_at, ..finding.clone() }), is_new)
+    })
+    .await
+}
+
+/// Takes a finding off the list for good; whether it stood there.
+pub async fn dismiss(
+    journal: &dyn Journal,
+    finding: &Finding,
+    dismissed: &Dismissed,
+) -> Result<bool, JournalError> {
+    let until = Some(finding.sent_at.plus(KEPT));
+    journal::change(journal, Kind::Unconfirmed, &finding.key(), until, |known: Option<Finding>| {
+        let standing = known.filter(|known| known.dismissed.is_none());
+        let is_there = standing.is_some();
+        (standing.map(|known| Finding { dismissed: Some(dismissed.clone()), ..known }), is_there)
     })
     .await
 }

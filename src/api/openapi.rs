@@ -23,7 +23,7 @@ use super::status::StatusView;
 use super::suppressions::{
     EntryRequest, Removals, Removed, RemovedAnswer, SuppressAnswer, Suppressed, SuppressionPage,
 };
-use super::unconfirmed::UnconfirmedView;
+use super::unconfirmed::{Dismissal, DismissalAnswer, UnconfirmedView};
 use super::unmatched::UnmatchedPageView;
 use super::view::RecordView;
 use super::{act, probe};
@@ -79,6 +79,8 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     RemovedAnswer,
     StatusView,
     UnconfirmedView,
+    Dismissal,
+    DismissalAnswer,
     Report,
     AlertsView,
     ChannelTests,

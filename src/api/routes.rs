@@ -83,6 +83,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<suppressions::__path_remove_many, _, _>(Scope::Operate, suppressions::remove_many),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
         route::<unconfirmed::__path_unconfirmed, _, _>(Scope::Operate, unconfirmed::unconfirmed),
+        route::<unconfirmed::__path_dismiss, _, _>(Scope::Operate, unconfirmed::dismiss),
         route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
         route::<alerts::__path_alerts, _, _>(Scope::Operate, alerts::alerts),
         route::<alerts::__path_test, _, _>(Scope::Operate, alerts::test),

@@ -1,18 +1,21 @@
 //! What a provider took and was not heard of, as the watchdog found it.
 
+use std::collections::BTreeMap;
+
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Json;
 use super::guard::Caller;
-use super::{Shared, trouble};
+use super::{Shared, act, body, trouble};
 use crate::clock::Timestamp;
 use crate::message_log::Lacks;
+use crate::notification::NotificationId;
 use crate::server::problem::Problem;
-use crate::unconfirmed::{self, Finding, PAGE, Stand};
+use crate::unconfirmed::{self, Dismissed, Finding, PAGE, Stand};
 
 /// Findings of a page, unless somebody says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -115,7 +118,8 @@ pub(super) async fn unconfirmed(
         for finding in found {
             after = Some(finding.key());
             let is_theirs = tenant.as_ref().is_none_or(|tenant| *tenant == finding.tenant);
-            if !is_theirs || lacks.is_some_and(|lacks| lacks != finding.lacks) {
+            if finding.dismissed.is_some() || !is_theirs || lacks.is_some_and(|lacks| lacks != finding.lacks)
+            {
                 continue;
             }
             if view.items.len() == limit {
@@ -129,4 +133,91 @@ pub(super) async fn unconfirmed(
         }
     }
     Ok(Json(view))
+}
+
+/// What is taken off the list.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(example = json!({"lacks": "processed", "reason": "lost at the provider, handed in again"}))]
+pub(super) struct Dismissal {
+    /// Only what lacks this.
+    lacks: Option<Lacks>,
+    /// Only this tenant's.
+    tenant: Option<String>,
+    /// Only this notification.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    id: Option<NotificationId>,
+    /// Why; required.
+    reason: String,
+    /// Count only.
+    dry_run: bool,
+}
+
+/// What was taken off the list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DismissalAnswer {
+    /// How many; with `dry_run`, how many it would be.
+    count: u64,
+}
+
+/// Take off the list what was dealt with
+///
+/// Every finding that matches each given field. It is neither listed, counted nor found again; the record stays as it is.
+#[utoipa::path(
+    post, path = "/v1/unconfirmed/dismiss", operation_id = "dismissUnconfirmed", tag = "operations",
+    request_body(content = Dismissal, content_type = "application/json"),
+    responses(
+        (status = 200, description = "How many", body = DismissalAnswer),
+        (status = 422, description = "A field is not valid", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn dismiss(
+    State(door): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<DismissalAnswer>, Problem> {
+    let (parts, body) = request.into_parts();
+    let asked: Option<Dismissal> = body::read_json(&door, &parts.headers, body).await?;
+    let Dismissal { lacks, tenant, id, reason, dry_run } = asked.unwrap_or_default();
+    let mut faults = Vec::new();
+    trouble::check(dry_run || !reason.trim().is_empty(), "/reason", "is required", &mut faults);
+    act::check_reason(Some(&reason), &mut faults);
+    if !faults.is_empty() {
+        return Err(trouble::invalid(faults));
+    }
+    let tenant = caller.tenant(tenant)?;
+    let (journal, now) = (&*door.state.journal, door.state.clock.now());
+    let failed = |error| trouble::journal(&error);
+    let dismissed = Dismissed { at: now, who: caller.0.id.clone(), why: reason };
+    let mut by_kind = BTreeMap::<Lacks, i64>::new();
+    let mut after = None;
+    loop {
+        let found = unconfirmed::list(journal, after.as_deref(), PAGE).await.map_err(failed)?;
+        after = found.last().map(Finding::key);
+        for finding in &found {
+            let fits = finding.dismissed.is_none()
+                && lacks.is_none_or(|lacks| lacks == finding.lacks)
+                && tenant.as_ref().is_none_or(|tenant| *tenant == finding.tenant)
+                && id.is_none_or(|id| id == finding.id);
+            let is_done = fits
+                && (dry_run || unconfirmed::dismiss(journal, finding, &dismissed).await.map_err(failed)?);
+            if is_done {
+                *by_kind.entry(finding.lacks).or_default() += 1;
+            }
+        }
+        if found.len() < PAGE {
+            break;
+        }
+    }
+    let count = by_kind.values().sum::<i64>().unsigned_abs();
+    if !dry_run && count > 0 {
+        // Until the watchdog counts anew.
+        let counted = unconfirmed::change(journal, |stand| {
+            by_kind.iter().for_each(|(lacks, count)| stand.add(*lacks, -count));
+            Some(())
+        });
+        counted.await.map_err(failed)?;
+        tracing::info!(count, who = dismissed.who, "what was not heard of was dismissed");
+    }
+    Ok(Json(DismissalAnswer { count }))
 }

@@ -226,6 +226,7 @@ pub(super) fn watchdog(settings: &Settings, sandbox: Option<&Sandbox>) -> anyhow
         lease: patience + interval * 3,
         providers: api(settings).providers,
         awaited: sources.values().map(|source| source.name().to_owned()).collect(),
+        ..defaults
     })
 }
 

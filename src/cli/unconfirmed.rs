@@ -2,12 +2,13 @@
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::client::Client;
 use super::output::Output;
 use super::when::relative;
-use super::{Exit, table};
+use super::{Exit, Usage, table};
 use crate::clock::Timestamp;
 
 /// List what a provider took and was not heard of: nothing within 15 minutes, or no end within 72 hours
@@ -15,6 +16,7 @@ use crate::clock::Timestamp;
 #[command(after_help = "\
 Example: what was accepted by the provider and may be lost there
   kakitome unconfirmed --lacks processed
+  kakitome unconfirmed --lacks processed --dismiss 'lost at the provider, handed in again'
 
 The deadlines are watchdog.processed_within and watchdog.end_within. What is heard of later leaves the list by itself. At
 most 10,000 are kept; with more it says so. The runbook is runbooks/unconfirmed.md.")]
@@ -29,8 +31,14 @@ pub struct UnconfirmedArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
     /// One JSON object a line
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dismiss")]
     json: bool,
+    /// Take what matches off the list, for this reason: it was dealt with
+    #[arg(long, value_name = "REASON")]
+    dismiss: Option<String>,
+    /// Do not ask
+    #[arg(long, requires = "dismiss")]
+    yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -39,6 +47,15 @@ enum Lacks {
     Processed,
     /// No end was heard: delivered, refused, dropped
     End,
+}
+
+impl Lacks {
+    fn as_str(self) -> &'static str {
+        match self {
+            Lacks::Processed => "processed",
+            Lacks::End => "end",
+        }
+    }
 }
 
 /// How many there are.
@@ -87,11 +104,12 @@ struct Finding {
 
 /// Runs `unconfirmed`.
 pub async fn run(args: &UnconfirmedArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
+    if let Some(reason) = &args.dismiss {
+        return dismiss(args, reason, client, out).await;
+    }
     let mut query = Vec::new();
     query.extend(args.tenant.clone().map(|tenant| ("tenant", tenant)));
-    query.extend(args.lacks.map(|lacks| {
-        ("lacks", if matches!(lacks, Lacks::End) { "end".to_owned() } else { "processed".to_owned() })
-    }));
+    query.extend(args.lacks.map(|lacks| ("lacks", lacks.as_str().to_owned())));
     let mut left = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let (mut found, mut cursor) = (Vec::new(), None::<String>);
     let (counts, has_more) = loop {
@@ -117,6 +135,50 @@ pub async fn run(args: &UnconfirmedArgs, client: &Client, out: &mut Output) -> a
         out.note("there are more; --limit shows them")?;
     }
     tell(&counts, out)?;
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, Deserialize)]
+struct Dismissed {
+    count: u64,
+}
+
+async fn dismiss(
+    args: &UnconfirmedArgs,
+    reason: &str,
+    client: &Client,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
+    let mut body = json!({"reason": reason, "dry_run": true});
+    if let Some(tenant) = &args.tenant {
+        body["tenant"] = tenant.as_str().into();
+    }
+    if let Some(lacks) = args.lacks {
+        body["lacks"] = lacks.as_str().into();
+    }
+    let Dismissed { count } = client.post("/v1/unconfirmed/dismiss", &body).await?;
+    if count == 0 {
+        out.note("nothing matches")?;
+        return Ok(Exit::Done);
+    }
+    if !args.yes {
+        match out.ask(format_args!("take {count} off the list?"))? {
+            Some(true) => {}
+            Some(false) => {
+                out.note("nothing was changed")?;
+                return Ok(Exit::Done);
+            }
+            None => {
+                let words = format!(
+                    "nothing was changed: to take {count} off the list without a terminal, add --yes"
+                );
+                return Err(Usage(words).into());
+            }
+        }
+    }
+    body["dry_run"] = false.into();
+    let Dismissed { count } = client.post("/v1/unconfirmed/dismiss", &body).await?;
+    out.line(format_args!("{count} taken off the list"))?;
     Ok(Exit::Done)
 }
 

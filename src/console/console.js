@@ -554,6 +554,8 @@ function tell(record) {
     ["Sent", time(record.sent_at)],
     ["Provider", record.provider],
     ["Provider's message id", record.provider_message_id],
+    ["Opens", counted(record.engagement?.opens)],
+    ["Clicks", counted(record.engagement?.clicks)],
     ["Metadata", labels.length > 0 ? el("ul", null, labels.map((label) => el("li", null, label))) : null],
   ];
   const shown = fields.filter(([, value]) => value);
@@ -590,6 +592,11 @@ function took(attempt) {
 function answer(attempt) {
   const parts = [attempt.http_status ? `HTTP ${attempt.http_status}` : null, attempt.error];
   return parts.filter(Boolean).join(": ") || null;
+}
+
+function counted(both) {
+  const { people = 0, machines = 0 } = both ?? {};
+  return people + machines > 0 ? `${people} by people, ${machines} by machines` : null;
 }
 
 function words(event) {

@@ -39,6 +39,8 @@ pub struct Config {
     pub patience: Duration,
     /// How long a process that does not come back keeps the others out. Longer than a step and a pause.
     pub lease: Duration,
+    /// How many findings are kept; with more it stands still.
+    pub most: u64,
     /// The providers that are configured.
     pub providers: Vec<String>,
     /// Those of them whose events are awaited although none came yet: their webhook is configured.
@@ -55,6 +57,7 @@ impl Default for Config {
             again: 10_000,
             patience: Duration::from_secs(30),
             lease: Duration::from_secs(180),
+            most: MOST,
             providers: Vec::new(),
             awaited: BTreeSet::new(),
         }
@@ -152,7 +155,7 @@ impl Watchdog {
                 self.save(&stand).await?;
             }
         }
-        stand.is_full = stand.total() >= MOST;
+        stand.is_full = self.room(&stand) == 0;
         stand.looked_at = Some(self.clock.now());
         self.save(&stand).await?;
         Ok(looked)
@@ -188,6 +191,13 @@ impl Watchdog {
         saved.await?.ok_or(WatchError::Lost)
     }
 
+    /// How many more findings there is room for.
+    fn room(&self, stand: &Stand) -> usize {
+        let most = self.config.most;
+        let all = most.saturating_mul(5).saturating_sub(stand.total() + stand.dismissed);
+        usize::try_from(most.saturating_sub(stand.total()).min(all)).unwrap_or(usize::MAX)
+    }
+
     /// A page of one of the two walks; whether there is more to do at once.
     async fn look(
         &self,
@@ -200,7 +210,7 @@ impl Watchdog {
             Lacks::Processed => self.config.processed_within,
             Lacks::End => self.config.end_within,
         };
-        let room = usize::try_from(MOST.saturating_sub(stand.total())).unwrap_or(0);
+        let room = self.room(stand);
         let now = self.clock.now();
         let mut walk = stand.walks.get(&lacks).cloned().unwrap_or_default();
         let until = walk.until.unwrap_or_else(|| now.minus(within));
@@ -240,6 +250,7 @@ impl Watchdog {
     /// Looks again at what was found, a part of it in each step, and counts it anew.
     async fn look_again(&self, stand: &mut Stand, looked: &mut Looked) -> Result<(), WatchError> {
         stand.found.clear();
+        stand.dismissed = 0;
         let from = stand.again.take();
         let mut due = Vec::new();
         let mut first = Vec::new();
@@ -249,6 +260,10 @@ impl Watchdog {
             let is_last = findings.len() < PAGE;
             after = findings.last().map(Finding::key).or(after);
             for finding in findings {
+                if finding.dismissed.is_some() {
+                    stand.dismissed += 1;
+                    continue;
+                }
                 stand.add(finding.lacks, 1);
                 // The keys fall.
                 let is_behind = from.as_ref().is_some_and(|from| finding.key() < *from);

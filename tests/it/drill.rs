@@ -340,6 +340,7 @@ async fn the_pages_for_aws_can_be_followed() {
     tokio::task::block_in_place(|| {
         house.follow("queue-throttled-or-unreachable.md");
         house.follow("table-throttled.md");
+        house.follow("unconfirmed.md");
     });
     house.close(20).await;
 }

@@ -38,6 +38,7 @@ mod storm;
 mod suppression;
 mod tidy;
 mod tracking;
+mod unconfirmed;
 mod unsent;
 mod webhook;
 mod worker;
