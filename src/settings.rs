@@ -8,6 +8,7 @@ mod checks;
 mod fault;
 mod file;
 pub mod keys;
+mod providers;
 mod reader;
 mod sources;
 mod suppression;
@@ -21,6 +22,7 @@ use crate::api::auth::ApiKey;
 use crate::aws::{self, Access};
 pub use alert::AlertSettings;
 pub use fault::{Fault, Faults, Origin};
+pub use providers::{ProviderName, ResendSettings, SandboxSettings, SendgridSettings, SesSettings};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
 
@@ -50,6 +52,10 @@ pub struct Settings {
     pub sandbox: SandboxSettings,
     /// SendGrid.
     pub sendgrid: SendgridSettings,
+    /// Resend.
+    pub resend: ResendSettings,
+    /// Amazon SES.
+    pub ses: SesSettings,
     /// An unsent notification that waits longer than this is an alert.
     pub alert_delay: Duration,
     /// How alerts are watched for and posted.
@@ -102,15 +108,6 @@ pub struct AwsSettings {
     pub calls: aws::Config,
 }
 
-/// A provider that can be configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProviderName {
-    /// `kakitome sandbox`.
-    Sandbox,
-    /// SendGrid.
-    Sendgrid,
-}
-
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -118,28 +115,6 @@ pub enum LogFormat {
     Json,
     /// For people.
     Pretty,
-}
-
-/// The sandbox provider.
-#[derive(Debug, Clone)]
-pub struct SandboxSettings {
-    /// Where it listens; without one it runs inside the server.
-    pub url: Option<String>,
-    /// The key it expects, if it was given one.
-    pub api_key: Option<Secret>,
-}
-
-/// SendGrid.
-#[derive(Debug, Clone)]
-pub struct SendgridSettings {
-    /// Its API key.
-    pub api_key: Option<Secret>,
-    /// Its API.
-    pub base_url: String,
-    /// Base64 SPKI public keys of its signed event webhook.
-    pub webhook_keys: Vec<String>,
-    /// Accept event posts without a signature.
-    pub webhook_insecure: bool,
 }
 
 /// The worker's numbers.
@@ -248,21 +223,11 @@ impl Settings {
             url: reader.url("url"),
             api_key: reader.secret("api_key"),
             api_keys: api_keys::read(reader),
-            providers: reader
-                .choices("provider")
-                .iter()
-                .map(|name| if name == "sendgrid" { ProviderName::Sendgrid } else { ProviderName::Sandbox })
-                .collect(),
-            sandbox: SandboxSettings {
-                url: reader.url("sandbox.url"),
-                api_key: reader.secret("sandbox.api_key"),
-            },
-            sendgrid: SendgridSettings {
-                api_key: reader.secret("sendgrid.api_key"),
-                base_url: reader.url("sendgrid.base_url").unwrap_or_default(),
-                webhook_keys: reader.public_keys("sendgrid.webhook_key"),
-                webhook_insecure: reader.switch("sendgrid.webhook_insecure"),
-            },
+            providers: ProviderName::read(reader),
+            sandbox: SandboxSettings::read(reader),
+            sendgrid: SendgridSettings::read(reader),
+            resend: ResendSettings::read(reader),
+            ses: SesSettings::read(reader),
             alert_delay: reader.span("alert.delay"),
             alert: AlertSettings::read(reader),
             threads: reader.maybe_count("threads"),

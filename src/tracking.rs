@@ -1,5 +1,7 @@
 //! What follows from provider events: they are folded into the log, counted, and told to whoever acts on them.
 
+pub mod folder;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

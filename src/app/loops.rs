@@ -13,6 +13,9 @@ use crate::recovery::sweep::Sweeper;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
+use crate::suppression::listener::EventListener;
+use crate::tracking::folder::Folder;
+use crate::tracking::{Listener, Tracker};
 use crate::worker::{Guards, Worker};
 
 /// What they stand on.
@@ -42,6 +45,9 @@ impl House<'_> {
             let watch = alerts::watch(settings, roles, sandbox, storage, board)?;
             loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
         }
+        if roles.webhook {
+            loops.push(("folder", tokio::spawn(self.folder()?.run(stopped.clone()))));
+        }
         if roles.worker {
             let providers = rooms::providers(settings, sandbox)?;
             loops.push(("worker", tokio::spawn(drained(self.worker(providers), stopped.clone()))));
@@ -57,6 +63,14 @@ impl House<'_> {
         gauges.read().await;
         loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
         Ok(loops)
+    }
+
+    fn folder(&self) -> anyhow::Result<Folder> {
+        let (log, inbox) = (self.storage.log.clone(), self.storage.inbox()?);
+        let suppressions = EventListener::new(self.guards.suppressions.clone(), self.clock.clone());
+        let listeners: Vec<Arc<dyn Listener>> = vec![Arc::new(suppressions)];
+        let tracker = Tracker::new(log, self.health.clone(), self.clock.clone(), listeners);
+        Ok(Folder::new(inbox, Arc::new(tracker), rooms::folder(self.settings)))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

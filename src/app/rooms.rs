@@ -12,8 +12,9 @@ use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::health::HealthBoard;
-use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
-use crate::provider::{EventSource, Provider};
+use crate::provider::resend::{Resend, ResendEvents};
+use crate::provider::sendgrid::{SendGrid, SendGridEvents};
+use crate::provider::{EventSource, Provider, http};
 use crate::recovery::{jobs, sweep};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
@@ -22,10 +23,13 @@ use crate::settings::{Backend, ProviderName, Settings};
 use crate::stops::Stops;
 use crate::storm;
 use crate::suppression::guard::Suppressions;
+use crate::tracking::folder;
 use crate::worker::{self, Guards, breaker, concurrency, retry};
 
 /// Where SendGrid posts its events.
 const SENDGRID_EVENTS: &str = "/webhooks/sendgrid";
+/// Where Resend posts its events.
+const RESEND_EVENTS: &str = "/webhooks/resend";
 /// Where the sandbox provider inside posts its events.
 pub(super) const SANDBOX_EVENTS: &str = "/webhooks/sandbox";
 /// The key that we show the sandbox where it demands none.
@@ -146,6 +150,7 @@ pub(super) fn api_state(
         keys: Arc::default(),
         health: HealthBoard::default(),
         worker_expected: false,
+        telling: api::events::Telling::new(storage.feed.clone()),
         channels: None,
         metrics: None,
         config: api(settings),
@@ -159,6 +164,15 @@ fn settle(settings: &Settings) -> worker::SettleConfig {
         Backend::Aws(_) => Duration::from_millis(25),
     };
     worker::SettleConfig { linger, ..worker::SettleConfig::default() }
+}
+
+/// How events are folded. On AWS a step waits for the network most of the time.
+pub(super) fn folder(settings: &Settings) -> folder::Config {
+    let at_once = match settings.backend {
+        Backend::Embedded => folder::Config::default().at_once,
+        Backend::Aws(_) => 4,
+    };
+    folder::Config { at_once, wait: settings.queue.long_poll, ..folder::Config::default() }
 }
 
 /// A look at an idle table is 24 queries: a second apart they would cost more than the mails of a small house.
@@ -207,25 +221,32 @@ pub(super) fn provider(
     inside: Option<&Sandbox>,
 ) -> anyhow::Result<Arc<dyn Provider>> {
     let worker = &settings.worker;
-    let config = |base_url: String, api_key: Secret| sendgrid::Config {
+    let config = |base_url: String, api_key: Option<Secret>| http::Config {
         base_url,
-        api_key,
+        api_key: api_key.unwrap_or_else(|| Secret::new("")),
         connect_timeout: worker.connect_timeout,
         attempt_timeout: worker.provider_timeout,
-        ..sendgrid::Config::default()
+        ..http::Config::default()
     };
-    let account = match name {
+    let label = name.as_str();
+    Ok(match name {
         ProviderName::Sandbox => {
             let url = inside.map(Sandbox::url).or_else(|| settings.sandbox.url.clone()).unwrap_or_default();
             let key = settings.sandbox.api_key.clone().unwrap_or_else(|| Secret::new(SANDBOX_KEY));
-            SendGrid::new("sandbox", config(url, key))?
+            Arc::new(SendGrid::new(label, config(url, Some(key)))?)
         }
         ProviderName::Sendgrid => {
-            let key = settings.sendgrid.api_key.clone().unwrap_or_else(|| Secret::new(""));
-            SendGrid::new("sendgrid", config(settings.sendgrid.base_url.clone(), key))?
+            let from = &settings.sendgrid;
+            Arc::new(SendGrid::new(label, config(from.base_url.clone(), from.api_key.clone()))?)
         }
-    };
-    Ok(Arc::new(account))
+        ProviderName::Resend => {
+            let from = &settings.resend;
+            Arc::new(Resend::new(label, config(from.base_url.clone(), from.api_key.clone()))?)
+        }
+        ProviderName::Ses => {
+            anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet")
+        }
+    })
 }
 
 /// Who reads the events that are posted to which path.
@@ -240,6 +261,12 @@ pub(super) fn event_sources(
         let name = if settings.providers.contains(&ProviderName::Sendgrid) { "sendgrid" } else { "sandbox" };
         let source = SendGridEvents::new(name, &from.webhook_keys, from.webhook_insecure)?;
         sources.insert(SENDGRID_EVENTS.into(), Arc::new(source));
+    }
+    let from = &settings.resend;
+    if !from.webhook_secrets.is_empty() || from.webhook_insecure {
+        let secrets: Vec<_> = from.webhook_secrets.iter().map(|one| one.reveal().to_owned()).collect();
+        let source = ResendEvents::new("resend", &secrets, from.webhook_insecure)?;
+        sources.insert(RESEND_EVENTS.into(), Arc::new(source));
     }
     if let Some(sandbox) = inside {
         let keys = [sandbox.public_key().to_owned()];

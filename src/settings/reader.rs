@@ -73,6 +73,31 @@ impl Reader {
         Some(Secret::new(text))
     }
 
+    /// Signing secrets of a webhook: `whsec_` and base64, several while one replaces another.
+    pub fn webhook_secrets(&mut self, path: &str) -> Vec<Secret> {
+        let Some(given) = self.secret(path) else { return Vec::new() };
+        let is_usable = |text: &&str| {
+            let text = text.strip_prefix("whsec_").unwrap_or(text);
+            base64::engine::general_purpose::STANDARD.decode(text).is_ok_and(|bytes| bytes.len() >= 16)
+        };
+        let secrets: Vec<&str> = given.reveal().split(',').filter(|text| !text.is_empty()).collect();
+        if secrets.is_empty() || !secrets.iter().all(is_usable) {
+            self.refuse(path, "allowed: whsec_ and base64 of at least 16 bytes, several separated by commas");
+            return Vec::new();
+        }
+        secrets.into_iter().map(Secret::new).collect()
+    }
+
+    /// A text of this form, which `allowed` tells.
+    pub fn word(&mut self, path: &str, allowed: &str, is_allowed: impl Fn(&str) -> bool) -> Option<String> {
+        let text = self.optional(path)?.trim().to_owned();
+        if text.is_empty() || !is_allowed(&text) {
+            self.refuse(path, format!("allowed: {allowed}"));
+            return None;
+        }
+        Some(text)
+    }
+
     /// The address of a webhook: whoever knows it may post there.
     pub fn secret_url(&mut self, path: &str) -> Option<Secret> {
         let secret = self.secret(path)?;

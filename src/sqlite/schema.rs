@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::OpenError;
 
 /// `PRAGMA user_version` counts the steps that a file has been through.
-const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, SUPPRESSION];
+const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, FEED, INBOX, SUPPRESSION];
 
 /// The queue. `resent_at` remembers a send that came while the message was in flight.
 const QUEUE: &str = "
@@ -156,6 +156,52 @@ DROP INDEX notification_unsent;
 CREATE INDEX notification_unsent ON notification (state, ready_at, accepted_at, due_at, tenant) WHERE unsent = 1;
 DROP INDEX notification_open;
 CREATE INDEX notification_open ON notification (accepted_at, tenant) WHERE unsent = 1;
+";
+
+/// What changed, per tenant and in order. Triggers write it, in the transaction that makes the change, so that no code
+/// path can forget it; reading joins the rest. The states are those of `feed.rs`: 2 held, 5 to 9 the ends; of a recipient
+/// from 2, deferred, upwards. The greatest number of a tenant is never deleted, so none is given out twice.
+const FEED: &str = "
+CREATE TABLE feed (
+    tenant TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    ix INTEGER,
+    status INTEGER NOT NULL,
+    reason TEXT,
+    PRIMARY KEY (tenant, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER feed_notification AFTER UPDATE OF state ON notification
+WHEN NEW.state <> OLD.state AND NEW.state <> 3
+    AND (NEW.state = 2 OR NEW.state >= 5 OR OLD.state = 2 OR OLD.state >= 5)
+BEGIN
+    INSERT INTO feed (tenant, seq, at, n, status, reason)
+    VALUES (NEW.tenant, (SELECT coalesce(max(seq), 0) + 1 FROM feed WHERE tenant = NEW.tenant),
+        NEW.state_since, NEW.n, NEW.state, NEW.reason);
+END;
+
+CREATE TRIGGER feed_recipient AFTER UPDATE OF status ON recipient
+WHEN NEW.status <> OLD.status AND NEW.status >= 2
+BEGIN
+    INSERT INTO feed (tenant, seq, at, n, ix, status)
+    SELECT x.tenant, (SELECT coalesce(max(seq), 0) + 1 FROM feed WHERE tenant = x.tenant),
+        NEW.since, NEW.n, NEW.ix, NEW.status
+    FROM notification x WHERE x.n = NEW.n;
+END;
+";
+
+/// Provider events that are not folded yet. `body` is last: what a start reads of a row lies before it.
+const INBOX: &str = "
+CREATE TABLE inbox (
+    seq INTEGER PRIMARY KEY,
+    lane TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
 ";
 
 /// To whom nothing is sent, tenant by tenant: one row for each mailbox, by its address's canonical form.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 29] = [
+const LAYERS: [(&str, u8); 31] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -20,6 +20,8 @@ const LAYERS: [(&str, u8); 29] = [
     ("storm", 1),
     ("incident", 1),
     ("provider", 1),
+    ("feed", 1),
+    ("inbox", 1),
     ("tracking", 1),
     ("suppression", 1),
     ("sqlite", 1),
@@ -39,7 +41,7 @@ const LAYERS: [(&str, u8); 29] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 33] = [
+const SIDEWAYS: [(&str, &str); 39] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -60,6 +62,12 @@ const SIDEWAYS: [(&str, &str); 33] = [
     ("storm", "message_log"),
     ("incident", "message_log"),
     ("incident", "provider"),
+    ("feed", "sqlite"),
+    ("inbox", "provider"),
+    ("inbox", "sqlite"),
+    ("inbox", "aws"),
+    ("inbox", "queue"),
+    ("tracking", "inbox"),
     ("tracking", "message_log"),
     ("tracking", "provider"),
     ("suppression", "sqlite"),
@@ -77,6 +85,7 @@ const SIDEWAYS: [(&str, &str); 33] = [
 
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
+    // The engine, and the adapters on it.
     (
         "rusqlite::",
         &[
@@ -86,6 +95,8 @@ const ONLY_IN: [(&str, &[&str]); 8] = [
             "message_log/sqlite",
             "journal/sqlite",
             "suppression/sqlite",
+            "feed/sqlite",
+            "inbox/sqlite",
         ],
     ),
     ("reqwest::", &["provider/", "sandbox", "cli/client", "cli/drill", "app", "alerts/post.rs"]),
@@ -95,7 +106,7 @@ const ONLY_IN: [(&str, &[&str]); 8] = [
         "aws_sdk_dynamodb::",
         &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb", "suppression/dynamodb"],
     ),
-    ("zstd::", &["message_log/dynamodb"]),
+    ("zstd::", &["message_log/dynamodb", "inbox/parcel.rs"]),
     ("backoff::", &["worker/retry.rs"]),
     ("comfy_table::", &["cli/"]),
 ];
