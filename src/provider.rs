@@ -10,6 +10,7 @@ mod redact;
 pub mod resend;
 pub mod sendgrid;
 mod signed;
+mod told_kind;
 
 use std::fmt;
 use std::time::Duration;
@@ -196,31 +197,6 @@ pub struct ProviderEvent {
 /// A tenant's lane: a tag that providers may see and send back with its events. It names nobody.
 pub fn lane(tenant: &str) -> String {
     Sha256::digest(tenant.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A kind's name, marked where it is the provider's: one that calls something else `bounced` must not be read back as
-/// ours.
-mod told_kind {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::EventKind;
-
-    const THEIRS: char = '?';
-
-    pub(super) fn serialize<S: Serializer>(kind: &EventKind, serializer: S) -> Result<S::Ok, S::Error> {
-        match kind {
-            EventKind::Other(name) => serializer.collect_str(&format_args!("{THEIRS}{name}")),
-            known => serializer.serialize_str(known.as_str()),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventKind, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Ok(match name.strip_prefix(THEIRS) {
-            Some(theirs) => EventKind::Other(theirs.to_owned()),
-            None => EventKind::from(name),
-        })
-    }
 }
 
 /// A moment as milliseconds since the epoch: shorter than RFC 3339, and quicker to read.

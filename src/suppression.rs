@@ -5,8 +5,9 @@
 //! that is told again does not bring it back.
 
 pub mod dynamodb;
-pub mod feed;
+
 pub mod guard;
+pub mod listener;
 mod sheet;
 pub mod sqlite;
 pub mod verdict;

@@ -225,7 +225,7 @@ pub(super) async fn add(
     let now = door.state.clock.now();
     let entries = texts.into_iter().map(|text| entry::parse(text, &caller, now)).collect();
     let mut results = record(&door, &caller, entries).await;
-    if let (true, Some(one)) = (is_one, results.pop()) {
+    if is_one && let Some(one) = results.pop() {
         return one.map(|one| Json(one).into_response());
     }
     let results = results.into_iter().map(|result| match result {

@@ -254,6 +254,28 @@ async fn a_paused_callback_is_handled_by_its_page_alone() {
 }
 
 #[test]
+fn a_guest_who_gets_no_mail_is_handled_by_its_page_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Kakitome::start(home.path(), &["serve"], &[]);
+    let run = |arguments: &[&str]| {
+        let output = super::backend::command(home.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let booking = super::world::booking("suppressed").to_string();
+    std::fs::write(home.path().join("booking.ndjson"), booking).unwrap();
+    run(&["suppressions", "add", "guest.suppressed@example.com", "--reason", "bounce"]);
+    run(&["enqueue", "booking.ndjson"]);
+    let begun = std::time::Instant::now();
+    while run(&["list", "--status", "suppressed", "--json"]).is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "it was not suppressed");
+    }
+    follow("export GUEST=guest.suppressed@example.com", "suppressed.md", home.path());
+    assert!(!run(&["list", "--status", "sent", "--json"]).is_empty(), "it was not sent");
+    assert!(server.terminate().0);
+}
+
+#[test]
 fn every_page_with_commands_is_followed_by_some_test() {
     let tests = include_str!("drill.rs");
     for page in pages() {

@@ -11,8 +11,9 @@ use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::provider::health::HealthBoard;
 use kakitome::provider::{EventKind, ProviderEvent};
 use kakitome::sqlite::{Config, Engine};
-use kakitome::suppression::feed::Feed;
+
 use kakitome::suppression::guard::Suppressions;
+use kakitome::suppression::listener::EventListener;
 use kakitome::suppression::sqlite::SqliteSuppressions;
 use kakitome::suppression::verdict::Policy;
 use kakitome::suppression::{
@@ -228,7 +229,7 @@ fn process_on(dir: &std::path::Path, away: bool) -> (Engine, Tracker, Suppressio
     let list: Arc<dyn SuppressionList> =
         if away { Arc::new(Away) } else { Arc::new(SqliteSuppressions::new(engine.clone(), clock.clone())) };
     let suppressions = Suppressions::new(list, journal, Policy::default());
-    let feed = Arc::new(Feed::new(suppressions.clone(), clock.clone()));
+    let feed = Arc::new(EventListener::new(suppressions.clone(), clock.clone()));
     (engine, Tracker::new(log, HealthBoard::default(), clock, vec![feed]), suppressions)
 }
 
@@ -246,6 +247,7 @@ async fn what_was_folded_but_not_listed_when_the_process_died_is_listed_when_it_
         kind: EventKind::Bounced,
         at: now,
         recipient: Some(one.notification.to[0].email.clone()),
+        lane: None,
         machine: false,
         lane: None,
         detail: Default::default(),

@@ -96,7 +96,7 @@ const SIDEWAYS: [(&str, &str); 46] = [
 ];
 
 /// Libraries that only these files may name.
-const ONLY_IN: [(&str, &[&str]); 10] = [
+const ONLY_IN: [(&str, &[&str]); 12] = [
     // The engine, and the adapters on it.
     (
         "rusqlite::",
@@ -109,6 +109,9 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
             "feed/sqlite",
             "inbox/sqlite",
             "suppression/sqlite",
+            "suppression/sqlite",
+            "feed/sqlite",
+            "inbox/sqlite",
         ],
     ),
     (
@@ -125,6 +128,8 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
     ),
     ("zstd::", &["message_log/dynamodb"]),
     ("backoff::", &["jitter.rs"]),
+    ("zstd::", &["message_log/dynamodb", "inbox/parcel.rs"]),
+    ("backoff::", &["worker/retry.rs"]),
     ("comfy_table::", &["cli/"]),
 ];
 

@@ -23,6 +23,7 @@ enum Act {
     PutBack { by: Whose, wait_s: u64 },
     Parked { hold: bool },
     Expired,
+    Suppressed,
     Held,
     Released,
     Cancelled,
@@ -62,6 +63,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (whose(), wait()).prop_map(|(by, wait_s)| Act::PutBack { by, wait_s }),
         1 => any::<bool>().prop_map(|hold| Act::Parked { hold }),
         1 => Just(Act::Expired),
+        1 => Just(Act::Suppressed),
         1 => Just(Act::Held),
         2 => Just(Act::Released),
         1 => Just(Act::Cancelled),
@@ -115,6 +117,7 @@ fn fact(act: &Act, step: u8, life: &Life, now: Timestamp) -> Fact {
         Act::PutBack { by, wait_s } => Fact::PutBack { token: token(by), due_at: later(wait_s) },
         Act::Parked { hold } => Fact::Parked { reason: "parked".into(), hold },
         Act::Expired => Fact::Expired,
+        Act::Suppressed => Fact::Suppressed { reason: "suppressed_bounce".into() },
         Act::Held => Fact::Held { by: by() },
         Act::Released => Fact::Released { by: by() },
         Act::Cancelled => Fact::Cancelled { by: by() },
@@ -331,8 +334,8 @@ proptest! {
         walk(&start, &acts, |h| {
             if let Fact::Redriven { late, .. } = h.fact && h.result.is_ok() {
                 let is_late = h.before.useful_until.is_some_and(|deadline| deadline <= h.now);
-                assert!(late || !is_late && h.before.state == State::Failed);
-                assert!(matches!(h.before.state, State::Failed | State::Expired));
+                assert!(late || !is_late && h.before.state != State::Expired);
+                assert!(matches!(h.before.state, State::Failed | State::Expired | State::Suppressed));
                 assert_eq!(h.after.useful_until, h.before.useful_until.filter(|_| !is_late));
                 assert_eq!((h.after.spent, h.after.resends), (0, 0));
             }

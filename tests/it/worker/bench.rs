@@ -284,6 +284,7 @@ impl Bench {
             kind: EventKind::Delivered,
             at: self.clock.now(),
             recipient: Some(self.record(id).await.recipients[0].email.clone()),
+            lane: None,
             machine: false,
             lane: None,
             detail: Default::default(),

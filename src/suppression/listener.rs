@@ -10,12 +10,12 @@ use crate::provider::{EventKind, ProviderEvent};
 use crate::tracking::Listener;
 
 /// Listens to events that were folded. Told again, they change nothing.
-pub struct Feed {
+pub struct EventListener {
     suppressions: Suppressions,
     clock: Clock,
 }
 
-impl Feed {
+impl EventListener {
     /// Writes to this list.
     pub fn new(suppressions: Suppressions, clock: Clock) -> Self {
         Self { suppressions, clock }
@@ -23,7 +23,7 @@ impl Feed {
 }
 
 #[async_trait]
-impl Listener for Feed {
+impl Listener for EventListener {
     async fn hear(&self, told: &[(&ProviderEvent, Recorded)]) -> Result<(), String> {
         let now = self.clock.now();
         let (mut entries, mut removals) = (Vec::new(), Vec::new());
@@ -87,8 +87,10 @@ fn word(event: &ProviderEvent) -> Option<Word> {
         EventKind::GroupUnsubscribed => Word::Against(Reason::Unsubscribe, group()),
         EventKind::GroupResubscribed => Word::Again(group().unwrap_or_default()),
         EventKind::Dropped => {
-            let text = event.detail.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();
-            Word::Against(reason_of_drop(text)?, None)
+            let text = |name: &str| event.detail.get(name).and_then(|text| text.as_str()).unwrap_or_default();
+            let is_listed = ["event", "sub_type"].iter().any(|name| says_suppressed(text(name)));
+            let reason = reason_of_drop(text("reason")).or(is_listed.then_some(Reason::Drop));
+            Word::Against(reason?, None)
         }
         _ => return None,
     })
@@ -104,9 +106,14 @@ fn reason_of_drop(text: &str) -> Option<Reason> {
         "unsubscribed address" | "group unsubscribe" | "group unsubscribed address" => Reason::Unsubscribe,
         // An address that cannot be, and whatever a provider of another name has on a list of its own.
         "invalid" => Reason::Drop,
-        other if other.contains("suppress") => Reason::Drop,
+        other if says_suppressed(other) => Reason::Drop,
         _ => return None,
     })
+}
+
+/// What providers say of an address on a list of their own.
+fn says_suppressed(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("suppress")
 }
 
 #[cfg(test)]
@@ -123,6 +130,7 @@ mod tests {
             kind,
             at: Timestamp::from_ms(0),
             recipient: None,
+            lane: None,
             machine: false,
             lane: None,
             detail: detail.as_object().cloned().unwrap_or_default(),
@@ -157,6 +165,9 @@ mod tests {
             (EventKind::Dropped, json!({"reason": "Invalid SMTPAPI header"}), None),
             (EventKind::Dropped, json!({"reason": "Spam Content"}), None),
             (EventKind::Dropped, json!({"reason": "Recipient List over Package Quota"}), None),
+            (EventKind::Dropped, json!({"event": "email.suppressed"}), against(Reason::Drop)),
+            (EventKind::Dropped, json!({"sub_type": "OnAccountSuppressionList"}), against(Reason::Drop)),
+            (EventKind::Dropped, json!({"event": "email.failed", "reason": "reached_daily_quota"}), None),
             (EventKind::Dropped, json!({"reason": 7}), None),
             (EventKind::Dropped, json!({}), None),
         ] {
