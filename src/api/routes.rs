@@ -13,8 +13,6 @@ use super::dead_letters::resend;
 use super::{
     Shared, act, alerts, batch, batches, callbacks, dead_letters, engagement, enqueue, events, guard,
     incident, jobs, probe, read, status, suppressions, unconfirmed, unmatched,
-    Shared, act, alerts, batch, batches, dead_letters, enqueue, events, guard, incident, jobs, probe, read,
-    status, suppressions,
 };
 
 /// One method on one path.

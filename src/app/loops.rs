@@ -16,7 +16,6 @@ use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
 use crate::settings::{Backend, Roles, Settings};
 use crate::shutdown::Shutdown;
-use crate::suppression;
 use crate::suppression::listener::EventListener;
 use crate::tracking::folder::Folder;
 use crate::tracking::{Listener, Tracker};
@@ -84,7 +83,7 @@ impl House<'_> {
 
     /// What follows from events, whether they are folded now or matched later.
     fn tracker(&self) -> Arc<Tracker> {
-        let suppressions = suppression::feed::Feed::new(self.guards.suppressions.clone(), self.clock.clone());
+        let suppressions = EventListener::new(self.guards.suppressions.clone(), self.clock.clone());
         let listeners: Vec<Arc<dyn Listener>> = vec![Arc::new(suppressions)];
         let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
         Arc::new(Tracker::new(log, health, clock, listeners))
@@ -94,12 +93,6 @@ impl House<'_> {
         let (feed, journal) = (self.storage.feed.clone(), self.storage.journal.clone());
         let (courier, config) = (rooms::courier(self.settings), rooms::callbacks(self.settings));
         Deliverer::new(feed, journal, courier, self.clock.clone(), config)
-    fn folder(&self) -> anyhow::Result<Folder> {
-        let (log, inbox) = (self.storage.log.clone(), self.storage.inbox()?);
-        let suppressions = EventListener::new(self.guards.suppressions.clone(), self.clock.clone());
-        let listeners: Vec<Arc<dyn Listener>> = vec![Arc::new(suppressions)];
-        let tracker = Tracker::new(log, self.health.clone(), self.clock.clone(), listeners);
-        Ok(Folder::new(inbox, Arc::new(tracker), rooms::folder(self.settings)))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

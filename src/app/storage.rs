@@ -51,10 +51,6 @@ pub(super) struct Storage {
     /// On AWS only where there is a queue for it.
     pub(super) inbox: Option<Arc<dyn Inbox>>,
     pub(super) suppressions: Arc<dyn SuppressionList>,
-    pub(super) suppressions: Arc<dyn SuppressionList>,
-    pub(super) feed: Arc<dyn Feed>,
-    /// On AWS only where there is a queue for it.
-    pub(super) inbox: Option<Arc<dyn Inbox>>,
     ground: Ground,
 }
 
@@ -108,9 +104,6 @@ impl Storage {
             feed: Arc::new(SqliteFeed::new(engine.clone())),
             inbox: Some(Arc::new(inbox)),
             suppressions: Arc::new(SqliteSuppressions::new(engine.clone(), clock.clone())),
-            suppressions: Arc::new(SqliteSuppressions::new(engine.clone(), clock.clone())),
-            feed: Arc::new(SqliteFeed::new(engine.clone())),
-            inbox: Some(Arc::new(inbox)),
             ground: Ground::Embedded(engine),
         })
     }
@@ -140,9 +133,6 @@ impl Storage {
             feed: Arc::new(NoFeed),
             inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),
             suppressions: Arc::new(DynamoSuppressions::open(&connected, &from.table)),
-            suppressions: Arc::new(DynamoSuppressions::open(&connected, &from.table)),
-            feed: Arc::new(NoFeed),
-            inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),
             ground: Ground::Aws(log),
         })
     }

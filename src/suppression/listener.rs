@@ -132,7 +132,6 @@ mod tests {
             recipient: None,
             lane: None,
             machine: false,
-            lane: None,
             detail: detail.as_object().cloned().unwrap_or_default(),
         }
     }

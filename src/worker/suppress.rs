@@ -70,7 +70,6 @@ impl Hands {
                 kind: EventKind::Suppressed,
                 at: now,
                 recipient: Some(one.address.clone()),
-                lane: None,
                 machine: false,
                 detail: Map::from_iter([("reason".to_owned(), Value::from(one.reason.as_str()))]),
             })

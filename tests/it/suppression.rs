@@ -249,7 +249,6 @@ async fn what_was_folded_but_not_listed_when_the_process_died_is_listed_when_it_
         recipient: Some(one.notification.to[0].email.clone()),
         lane: None,
         machine: false,
-        lane: None,
         detail: Default::default(),
     };
     let log = SqliteLog::new(engine.clone());

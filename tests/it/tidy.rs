@@ -96,7 +96,7 @@ const SIDEWAYS: [(&str, &str); 46] = [
 ];
 
 /// Libraries that only these files may name.
-const ONLY_IN: [(&str, &[&str]); 12] = [
+const ONLY_IN: [(&str, &[&str]); 8] = [
     // The engine, and the adapters on it.
     (
         "rusqlite::",
@@ -109,9 +109,6 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
             "feed/sqlite",
             "inbox/sqlite",
             "suppression/sqlite",
-            "suppression/sqlite",
-            "feed/sqlite",
-            "inbox/sqlite",
         ],
     ),
     (
@@ -120,16 +117,12 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ),
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
-    ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
-    ("zstd::", &["message_log/dynamodb", "inbox/parcel.rs"]),
     (
         "aws_sdk_dynamodb::",
         &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb", "suppression/dynamodb"],
     ),
-    ("zstd::", &["message_log/dynamodb"]),
     ("backoff::", &["jitter.rs"]),
     ("zstd::", &["message_log/dynamodb", "inbox/parcel.rs"]),
-    ("backoff::", &["worker/retry.rs"]),
     ("comfy_table::", &["cli/"]),
 ];
 

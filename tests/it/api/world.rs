@@ -102,7 +102,6 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
     let sqlite = SqliteLog::new(engine.clone());
     let log: Arc<dyn MessageLog> = Arc::new(sqlite.clone());
-    let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine.clone()));
     let feed: Arc<dyn Feed> = Arc::new(SqliteFeed::new(engine.clone()));
     let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine.clone(), clock.clone()));
     let suppressions = Arc::new(SqliteSuppressions::new(engine, clock.clone()));

@@ -286,7 +286,6 @@ impl Bench {
             recipient: Some(self.record(id).await.recipients[0].email.clone()),
             lane: None,
             machine: false,
-            lane: None,
             detail: Default::default(),
         };
         self.log.record_events(&[event], self.clock.now()).await.pop().unwrap().unwrap();
