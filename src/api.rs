@@ -13,6 +13,7 @@ mod batches;
 mod body;
 pub mod callbacks;
 pub mod dead_letters;
+mod engagement;
 pub mod enqueue;
 pub mod events;
 mod guard;
@@ -27,6 +28,7 @@ pub mod read;
 mod routes;
 pub mod status;
 mod trouble;
+pub mod unconfirmed;
 pub mod view;
 
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::{Clock, Timestamp};
+use crate::engagement::Rulebook;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
@@ -78,6 +81,10 @@ pub struct Config {
     pub late_after: Duration,
     /// What the sources of a proof are called.
     pub sources: status::Sources,
+    /// The configured providers.
+    pub providers: Vec<String>,
+    /// How old the newest event of a provider may be for its silence to say something of an attempt whose hold ends now.
+    pub witness_lasts: Duration,
 }
 
 impl Default for Config {
@@ -97,6 +104,8 @@ impl Default for Config {
             policy: next::Policy::default(),
             late_after: Duration::from_secs(600),
             sources: status::Sources::default(),
+            providers: Vec::new(),
+            witness_lasts: Duration::from_secs(540),
         }
     }
 }
@@ -114,6 +123,8 @@ pub struct ApiState {
     pub stops: Stops,
     /// How many each tenant hands in.
     pub meter: Meter,
+    /// What tells machines from people.
+    pub machines: Rulebook,
     /// Wakes whoever does jobs in this process.
     pub bell: Bell,
     /// Where the time comes from.

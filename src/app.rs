@@ -35,7 +35,6 @@ use crate::secret::Secret;
 use crate::server;
 use crate::settings::{ProviderName, Roles, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
-use crate::tracking::Tracker;
 use crate::webhook::{self, WebhookState};
 
 pub use check::{CheckLine, SetupLine, check, setup};
@@ -166,7 +165,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
         let state = WebhookState {
-            tracker: Arc::new(Tracker::new(storage.log.clone(), health.clone(), clock.clone(), Vec::new())),
+            inbox: storage.inbox()?,
             sources,
             clock: clock.clone(),
             health: health.clone(),

@@ -9,6 +9,7 @@ pub mod client;
 mod dead_letters;
 mod demo;
 mod drill;
+mod engagement;
 pub mod enqueue;
 mod events;
 mod filter;
@@ -28,6 +29,7 @@ mod setup;
 mod show;
 mod status;
 mod table;
+mod unconfirmed;
 mod when;
 
 use std::io;
@@ -91,6 +93,7 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Enqueue(enqueue::EnqueueArgs),
     Batch(batch::BatchArgs),
+    Engagement(engagement::EngagementArgs),
     Show(show::ShowArgs),
     List(list::ListArgs),
     Unsent(list::UnsentArgs),
@@ -102,6 +105,7 @@ enum Command {
     Jobs(jobs::JobsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Status(status::StatusArgs),
+    Unconfirmed(unconfirmed::UnconfirmedArgs),
     Incident(incident::IncidentArgs),
     Alerts(alerts::AlertsArgs),
     Callbacks(callbacks::CallbacksArgs),
@@ -206,6 +210,7 @@ impl Cli {
         match &self.command {
             Command::Enqueue(args) => enqueue::run(args, client, out).await,
             Command::Batch(args) => batch::run(args, client, out).await,
+            Command::Engagement(args) => engagement::run(args, client, out).await,
             Command::Show(args) => show::run(args, client, out).await,
             Command::List(args) => list::run(args, client, out).await,
             Command::Unsent(args) => list::run_unsent(args, client, out).await,
@@ -217,6 +222,7 @@ impl Cli {
             Command::Cancel(args) => hold::run_cancel(args, client, out).await,
             Command::DeadLetters(args) => dead_letters::run(args, client, out).await,
             Command::Incident(args) => incident::run(args, client, out).await,
+            Command::Unconfirmed(args) => unconfirmed::run(args, client, out).await,
             Command::Jobs(args) => jobs::run(args, client, out).await,
             Command::Status(args) => status::run(args, alert_delay, client, out).await,
             Command::Alerts(args) => alerts::run(args, client, out).await,

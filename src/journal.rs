@@ -65,11 +65,13 @@ pub enum Kind {
     DeadLetterPart,
     /// Where a tenant's changes are posted to, and how far that has got.
     Callback,
+    /// Something that was sent, and that its provider does not speak of.
+    Unconfirmed,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Stop,
         Kind::Mark,
         Kind::Job,
@@ -79,6 +81,7 @@ impl Kind {
         Kind::DeadLetter,
         Kind::DeadLetterPart,
         Kind::Callback,
+        Kind::Unconfirmed,
     ];
 
     /// Its name in storage.
@@ -93,6 +96,7 @@ impl Kind {
             Kind::DeadLetter => "dead_letter",
             Kind::DeadLetterPart => "dead_letter_part",
             Kind::Callback => "callback",
+            Kind::Unconfirmed => "unconfirmed",
         }
     }
 }

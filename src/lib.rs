@@ -17,7 +17,10 @@
 //! | L1 | [`incident`] | what an incident did, folded from the records |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`feed`] | port: what changed, per tenant and in order |
+//! | L1 | [`inbox`] | port: events that are durable and not folded yet |
 //! | L1 | [`tracking`] | what follows from the providers' events |
+//! | L1 | [`engagement`] | opens and clicks: which a person did and which a machine, derived when they are read |
+//! | L1 | [`unconfirmed`] | what a provider took and was not heard of, as the journal has it |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
 //! | L1 | [`aws`] | what both AWS adapters share: clients, errors, shared calls |
 //! | L1 | [`server`] | the HTTP listener that all doors share |
@@ -25,7 +28,7 @@
 //! | L2 | [`worker`] | permits, receive, claim, send, settle |
 //! | L2 | [`webhook`] | the door back |
 //! | L2 | [`callbacks`] | tells the producers what changed |
-//! | L2 | [`recovery`] | second chances: sweep, redrive |
+//! | L2 | [`recovery`] | second chances: sweep, redrive, watchdog |
 //! | L2 | [`sandbox`] | the scripted SendGrid-style provider, a product of its own |
 //! | L3 | [`alerts`] | is anything wrong, since when, and who was told |
 //! | L3 | [`console`] | the operators' page, a client of the API |
@@ -40,7 +43,9 @@ pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod dead_letters;
+pub mod engagement;
 pub mod feed;
+pub mod inbox;
 pub mod incident;
 pub mod jitter;
 pub mod jobs;
@@ -61,5 +66,6 @@ pub mod sqlite;
 pub mod stops;
 pub mod storm;
 pub mod tracking;
+pub mod unconfirmed;
 pub mod webhook;
 pub mod worker;

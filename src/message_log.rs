@@ -2,9 +2,12 @@
 //! every change of its state is a [`Fact`] joined by compare-and-set.
 
 pub mod dynamodb;
+mod heard;
+mod matched;
 mod preview;
 pub mod sqlite;
 mod standing;
+pub mod unmatched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +21,9 @@ use crate::notification::status::recipient::RecipientStatus;
 use crate::notification::status::{Fact, Life, Refusal, Status};
 use crate::notification::{Notification, NotificationId, Priority, RecipientKind, content};
 use crate::provider::{EventKind, ProviderEvent};
+pub use heard::{Heard, HeardPage, Lacks, SentSpan, is_end};
 pub use preview::{Deadline, Group};
-pub use standing::{ByAge, Standing, Standings};
+pub use standing::{ByAge, Counts, Standing, Standings};
 
 /// The record of every notification. Batches in, a result per entry out, in order. An answer is given only once what
 /// it says is durable.
@@ -36,7 +40,8 @@ pub trait MessageLog: Send + Sync {
     -> Vec<Result<Applied, LogError>>;
 
     /// Keeps each event and folds it: the recipient's status, and acceptance if the event proves it. Repeats change
-    /// nothing. An event that matches no notification is kept as unmatched.
+    /// nothing. An event that matches no notification is kept as unmatched, see [`unmatched`]. Above a bound of a
+    /// recipient's events, only what changes something is kept; the others read as repeats.
     async fn record_events(
         &self,
         events: &[ProviderEvent],
@@ -75,6 +80,18 @@ pub trait MessageLog: Send + Sync {
 
     /// The newest event time heard from this provider: whether, and until when, the webhook is known to be alive.
     async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError>;
+
+    /// A page of what was sent in that span and lacks this word of its provider, each once, in no order.
+    async fn sent_without(
+        &self,
+        lacks: Lacks,
+        span: SentSpan,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<HeardPage, LogError>;
+
+    /// What was heard of each of these, in order; `None` where there is no such record, or it was not sent.
+    async fn heard_of(&self, ids: &[NotificationId]) -> Result<Vec<Option<Heard>>, LogError>;
 }
 
 /// A validated notification with everything that its row needs.
@@ -297,27 +314,6 @@ pub struct Page {
     pub items: Vec<Record>,
     /// Opaque; absent on the last page.
     pub next_cursor: Option<String>,
-}
-
-/// How many stand where.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// By status. Statuses with none are absent. In a backlog of thousands a backend may count those under way with
-    /// what they were before.
-    pub by_status: BTreeMap<Status, u64>,
-    /// From when the longest-waiting one that should be on its way counts (dead letters, held and scheduled ones
-    /// are not on their way).
-    pub oldest_unsent: Option<Timestamp>,
-}
-
-impl Counts {
-    /// How many should be on their way: each has a queue message, or waits in the log for its time.
-    pub fn on_their_way(&self) -> u64 {
-        [Status::Accepted, Status::Attempting, Status::Retrying, Status::Unknown]
-            .iter()
-            .filter_map(|status| self.by_status.get(status))
-            .sum()
-    }
 }
 
 /// A notification that the sweeper looks at.

@@ -2,8 +2,14 @@
 //!
 //! Only an adapter knows status codes. It classifies; when to try again is `worker/retry.rs`'s business.
 
+mod detail;
 pub mod health;
+pub mod http;
+mod mailbox;
+mod redact;
+pub mod resend;
 pub mod sendgrid;
+mod signed;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +18,7 @@ use async_trait::async_trait;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
@@ -27,8 +34,26 @@ pub trait Provider: Send + Sync {
     /// One attempt, one request, no retry inside. Ends within the configured time-out.
     async fn send(&self, id: NotificationId, notification: &Notification) -> Result<Handover, SendError>;
 
+    /// Whether it recognises a request that it had before. The key is the notification's id.
+    fn idempotency(&self) -> Idempotency {
+        Idempotency::None
+    }
+
     /// Whether the provider can be reached: connects, asks nothing of it. For `check`.
     async fn reach(&self) -> Result<(), String>;
+}
+
+/// Whether a provider tells a repeated request from a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idempotency {
+    /// It takes every request for a new one.
+    None,
+    /// The same key again, within this time of its first use, is the same mail: it sends nothing, and answers as it
+    /// answered before.
+    Key {
+        /// How long it remembers.
+        ttl: Duration,
+    },
 }
 
 /// The provider took it.
@@ -131,27 +156,86 @@ pub enum WebhookError {
     Unavailable(String),
 }
 
-/// One event as the provider told it.
-#[derive(Clone, Debug, PartialEq)]
+/// One event as the provider told it. As JSON it is a record that this program wrote, under short names: thousands wait
+/// in the inbox; a field that comes later has a default, or old records could not be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProviderEvent {
     /// The provider's name.
+    #[serde(rename = "p")]
     pub provider: String,
     /// Our id, if it came back to us.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub id: Option<NotificationId>,
     /// The provider's id of the message, in the form that the send call returned.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub provider_message_id: Option<String>,
     /// The provider's id of the event, for deduplication.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
     /// What happened.
+    #[serde(rename = "k", with = "told_kind")]
     pub kind: EventKind,
     /// When, by the provider's clock.
+    #[serde(rename = "t", with = "millis")]
     pub at: Timestamp,
     /// To whom.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<Address>,
     /// The provider says a machine did it.
+    #[serde(rename = "b", default, skip_serializing_if = "std::ops::Not::not")]
     pub machine: bool,
+    /// Whose turn its folding takes: the [`lane`] that was sent along, if it came back. For fairness alone; it proves
+    /// nothing about the tenant.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
     /// Everything else it said, unknown fields included, our own ids and the address left out.
+    #[serde(rename = "d", default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A tenant's lane: a tag that providers may see and send back with its events. It names nobody.
+pub fn lane(tenant: &str) -> String {
+    Sha256::digest(tenant.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A kind's name, marked where it is the provider's: one that calls something else `bounced` must not be read back as
+/// ours.
+mod told_kind {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::EventKind;
+
+    const THEIRS: char = '?';
+
+    pub(super) fn serialize<S: Serializer>(kind: &EventKind, serializer: S) -> Result<S::Ok, S::Error> {
+        match kind {
+            EventKind::Other(name) => serializer.collect_str(&format_args!("{THEIRS}{name}")),
+            known => serializer.serialize_str(known.as_str()),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventKind, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Ok(match name.strip_prefix(THEIRS) {
+            Some(theirs) => EventKind::Other(theirs.to_owned()),
+            None => EventKind::from(name),
+        })
+    }
+}
+
+/// A moment as milliseconds since the epoch: shorter than RFC 3339, and quicker to read.
+mod millis {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::clock::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(at.as_ms())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        i64::deserialize(deserializer).map(Timestamp::from_ms)
+    }
 }
 
 /// What an event says happened.

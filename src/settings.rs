@@ -9,9 +9,11 @@ mod checks;
 mod fault;
 mod file;
 pub mod keys;
+mod providers;
 mod reader;
 mod sources;
 mod value;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,8 +24,10 @@ use crate::aws::{self, Access};
 pub use alert::AlertSettings;
 pub use callback::CallbackSettings;
 pub use fault::{Fault, Faults, Origin};
+pub use providers::{ProviderName, ResendSettings, SandboxSettings, SendgridSettings, SesSettings};
 pub use sources::{ConfigFile, FlagValue, Sources};
 pub use value::{parse_span, show_span};
+pub use watchdog::WatchdogSettings;
 
 use crate::secret::Secret;
 use crate::storm;
@@ -50,6 +54,10 @@ pub struct Settings {
     pub sandbox: SandboxSettings,
     /// SendGrid.
     pub sendgrid: SendgridSettings,
+    /// Resend.
+    pub resend: ResendSettings,
+    /// Amazon SES.
+    pub ses: SesSettings,
     /// An unsent notification that waits longer than this is an alert.
     pub alert_delay: Duration,
     /// How alerts are watched for and posted.
@@ -70,6 +78,10 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The storm guard's numbers.
     pub guard: storm::Config,
+    /// When what was sent should have been heard of.
+    pub watchdog: WatchdogSettings,
+    /// What tells machines from people, beside what is built in.
+    pub machines_file: Option<PathBuf>,
     /// What is allowed but not wise, for the log and for `check`.
     pub warnings: Vec<String>,
 }
@@ -102,15 +114,6 @@ pub struct AwsSettings {
     pub calls: aws::Config,
 }
 
-/// A provider that can be configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProviderName {
-    /// `kakitome sandbox`.
-    Sandbox,
-    /// SendGrid.
-    Sendgrid,
-}
-
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -118,28 +121,6 @@ pub enum LogFormat {
     Json,
     /// For people.
     Pretty,
-}
-
-/// The sandbox provider.
-#[derive(Debug, Clone)]
-pub struct SandboxSettings {
-    /// Where it listens; without one it runs inside the server.
-    pub url: Option<String>,
-    /// The key it expects, if it was given one.
-    pub api_key: Option<Secret>,
-}
-
-/// SendGrid.
-#[derive(Debug, Clone)]
-pub struct SendgridSettings {
-    /// Its API key.
-    pub api_key: Option<Secret>,
-    /// Its API.
-    pub base_url: String,
-    /// Base64 SPKI public keys of its signed event webhook.
-    pub webhook_keys: Vec<String>,
-    /// Accept event posts without a signature.
-    pub webhook_insecure: bool,
 }
 
 /// The worker's numbers.
@@ -248,21 +229,11 @@ impl Settings {
             url: reader.url("url"),
             api_key: reader.secret("api_key"),
             api_keys: api_keys::read(reader),
-            providers: reader
-                .choices("provider")
-                .iter()
-                .map(|name| if name == "sendgrid" { ProviderName::Sendgrid } else { ProviderName::Sandbox })
-                .collect(),
-            sandbox: SandboxSettings {
-                url: reader.url("sandbox.url"),
-                api_key: reader.secret("sandbox.api_key"),
-            },
-            sendgrid: SendgridSettings {
-                api_key: reader.secret("sendgrid.api_key"),
-                base_url: reader.url("sendgrid.base_url").unwrap_or_default(),
-                webhook_keys: reader.public_keys("sendgrid.webhook_key"),
-                webhook_insecure: reader.switch("sendgrid.webhook_insecure"),
-            },
+            providers: ProviderName::read(reader),
+            sandbox: SandboxSettings::read(reader),
+            sendgrid: SendgridSettings::read(reader),
+            resend: ResendSettings::read(reader),
+            ses: SesSettings::read(reader),
             alert_delay: reader.span("alert.delay"),
             alert: AlertSettings::read(reader),
             callback: CallbackSettings::read(reader),
@@ -293,6 +264,8 @@ impl Settings {
                 rate_floor: reader.count("guard.rate_floor"),
                 rate_hold: reader.switch("guard.rate_hold"),
             },
+            watchdog: WatchdogSettings::read(reader),
+            machines_file: reader.path("machines.file"),
             warnings: Vec::new(),
         }
     }

@@ -53,6 +53,8 @@ pub struct Reading {
     pub journal: Option<Result<(), String>>,
     /// Tenants that hand in far more than usual, as the storm guard sees them.
     pub unusual: Option<Vec<Unusual>>,
+    /// What was sent and not heard of, as the watchdog found it.
+    pub unconfirmed: Option<Unconfirmed>,
     /// Jobs whose process is gone: their ids.
     pub interrupted_jobs: Option<Vec<String>>,
     /// Callbacks that took nothing for too long, or are gone: their ids.
@@ -107,6 +109,17 @@ pub struct WebhookReading {
     pub posts_taken: u64,
     /// Posts in it whose signature was refused.
     pub posts_refused: u64,
+}
+
+/// What was sent and not heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// Of which nothing was heard.
+    pub processed: u64,
+    /// Of which no end was.
+    pub end: u64,
+    /// There may be more.
+    pub at_least: bool,
 }
 
 /// A tenant that hands in far more than usual.

@@ -39,6 +39,7 @@ fn well() -> Reading {
         unusual: Some(Vec::new()),
         interrupted_jobs: Some(Vec::new()),
         paused_callbacks: Some(Vec::new()),
+        unconfirmed: None,
     }
 }
 

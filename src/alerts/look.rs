@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::{
-    Limits, LogReading, POST_WINDOW, RATE_WINDOW, Reading, Unusual, WebhookReading, Witness, WorkerReading,
+    Limits, LogReading, POST_WINDOW, RATE_WINDOW, Reading, Unconfirmed, Unusual, WebhookReading, Witness,
+    WorkerReading,
 };
 use super::{Config, Ports};
 use crate::clock::Timestamp;
 use crate::dead_letters;
 use crate::feed::callback::{self, CallbackState};
 use crate::jobs::{self, JobState};
-use crate::message_log::Filter;
+use crate::message_log::{Filter, Lacks};
 use crate::notification::status::Status;
 use crate::provider::EventKind;
 use crate::provider::health::Tick;
+use crate::unconfirmed;
 
 /// A port that has not answered by then does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -83,6 +85,7 @@ impl Eyes {
         let worker = if self.config.worker { Some(self.worker(now, log.is_ok()).await) } else { None };
         let webhook = self.config.webhook.then(|| self.webhook(now));
         let records = if journal.is_ok() { self.records(now).await } else { None };
+        let unconfirmed = if journal.is_ok() { self.unconfirmed().await } else { None };
         Reading {
             at: now,
             running_for: now.since(self.started),
@@ -94,8 +97,15 @@ impl Eyes {
             journal: Some(journal),
             unusual: self.config.unusual.as_ref().map(|unusual| unusual()),
             paused_callbacks: records.as_ref().map(|records| records.paused.clone()),
+            unconfirmed,
             interrupted_jobs: records.map(|records| records.interrupted),
         }
+    }
+
+    async fn unconfirmed(&self) -> Option<Unconfirmed> {
+        let stand = within(unconfirmed::stand(&*self.ports.journal)).await.ok()?;
+        let (processed, end) = (stand.count(Lacks::Processed), stand.count(Lacks::End));
+        Some(Unconfirmed { processed, end, at_least: stand.is_full })
     }
 
     async fn worker(&mut self, now: Timestamp, log_answers: bool) -> WorkerReading {

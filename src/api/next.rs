@@ -248,7 +248,7 @@ impl Door {
             released_at: life.released_at(),
         });
         let next = next_action(life, &self.state.config.policy, stop.as_ref(), witness, now);
-        RecordView { next: Some(next), ..RecordView::of(record, now) }
+        RecordView { next: Some(next), ..RecordView::of(record, &self.state.machines.rules(now), now) }
     }
 }
 

@@ -13,12 +13,14 @@ use super::callbacks::change::{Resume, Resumed, Rotate, Trial};
 use super::callbacks::{CallbacksView, Made, New};
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
+use super::engagement::EngagementView;
 use super::enqueue::Enqueued;
 use super::events::EventsView;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
 use super::status::StatusView;
+use super::unconfirmed::UnconfirmedView;
 use super::view::RecordView;
 use super::{act, probe};
 use crate::incident::Report;
@@ -53,6 +55,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     Resumed,
     Rotate,
     Trial,
+    EngagementView,
     act::Reason,
     JobRequest,
     Preview,
@@ -63,6 +66,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     ResendLine,
     ResendAnswer,
     StatusView,
+    UnconfirmedView,
     Report,
     AlertsView,
     ChannelTests,

@@ -11,8 +11,8 @@ use super::auth::Scope;
 use super::callbacks::change;
 use super::dead_letters::resend;
 use super::{
-    Shared, act, alerts, batch, batches, callbacks, dead_letters, enqueue, events, guard, incident, jobs,
-    probe, read, status,
+    Shared, act, alerts, batch, batches, callbacks, dead_letters, engagement, enqueue, events, guard, incident,
+    jobs, probe, read, status, unconfirmed,
 };
 
 /// One method on one path.
@@ -62,6 +62,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<change::__path_resume, _, _>(Scope::Operate, change::resume),
         route::<change::__path_rotate, _, _>(Scope::Operate, change::rotate),
         route::<change::__path_test, _, _>(Scope::Operate, change::test),
+        route::<engagement::__path_engagement, _, _>(Scope::Read, engagement::engagement),
         route::<act::__path_cancel, _, _>(Scope::Operate, act::cancel),
         route::<act::__path_hold, _, _>(Scope::Operate, act::hold),
         route::<act::__path_release, _, _>(Scope::Operate, act::release),
@@ -76,6 +77,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<dead_letters::__path_dead_letter, _, _>(Scope::Operate, dead_letters::dead_letter),
         route::<resend::__path_resend, _, _>(Scope::Operate, resend::resend),
         route::<status::__path_status, _, _>(Scope::Operate, status::status),
+        route::<unconfirmed::__path_unconfirmed, _, _>(Scope::Operate, unconfirmed::unconfirmed),
         route::<incident::__path_incident, _, _>(Scope::Operate, incident::incident),
         route::<alerts::__path_alerts, _, _>(Scope::Operate, alerts::alerts),
         route::<alerts::__path_test, _, _>(Scope::Operate, alerts::test),

@@ -3,6 +3,7 @@
 
 pub mod callbacks;
 pub mod evidence;
+pub mod heard;
 pub mod jobs;
 pub mod open;
 
@@ -18,6 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::Json;
 use super::auth::Scope;
 use super::guard::Caller;
+use super::unconfirmed::UnconfirmedCounts;
 use super::{Shared, trouble};
 use crate::clock::Timestamp;
 use crate::message_log::{Counts, Standings};
@@ -28,6 +30,7 @@ use crate::server::problem::Problem;
 use crate::stops::Stop;
 use callbacks::CallbackLine;
 use evidence::Evidence;
+use heard::WitnessView;
 use jobs::JobLine;
 use open::Open;
 
@@ -73,6 +76,14 @@ pub struct StatusView {
     pub queue: Option<QueueView>,
     /// Every provider account as this process's worker last saw it.
     pub providers: Vec<ProviderHealth>,
+    /// Of every configured provider, the newest event heard; null when the log did not answer.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub witnesses: Option<Vec<WitnessView>>,
+    /// What was sent and not heard of, of all tenants; null when the journal did not answer.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub unconfirmed: Option<UnconfirmedCounts>,
     /// When the queue last answered this process's worker.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub last_receive_at: Option<Timestamp>,
@@ -196,6 +207,8 @@ pub(super) async fn status(
         oldest_unsent_since: oldest,
         queue: queue.value.as_ref().map(|queue| queue.depth),
         providers,
+        witnesses: heard::witnesses(state, now).await,
+        unconfirmed: heard::unconfirmed(state).await,
         last_receive_at: state.health.last_receive(),
         sent_per_second: rate,
         stops: stops

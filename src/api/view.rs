@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::next::Next;
 use crate::clock::Timestamp;
+use crate::engagement::{self, Engagement, MachineReason, Mark, Rules};
 use crate::message_log::{Recipient, Record, RecordedEvent};
 use crate::notification::address::Address;
 use crate::notification::status::recipient::RecipientStatus;
@@ -63,6 +64,10 @@ pub struct RecordView {
     pub recipients: Vec<RecipientView>,
     /// Every event, oldest first.
     pub events: Vec<EventView>,
+    /// Its opens and clicks: how many people did, and how many machines.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub engagement: Engagement,
     /// What people, jobs, stops and guards did to it, oldest first.
     pub acts: Vec<Act>,
     /// What happens next by itself, when and why.
@@ -125,17 +130,24 @@ pub struct EventView {
     /// To whom; null where the provider names nobody.
     #[schema(value_type = Option<String>, required = true)]
     pub recipient: Option<Address>,
-    /// The provider says a machine did it, not a person.
+    /// A machine did it, not a person: derived when the record is read, by the rules of that moment.
     pub machine: bool,
+    /// How that is known; null for people.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub machine_reason: Option<MachineReason>,
     /// The provider's words.
     #[schema(value_type = Object)]
     pub detail: serde_json::Map<String, serde_json::Value>,
 }
 
 impl RecordView {
-    /// The record as it stands at `now`.
-    pub fn of(record: Record, now: Timestamp) -> Self {
+    /// The record as it stands at `now`, by these rules about machines.
+    pub fn of(record: Record, rules: &Rules, now: Timestamp) -> Self {
         let life = record.life;
+        let marks = engagement::marks(&record.events, rules);
+        let engagement = Engagement::of(&record.events, &marks);
+        let marked = record.events.into_iter().zip(marks);
         Self {
             id: record.id,
             tenant: record.tenant,
@@ -152,7 +164,8 @@ impl RecordView {
             batch: record.batch,
             metadata: record.metadata,
             attempts: life.attempts.into_iter().map(AttemptView::from).collect(),
-            events: record.events.into_iter().map(|event| EventView::of(event, &record.recipients)).collect(),
+            events: marked.map(|(event, mark)| EventView::of(event, mark, &record.recipients)).collect(),
+            engagement,
             recipients: record.recipients.into_iter().map(RecipientView::from).collect(),
             acts: life.acts,
             next: None,
@@ -177,13 +190,14 @@ impl From<Recipient> for RecipientView {
 impl EventView {
     /// The provider names a carrier's address in its own form, and may change letters' case: the caller's form is the
     /// one that the record shows everywhere.
-    fn of(event: RecordedEvent, recipients: &[Recipient]) -> Self {
-        let RecordedEvent { at, kind, recipient, machine, detail } = event;
+    fn of(event: RecordedEvent, mark: Mark, recipients: &[Recipient]) -> Self {
+        let RecordedEvent { at, kind, recipient, machine: _, detail } = event;
         let recipient = recipient.map(|address| {
             let canonical = address.canonical();
             let given = recipients.iter().find(|given| given.email.canonical() == canonical);
             given.map_or(address, |given| given.email.clone())
         });
-        Self { at, kind, recipient, machine, detail }
+        let machine_reason = mark.reason();
+        Self { at, kind, recipient, machine: machine_reason.is_some(), machine_reason, detail }
     }
 }

@@ -11,7 +11,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::provider::health::HealthBoard;
 use crate::sandbox::Sandbox;
-use crate::settings::{ProviderName, Roles, Settings};
+use crate::settings::{Roles, Settings};
 use crate::storm::meter::Meter;
 
 /// Where the runbooks are as long as nobody says: in the repository.
@@ -39,14 +39,6 @@ pub(super) fn tester(settings: &Settings) -> anyhow::Result<Option<Arc<dyn api::
     Ok(Some(Arc::new(Tester { channels, runbooks: runbooks(settings), clock })))
 }
 
-/// Its name in records, as [`rooms::provider`] gives it.
-fn provider(name: ProviderName) -> &'static str {
-    match name {
-        ProviderName::Sandbox => "sandbox",
-        ProviderName::Sendgrid => "sendgrid",
-    }
-}
-
 /// Whom the storm guard's meter finds unusual.
 fn unusual(meter: Meter, clock: Clock) -> UnusualTenants {
     Arc::new(move || {
@@ -70,14 +62,17 @@ pub(super) fn watch(
     (clock, health, meter): (&Clock, &HealthBoard, &Meter),
 ) -> anyhow::Result<Alerts> {
     let from = &settings.alert;
-    let sendgrid = &settings.sendgrid;
+    let (sendgrid, resend) = (&settings.sendgrid, &settings.resend);
+    let hears_sendgrid = !sendgrid.webhook_keys.is_empty() || sendgrid.webhook_insecure;
+    let hears_resend = !resend.webhook_secrets.is_empty() || resend.webhook_insecure;
+    let hears_ses = settings.ses.topic_arn.is_some();
     let limits = Limits {
         delay: settings.alert_delay,
         // The same as the liveness probe's.
         poll_silence: api::Config::default().worker_silence,
         webhook_silence: from.webhook_silence,
-        webhook_expected: sandbox.is_some() || !sendgrid.webhook_keys.is_empty() || sendgrid.webhook_insecure,
-        providers: settings.providers.iter().map(|name| provider(*name).to_owned()).collect(),
+        webhook_expected: sandbox.is_some() || hears_sendgrid || hears_resend || hears_ses,
+        providers: settings.providers.iter().map(|name| name.as_str().to_owned()).collect(),
     };
     let config = Config {
         limits,

@@ -1,7 +1,10 @@
 //! `check` and `setup`: is everything that the configuration names there, and does it work?
 
+use std::path::PathBuf;
+
 use super::{Locked, Storage, aws, nobody, rooms};
 use crate::clock::Clock;
+use crate::engagement::Rulebook;
 use crate::settings::{Backend, ProviderName, Settings};
 use crate::sqlite::DATABASE_FILE;
 
@@ -56,7 +59,24 @@ pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
             "copy the public key from the provider again",
         ));
     }
+    lines.extend(settings.machines_file.clone().map(machines));
     Ok(lines)
+}
+
+/// The rules that tell machines from people.
+fn machines(file: PathBuf) -> CheckLine {
+    let name = "machines.file";
+    let path = file.display().to_string();
+    let rulebook = Rulebook::new(Some(file));
+    rulebook.rules(Clock::system().now());
+    match rulebook.fault() {
+        None => CheckLine::ok(name, format!("{path} can be read")),
+        Some(fault) => CheckLine::bad(
+            name,
+            format!("{path}, {fault}"),
+            "correct it; until then the rules that it last had tell machines from people, or the built-in ones",
+        ),
+    }
 }
 
 async fn provider(settings: &Settings, name: ProviderName) -> CheckLine {

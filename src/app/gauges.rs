@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use super::Storage;
 use crate::clock::{Clock, Timestamp};
-use crate::message_log::MessageLog;
+use crate::journal::Journal;
+use crate::message_log::{Lacks, MessageLog};
 use crate::metrics as names;
 use crate::notification::status::Status;
 use crate::provider::health::HealthBoard;
 use crate::queue::Queue;
 use crate::shutdown::Shutdown;
+use crate::unconfirmed;
 
 pub(super) struct Gauges {
     log: Arc<dyn MessageLog>,
     queue: Arc<dyn Queue>,
+    journal: Arc<dyn Journal>,
     clock: Clock,
     health: HealthBoard,
     started: Timestamp,
@@ -24,8 +27,8 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn new(storage: &Storage, interval: Duration, clock: Clock, health: HealthBoard) -> Self {
         let started = clock.now();
-        let (log, queue) = (storage.log.clone(), storage.queue.clone());
-        Self { log, queue, clock, health, started, interval }
+        let (log, queue, journal) = (storage.log.clone(), storage.queue.clone(), storage.journal.clone());
+        Self { log, queue, journal, clock, health, started, interval }
     }
 
     pub(super) async fn run(self, stopped: Shutdown) {
@@ -61,6 +64,15 @@ impl Gauges {
                 }
             }
             Err(error) => tracing::debug!(%error, "could not count the queue"),
+        }
+        match unconfirmed::stand(&*self.journal).await {
+            Ok(stand) => {
+                for lacks in Lacks::ALL {
+                    let count = stand.count(lacks);
+                    metrics::gauge!(names::UNCONFIRMED, "lacks" => lacks.as_str()).set(count as f64);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "could not count what is not heard of"),
         }
         let heard = self.health.last_receive().unwrap_or(self.started);
         metrics::gauge!(names::LAST_RECEIVE_AGE_SECONDS).set(now.since(heard).as_secs_f64());

@@ -10,10 +10,14 @@ use crate::clock::Clock;
 use crate::jobs::Rings;
 use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
+use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
+use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
 use crate::settings::{Backend, Roles, Settings};
 use crate::shutdown::Shutdown;
+use crate::tracking::Tracker;
+use crate::tracking::folder::Folder;
 use crate::worker::{Guards, Worker};
 
 /// What they stand on.
@@ -42,6 +46,14 @@ impl House<'_> {
             let watch = alerts::watch(settings, roles, sandbox, storage, board)?;
             loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
         }
+        if roles.webhook {
+            let tracker = self.tracker();
+            let folder = Folder::new(storage.inbox()?, tracker.clone(), rooms::folder(settings));
+            loops.push(("folder", tokio::spawn(folder.run(stopped.clone()))));
+            let (unmatched, config) = (storage.unmatched.clone(), rematch::Config::default());
+            let rematcher = Rematcher::new(unmatched, tracker, clock.clone(), config);
+            loops.push(("rematcher", tokio::spawn(rematcher.run(stopped.clone()))));
+        }
         if roles.worker {
             let providers = rooms::providers(settings, sandbox)?;
             loops.push(("worker", tokio::spawn(drained(self.worker(providers), stopped.clone()))));
@@ -54,6 +66,9 @@ impl House<'_> {
                 loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
             }
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
+            let (log, journal) = (storage.log.clone(), storage.journal.clone());
+            let watchdog = Watchdog::new(log, journal, clock.clone(), rooms::watchdog(settings, sandbox)?);
+            loops.push(("watchdog", tokio::spawn(watchdog.run(stopped.clone()))));
             loops.push(("sweeper", tokio::spawn(sweeper.run(stopped.clone()))));
         }
         let gauges = gauges::Gauges::new(storage, rooms::gauges(settings), clock.clone(), health.clone());
@@ -66,6 +81,13 @@ impl House<'_> {
         let (feed, journal) = (self.storage.feed.clone(), self.storage.journal.clone());
         let (courier, config) = (rooms::courier(self.settings), rooms::callbacks(self.settings));
         Deliverer::new(feed, journal, courier, self.clock.clone(), config)
+    }
+
+    /// What follows from events, whether they are folded now or matched later.
+    fn tracker(&self) -> Arc<Tracker> {
+        let listeners = Vec::new();
+        let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
+        Arc::new(Tracker::new(log, health, clock, listeners))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

@@ -14,23 +14,28 @@ use crate::console;
 use crate::feed::callback::Patience;
 use crate::feed::courier::Courier;
 use crate::jitter::Schedule;
+use crate::engagement::Rulebook;
 use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::health::HealthBoard;
-use crate::provider::sendgrid::{self, SendGrid, SendGridEvents};
-use crate::provider::{EventSource, Provider};
-use crate::recovery::{jobs, sweep};
+use crate::provider::resend::{Resend, ResendEvents};
+use crate::provider::sendgrid::{SendGrid, SendGridEvents};
+use crate::provider::{EventSource, Provider, http};
+use crate::recovery::{jobs, sweep, watchdog};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use crate::server;
 use crate::settings::{Backend, ProviderName, Settings};
 use crate::stops::Stops;
 use crate::storm;
+use crate::tracking::folder;
 use crate::worker::{self, Guards, breaker, concurrency, retry};
 
 /// Where SendGrid posts its events.
 const SENDGRID_EVENTS: &str = "/webhooks/sendgrid";
+/// Where Resend posts its events.
+const RESEND_EVENTS: &str = "/webhooks/resend";
 /// Where the sandbox provider inside posts its events.
 pub(super) const SANDBOX_EVENTS: &str = "/webhooks/sandbox";
 /// The key that we show the sandbox where it demands none.
@@ -55,6 +60,8 @@ pub(super) fn api(settings: &Settings) -> api::Config {
             witness_cap: settings.worker.witness_cap,
         },
         late_after: settings.alert_delay,
+        providers: settings.providers.iter().map(|name| name.as_str().to_owned()).collect(),
+        witness_lasts: settings.worker.hold.saturating_sub(settings.worker.witness_margin),
         sources: sources(settings),
         ..api::Config::default()
     }
@@ -143,6 +150,7 @@ pub(super) fn api_state(
         journal: storage.journal.clone(),
         stops: guards.stops.clone(),
         meter: guards.storm.meter().clone(),
+        machines: Rulebook::new(settings.machines_file.clone()),
         bell,
         clock,
         keys: Arc::default(),
@@ -162,6 +170,15 @@ fn settle(settings: &Settings) -> worker::SettleConfig {
         Backend::Aws(_) => Duration::from_millis(25),
     };
     worker::SettleConfig { linger, ..worker::SettleConfig::default() }
+}
+
+/// How events are folded. On AWS a step waits for the network most of the time.
+pub(super) fn folder(settings: &Settings) -> folder::Config {
+    let at_once = match settings.backend {
+        Backend::Embedded => folder::Config::default().at_once,
+        Backend::Aws(_) => 4,
+    };
+    folder::Config { at_once, wait: settings.queue.long_poll, ..folder::Config::default() }
 }
 
 /// A look at an idle table is 24 queries: a second apart they would cost more than the mails of a small house.
@@ -188,6 +205,31 @@ pub(super) fn callbacks(settings: &Settings) -> callbacks::Config {
         alone: matches!(settings.backend, Backend::Embedded),
         ..callbacks::Config::default()
     }
+}
+
+/// How often it is looked goes by the shorter deadline. On AWS a look through what was sent reads whole hours, so it waits
+/// until there is enough to look through.
+pub(super) fn watchdog(settings: &Settings, sandbox: Option<&Sandbox>) -> anyhow::Result<watchdog::Config> {
+    let from = &settings.watchdog;
+    let interval = (from.processed_within / 15).clamp(Duration::from_millis(100), Duration::from_secs(60));
+    let defaults = watchdog::Config::default();
+    let patience = defaults.patience.min(interval * 10);
+    let sources = event_sources(settings, sandbox)?;
+    let (walk_every, again) = match settings.backend {
+        Backend::Embedded => (defaults.walk_every, defaults.again),
+        Backend::Aws(_) => (from.processed_within.min(Duration::from_secs(900)), 500),
+    };
+    Ok(watchdog::Config {
+        processed_within: from.processed_within,
+        end_within: from.end_within,
+        interval,
+        walk_every,
+        again,
+        patience,
+        lease: patience + interval * 3,
+        providers: api(settings).providers,
+        awaited: sources.values().map(|source| source.name().to_owned()).collect(),
+    })
 }
 
 /// On AWS a look costs a request for every hundred that are awaited, and a write of the journal is paid for by its size.
@@ -227,25 +269,32 @@ pub(super) fn provider(
     inside: Option<&Sandbox>,
 ) -> anyhow::Result<Arc<dyn Provider>> {
     let worker = &settings.worker;
-    let config = |base_url: String, api_key: Secret| sendgrid::Config {
+    let config = |base_url: String, api_key: Option<Secret>| http::Config {
         base_url,
-        api_key,
+        api_key: api_key.unwrap_or_else(|| Secret::new("")),
         connect_timeout: worker.connect_timeout,
         attempt_timeout: worker.provider_timeout,
-        ..sendgrid::Config::default()
+        ..http::Config::default()
     };
-    let account = match name {
+    let label = name.as_str();
+    Ok(match name {
         ProviderName::Sandbox => {
             let url = inside.map(Sandbox::url).or_else(|| settings.sandbox.url.clone()).unwrap_or_default();
             let key = settings.sandbox.api_key.clone().unwrap_or_else(|| Secret::new(SANDBOX_KEY));
-            SendGrid::new("sandbox", config(url, key))?
+            Arc::new(SendGrid::new(label, config(url, Some(key)))?)
         }
         ProviderName::Sendgrid => {
-            let key = settings.sendgrid.api_key.clone().unwrap_or_else(|| Secret::new(""));
-            SendGrid::new("sendgrid", config(settings.sendgrid.base_url.clone(), key))?
+            let from = &settings.sendgrid;
+            Arc::new(SendGrid::new(label, config(from.base_url.clone(), from.api_key.clone()))?)
         }
-    };
-    Ok(Arc::new(account))
+        ProviderName::Resend => {
+            let from = &settings.resend;
+            Arc::new(Resend::new(label, config(from.base_url.clone(), from.api_key.clone()))?)
+        }
+        ProviderName::Ses => {
+            anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet")
+        }
+    })
 }
 
 /// Who reads the events that are posted to which path.
@@ -260,6 +309,12 @@ pub(super) fn event_sources(
         let name = if settings.providers.contains(&ProviderName::Sendgrid) { "sendgrid" } else { "sandbox" };
         let source = SendGridEvents::new(name, &from.webhook_keys, from.webhook_insecure)?;
         sources.insert(SENDGRID_EVENTS.into(), Arc::new(source));
+    }
+    let from = &settings.resend;
+    if !from.webhook_secrets.is_empty() || from.webhook_insecure {
+        let secrets: Vec<_> = from.webhook_secrets.iter().map(|one| one.reveal().to_owned()).collect();
+        let source = ResendEvents::new("resend", &secrets, from.webhook_insecure)?;
+        sources.insert(RESEND_EVENTS.into(), Arc::new(source));
     }
     if let Some(sandbox) = inside {
         let keys = [sandbox.public_key().to_owned()];

@@ -33,6 +33,34 @@ pub struct Record {
     #[serde(default)]
     pub acts: Vec<Act>,
     pub next: Option<Next>,
+    #[serde(default)]
+    pub engagement: Engagement,
+}
+
+/// Its opens and clicks.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Engagement {
+    #[serde(default)]
+    pub opens: Counted,
+    #[serde(default)]
+    pub clicks: Counted,
+}
+
+/// How many people did, and how many machines.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Counted {
+    #[serde(default)]
+    pub people: u64,
+    #[serde(default)]
+    pub machines: u64,
+}
+
+impl Counted {
+    /// In words; nothing where nobody did.
+    pub fn words(&self) -> Option<String> {
+        let Self { people, machines } = self;
+        (people + machines > 0).then(|| format!("{people} by people, {machines} by machines"))
+    }
 }
 
 /// What somebody did to it.
@@ -83,6 +111,7 @@ pub struct Event {
     pub recipient: Option<String>,
     #[serde(default)]
     pub machine: bool,
+    pub machine_reason: Option<String>,
     #[serde(default)]
     pub detail: serde_json::Map<String, serde_json::Value>,
 }

@@ -60,6 +60,8 @@ fn print(record: &Record, now: Timestamp, out: &mut Output) -> anyhow::Result<()
         ("sent", record.sent_at.map(at)),
         ("provider", record.provider.clone()),
         ("message id", record.provider_message_id.clone()),
+        ("opens", record.engagement.opens.words()),
+        ("clicks", record.engagement.clicks.words()),
         ("metadata", Some(labels.join(" ")).filter(|labels| !labels.is_empty())),
     ];
     for (name, value) in fields {

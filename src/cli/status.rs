@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::Exit;
 use super::client::Client;
 use super::output::Output;
+use super::unconfirmed::Counts;
 use super::when::{clock, human, relative};
 use crate::clock::Timestamp;
 use crate::stops::Scope;
@@ -39,6 +40,8 @@ struct Report {
     oldest_unsent_since: Option<Timestamp>,
     queue: Option<Depth>,
     providers: Vec<Provider>,
+    witnesses: Option<Vec<Witness>>,
+    unconfirmed: Option<Counts>,
     last_receive_at: Option<Timestamp>,
     sent_per_second: f64,
     drain_seconds: Option<f64>,
@@ -116,6 +119,14 @@ struct Provider {
     last_error: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Witness {
+    provider: String,
+    newest_event_at: Option<Timestamp>,
+    is_alive: bool,
+}
+
 /// Runs `status`. `alert_delay`: an unsent notification that waits longer is not all right.
 pub async fn run(
     args: &StatusArgs,
@@ -175,6 +186,9 @@ impl Report {
         if callbacks > 0 {
             troubles
                 .push(format!("{callbacks} callbacks are told nothing; `kakitome callbacks list` says why"));
+        }
+        if let Some(words) = self.unconfirmed.as_ref().and_then(Counts::words) {
+            troubles.push(format!("{words}; `kakitome unconfirmed` lists them"));
         }
         let dead = self.count("failed");
         if dead > 0 {
@@ -289,7 +303,21 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         facts.push(("journal", "no answer: stops and jobs are not known".into()));
     }
     facts.extend(report.providers.iter().map(|provider| ("provider", tell_provider(provider, now))));
+    facts.extend(report.witnesses.iter().flatten().map(|witness| ("events", tell_witness(witness, now))));
+    if let Some(words) = report.unconfirmed.as_ref().and_then(Counts::words) {
+        facts.push(("unconfirmed", words));
+    }
     facts
+}
+
+/// Whether its silence means anything.
+fn tell_witness(witness: &Witness, now: Timestamp) -> String {
+    let Witness { provider, newest_event_at, is_alive } = witness;
+    let Some(at) = newest_event_at else {
+        return format!("{provider}: none was ever heard, so that its silence says nothing");
+    };
+    let counts = if *is_alive { "" } else { ": too long ago for its silence to say anything" };
+    format!("{provider}: the newest {}{counts}", relative(*at, now))
 }
 
 fn tell_provider(provider: &Provider, now: Timestamp) -> String {

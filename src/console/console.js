@@ -595,7 +595,7 @@ function answer(attempt) {
 function words(event) {
   const said = Object.entries(event.detail).map(([name, value]) =>
     `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`);
-  if (event.machine) said.unshift("done by a machine, not a person");
+  if (event.machine) said.unshift(`done by a machine, not a person (${(event.machine_reason ?? "?").replace("_", " ")})`);
   return said.join("\n") || null;
 }
 

@@ -12,7 +12,8 @@
 //! | tally | `tally` | `<shard>` | how many were sent |
 //!
 //! Three sparse indexes: `open` holds whatever is not sent, by class and shard; `wake` what the sweeper looks at, by
-//! its time; `batch` what belongs to a broadcast. A sent notification is in none but `batch`.
+//! its time; `batch` what belongs to a broadcast. A sent notification is in none but `batch`; one that was sent late
+//! stays in `open`, in a class of its own, by when it was sent (`heard.rs`).
 //!
 //! Every change of a row is a compare-and-set on its version `v`, as one PartiQL statement, 25 to a request. Each
 //! write has a random name `w`, by which it is recognised when its answer was lost. What the queue message or an
@@ -42,6 +43,7 @@
 //! | a page of everything, or of what was sent | an hour whole, contents included: half a unit for each 4 KB; then 3 R |
 //! | counts | 28, or half a unit for each 4 KB of index entries (some 30 of them); up to 2,000 rows on their way, 1 each |
 //! | counts by age | as counts, never told again |
+//! | what was sent and lacks an event | the hours that the span touches, whole; then 3 for each that was sent in it |
 //! | counts by reason | as counts for what is at rest; 1 for every other row that may match |
 //! | an event with our id | row 1, events item 1; a repeat no more than that |
 //! | an event without | half a unit an hour for 7 days, 84 at most; then 1 a row, 500 at most |
@@ -58,6 +60,7 @@ mod due;
 mod entry;
 mod event;
 mod events_item;
+mod heard;
 mod hours;
 mod keys;
 mod life;
@@ -85,8 +88,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded, Standings,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, Heard, HeardPage, Lacks, LogError,
+    MessageLog, NewNotification, Page, Record, Recorded, SentSpan, Standings,
 };
 use crate::aws::Aws;
 use crate::clock::Timestamp;
@@ -139,6 +142,7 @@ pub struct DynamoLog {
     walk: Walk,
     retention: Duration,
     witnesses: witness::Witnesses,
+    strays: unmatched::Strays,
     counts_kept: Duration,
     counted: count::Counted,
 }
@@ -159,6 +163,7 @@ impl DynamoLog {
             walk: Walk::default(),
             retention: config.retention,
             witnesses: witness::Witnesses::default(),
+            strays: unmatched::Strays::default(),
             counts_kept: config.counts_kept,
             counted: count::Counted::default(),
         }
@@ -236,5 +241,19 @@ impl MessageLog for DynamoLog {
 
     async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
         witness::read(self, provider).await
+    }
+
+    async fn sent_without(
+        &self,
+        lacks: Lacks,
+        span: SentSpan,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<HeardPage, LogError> {
+        heard::page(self, lacks, span, cursor, limit.max(1)).await
+    }
+
+    async fn heard_of(&self, ids: &[NotificationId]) -> Result<Vec<Option<Heard>>, LogError> {
+        heard::of(self, ids).await
     }
 }

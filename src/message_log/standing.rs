@@ -93,6 +93,27 @@ impl Standing {
     }
 }
 
+/// How many stand where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By status. Statuses with none are absent. In a backlog of thousands a backend may count those under way with
+    /// what they were before.
+    pub by_status: BTreeMap<Status, u64>,
+    /// From when the longest-waiting one that should be on its way counts (dead letters, held and scheduled ones
+    /// are not on their way).
+    pub oldest_unsent: Option<Timestamp>,
+}
+
+impl Counts {
+    /// How many should be on their way: each has a queue message, or waits in the log for its time.
+    pub fn on_their_way(&self) -> u64 {
+        [Status::Accepted, Status::Attempting, Status::Retrying, Status::Unknown]
+            .iter()
+            .filter_map(|status| self.by_status.get(status))
+            .sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::fault::{Fault, Faults};
 use super::keys::AWS_KEYS;
+use super::providers::missing;
 use super::reader::Reader;
 use super::value::show_span;
-use super::{Backend, ProviderName, Roles, Settings};
+use super::{Backend, Roles, Settings};
 
 /// Clock skew allowed for between machines.
 const SKEW: Duration = Duration::from_secs(2);
@@ -55,10 +56,12 @@ pub fn check(settings: &mut Settings, reader: &mut Reader) {
             "callback.allow_insecure: whoever may add a callback reaches what only this machine can".into(),
         );
     }
-    if settings.sendgrid.webhook_insecure {
-        settings
-            .warnings
-            .push("sendgrid.webhook_insecure: anybody can post events without a signature".into());
+    let insecure = [
+        (settings.sendgrid.webhook_insecure, "sendgrid.webhook_insecure"),
+        (settings.resend.webhook_insecure, "resend.webhook_insecure"),
+    ];
+    for (_, path) in insecure.iter().filter(|(is_insecure, _)| *is_insecure) {
+        settings.warnings.push(format!("{path}: anybody can post events without a signature"));
     }
 }
 
@@ -86,7 +89,9 @@ fn backend(settings: &Settings, reader: &mut Reader) {
 
 fn orders(settings: &Settings, reader: &mut Reader) {
     let (worker, limits) = (&settings.worker, &settings.limits);
+    let watchdog = &settings.watchdog;
     let pairs = [
+        (watchdog.processed_within > watchdog.end_within, "watchdog.processed_within", "watchdog.end_within"),
         (
             worker.connect_timeout > worker.provider_timeout,
             "worker.connect_timeout",
@@ -110,19 +115,18 @@ pub fn check_roles(settings: &Settings, roles: Roles) -> Result<(), Faults> {
     let mut refuse = |subject: &str, detail: &str| {
         faults.push(Fault { subject: subject.to_owned(), detail: detail.to_owned() });
     };
-    let sendgrid = settings.providers.contains(&ProviderName::Sendgrid);
-    if roles.worker && sendgrid && settings.sendgrid.api_key.is_none() {
-        refuse("KAKITOME_SENDGRID_API_KEY (sendgrid.api_key)", "the worker needs it for provider `sendgrid`");
+    for (key, why) in missing(settings, roles) {
+        refuse(key, why);
     }
-    if roles.webhook
-        && sendgrid
-        && settings.sendgrid.webhook_keys.is_empty()
-        && !settings.sendgrid.webhook_insecure
-    {
+    let has_inbox = match &settings.backend {
+        Backend::Embedded => true,
+        Backend::Aws(aws) => aws.events_url.is_some(),
+    };
+    if roles.webhook && !has_inbox {
         refuse(
-            "KAKITOME_SENDGRID_WEBHOOK_KEY (sendgrid.webhook_key)",
-            "the webhook role needs SendGrid's public key, or KAKITOME_SENDGRID_WEBHOOK_INSECURE=true to accept \
-             events from anybody",
+            "KAKITOME_SQS_EVENTS_URL (sqs.events_url)",
+            "the webhook role needs it on backend `aws`: provider events wait there until they are folded; \
+             `kakitome setup` makes the queue",
         );
     }
     let no_key = settings.api_key.is_none() && settings.api_keys.is_empty();

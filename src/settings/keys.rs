@@ -109,13 +109,13 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 61] = [
+pub const KEYS: [Key; 72] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
     key("url", Kind::Url, None, "for client commands: use this running server instead of the storage directly"),
     key("api_key", Kind::Secret, None, "one key with every scope, tenant `default`; client commands present it"),
-    key("provider", Kind::Choices(&["sandbox", "sendgrid"]), Some("sandbox"), "providers in order of preference"),
+    key("provider", Kind::Choices(&["sandbox", "sendgrid", "resend", "ses"]), Some("sandbox"), "providers in order of preference"),
     key("sandbox.url", Kind::Url, None, "where the sandbox provider listens; without one it runs inside the server"),
     key("sandbox.api_key", Kind::Secret, None, "the key that the sandbox provider expects, if it was given one"),
     key("sendgrid.api_key", Kind::Secret, None, "SendGrid's API key"),
@@ -123,6 +123,15 @@ pub const KEYS: [Key; 61] = [
     key("sendgrid.webhook_key", Kind::PublicKeys, None,
         "public keys of its signed event webhook, several in a rotation"),
     key("sendgrid.webhook_insecure", Kind::Switch, Some("false"), "accept event posts without a signature"),
+    key("resend.api_key", Kind::Secret, None, "Resend's API key"),
+    key("resend.base_url", Kind::Url, Some("https://api.resend.com"), "Resend's API"),
+    key("resend.webhook_secret", Kind::Secret, None,
+        "signing secrets of its webhook, several in a rotation, separated by commas"),
+    key("resend.webhook_insecure", Kind::Switch, Some("false"), "accept event posts without a signature"),
+    key("ses.region", Kind::Text, None, "Amazon SES: its region"),
+    key("ses.base_url", Kind::Url, None, "Amazon SES: its API, if not at the region's own address"),
+    key("ses.configuration_set", Kind::Text, None, "Amazon SES: the configuration set that publishes its events"),
+    key("ses.topic_arn", Kind::Text, None, "Amazon SES: the SNS topic that its events come by"),
     key("sqs.queue_url", Kind::Url, None, "aws: the queue"),
     key("sqs.dead_letter_url", Kind::Url, None, "aws: the dead-letter queue"),
     key("sqs.events_url", Kind::Url, None, "aws: the queue of provider events"),
@@ -182,6 +191,11 @@ pub const KEYS: [Key; 61] = [
     key("guard.rate_factor", Kind::Count(1, 1000), Some("10"),
         "a tenant that hands in more than so many times its usual rate is unusual"),
     key("guard.rate_floor", Kind::Count(1, 1_000_000_000), Some("100"), "fewer than this a minute are never unusual"),
+    key("watchdog.processed_within", Kind::Span(s(1), s(24 * HOUR)), Some("15m"),
+        "what was sent and not heard of at all for this long is listed as unconfirmed"),
+    key("watchdog.end_within", Kind::Span(s(1), s(30 * 24 * HOUR)), Some("72h"),
+        "what was sent and has no end (delivered, refused, dropped) after this long is, too"),
+    key("machines.file", Kind::Path, None, "what tells machines' opens and clicks from people's, beside what is built in; re-read when it changes"),
     key("guard.rate_hold", Kind::Switch, Some("false"), "hold everything of an unusual tenant"),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -63,6 +64,11 @@ impl Reader {
         self.optional(path).unwrap_or_default()
     }
 
+    /// A path that may be left out.
+    pub fn path(&mut self, path: &str) -> Option<PathBuf> {
+        self.optional(path).filter(|text| !text.is_empty()).map(PathBuf::from)
+    }
+
     pub fn secret(&mut self, path: &str) -> Option<Secret> {
         let text = self.optional(path)?;
         // Whatever else is in it could not be sent in a header.
@@ -71,6 +77,31 @@ impl Reader {
             return None;
         }
         Some(Secret::new(text))
+    }
+
+    /// Signing secrets of a webhook: `whsec_` and base64, several while one replaces another.
+    pub fn webhook_secrets(&mut self, path: &str) -> Vec<Secret> {
+        let Some(given) = self.secret(path) else { return Vec::new() };
+        let is_usable = |text: &&str| {
+            let text = text.strip_prefix("whsec_").unwrap_or(text);
+            base64::engine::general_purpose::STANDARD.decode(text).is_ok_and(|bytes| bytes.len() >= 16)
+        };
+        let secrets: Vec<&str> = given.reveal().split(',').filter(|text| !text.is_empty()).collect();
+        if secrets.is_empty() || !secrets.iter().all(is_usable) {
+            self.refuse(path, "allowed: whsec_ and base64 of at least 16 bytes, several separated by commas");
+            return Vec::new();
+        }
+        secrets.into_iter().map(Secret::new).collect()
+    }
+
+    /// A text of this form, which `allowed` tells.
+    pub fn word(&mut self, path: &str, allowed: &str, is_allowed: impl Fn(&str) -> bool) -> Option<String> {
+        let text = self.optional(path)?.trim().to_owned();
+        if text.is_empty() || !is_allowed(&text) {
+            self.refuse(path, format!("allowed: {allowed}"));
+            return None;
+        }
+        Some(text)
     }
 
     /// The address of a webhook: whoever knows it may post there.

@@ -4,6 +4,7 @@ mod batch;
 mod bodies;
 mod callbacks;
 mod describe;
+mod engagement;
 mod enqueue;
 mod events;
 mod evidence;

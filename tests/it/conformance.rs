@@ -1,6 +1,7 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
 mod feed;
+mod inbox;
 mod journal;
 mod log;
 mod queue;
@@ -12,6 +13,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::feed::sqlite::SqliteFeed;
+use kakitome::inbox::Inbox;
+use kakitome::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
+use kakitome::inbox::sqs::{self as inbox_sqs, SqsInbox};
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::MessageLog;
@@ -25,6 +29,7 @@ use kakitome::sqlite::{Config, Engine};
 use super::sqs;
 use crate::emulator::{self, Emulator};
 use feed::FeedBench;
+use inbox::InboxBench;
 use journal::JournalBench;
 
 /// A fresh, empty queue and what the suite needs to know of it.
@@ -97,6 +102,22 @@ mod ministack_queue {
 
 mod fauxqs_queue {
     super::queue::suite!(super::fauxqs_queue_bench);
+}
+
+mod sqlite_inbox {
+    super::inbox::suite!(super::sqlite_inbox_bench);
+}
+
+mod sqlite_inbox_order {
+    super::inbox::order_suite!(super::sqlite_inbox_bench);
+}
+
+mod ministack_inbox {
+    super::inbox::suite!(super::ministack_inbox_bench);
+}
+
+mod fauxqs_inbox {
+    super::inbox::suite!(super::fauxqs_inbox_bench);
 }
 
 mod sqlite_log {
@@ -206,6 +227,53 @@ async fn sqs_queue_bench(
         wait: Duration::from_secs(3) + late,
         hides_what_is_given_back: true,
         may_say_done_of_what_is_stale: true,
+        _home: Box::new(()),
+    }
+}
+
+async fn sqlite_inbox_bench() -> InboxBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let reopen = move |engine: Engine| async move {
+        Box::new(SqliteInbox::open(engine, inbox_sqlite::Config::default()).await.unwrap()) as Box<dyn Inbox>
+    };
+    InboxBench {
+        server: "sqlite",
+        inbox: reopen(engine.clone()).await,
+        again: Box::new(move || Box::pin(reopen(engine.clone()))),
+        wait: Duration::from_millis(100),
+        counts_events: true,
+        _home: Box::new(home),
+    }
+}
+
+async fn ministack_inbox_bench() -> InboxBench {
+    sqs_inbox_bench(Emulator::ministack()).await
+}
+
+async fn fauxqs_inbox_bench() -> InboxBench {
+    sqs_inbox_bench(Emulator::fauxqs()).await
+}
+
+/// Its own queue; what another folder left comes again once its visibility time-out is over.
+async fn sqs_inbox_bench(emulator: &'static Emulator) -> InboxBench {
+    let queues = sqs::fresh_queues_on(emulator);
+    let bench = sqs::Bench::open_on(emulator, queues).await;
+    let aws = emulator::connect(&emulator.url, &emulator.url).await;
+    let visibility_timeout = Duration::from_secs(2);
+    let config = inbox_sqs::Config { url: bench.queues.queue_url, visibility_timeout };
+    InboxBench {
+        server: emulator.name,
+        inbox: Box::new(SqsInbox::open(&aws, config.clone())),
+        again: Box::new(move || {
+            let inbox = SqsInbox::open(&aws, config.clone());
+            Box::pin(async move {
+                tokio::time::sleep(visibility_timeout).await;
+                Box::new(inbox) as Box<dyn Inbox>
+            })
+        }),
+        wait: Duration::from_secs(3),
+        counts_events: false,
         _home: Box::new(()),
     }
 }

@@ -67,6 +67,7 @@ impl House {
             queue: queue.clone(),
             stops: Stops::new(journal.clone()),
             meter: Meter::new(journal.clone(), clock.clone(), 10, 100),
+            machines: kakitome::engagement::Rulebook::new(None),
             journal: journal.clone(),
             bell: Bell::new(false).0,
             telling: api::events::Telling::new(Arc::new(kakitome::feed::NoFeed), None),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 32] = [
+const LAYERS: [(&str, u8); 35] = [
     ("clock", 0),
     ("shutdown", 0),
     ("metrics", 0),
@@ -23,7 +23,10 @@ const LAYERS: [(&str, u8); 32] = [
     ("incident", 1),
     ("provider", 1),
     ("feed", 1),
+    ("inbox", 1),
     ("tracking", 1),
+    ("engagement", 1),
+    ("unconfirmed", 1),
     ("sqlite", 1),
     ("aws", 1),
     ("server", 1),
@@ -42,7 +45,7 @@ const LAYERS: [(&str, u8); 32] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 30] = [
+const SIDEWAYS: [(&str, &str); 39] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -66,7 +69,16 @@ const SIDEWAYS: [(&str, &str); 30] = [
     ("sign", "secret"),
     ("feed", "sqlite"),
     ("feed", "journal"),
+    ("inbox", "provider"),
+    ("inbox", "sqlite"),
+    ("inbox", "aws"),
+    ("inbox", "queue"),
+    ("tracking", "inbox"),
     ("tracking", "message_log"),
+    ("engagement", "message_log"),
+    ("unconfirmed", "journal"),
+    ("unconfirmed", "message_log"),
+    ("engagement", "provider"),
     ("tracking", "provider"),
     ("app", "settings"),
     ("app", "cli"),
@@ -77,9 +89,18 @@ const SIDEWAYS: [(&str, &str); 30] = [
 
 /// Libraries that only these files may name.
 const ONLY_IN: [(&str, &[&str]); 8] = [
+    // The engine, and the adapters on it.
     (
         "rusqlite::",
-        &["sqlite.rs", "sqlite/", "queue/sqlite", "message_log/sqlite", "journal/sqlite", "feed/sqlite"],
+        &[
+            "sqlite.rs",
+            "sqlite/",
+            "queue/sqlite",
+            "message_log/sqlite",
+            "journal/sqlite",
+            "feed/sqlite",
+            "inbox/sqlite",
+        ],
     ),
     (
         "reqwest::",
@@ -88,7 +109,7 @@ const ONLY_IN: [(&str, &[&str]); 8] = [
     ("aws_config::", &["aws.rs"]),
     ("aws_sdk_sqs::", &["aws.rs", "aws/", "queue/sqs"]),
     ("aws_sdk_dynamodb::", &["aws.rs", "aws/", "message_log/dynamodb", "journal/dynamodb"]),
-    ("zstd::", &["message_log/dynamodb"]),
+    ("zstd::", &["message_log/dynamodb", "inbox/parcel.rs"]),
     ("backoff::", &["jitter.rs"]),
     ("comfy_table::", &["cli/"]),
 ];

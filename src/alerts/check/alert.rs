@@ -65,6 +65,8 @@ pub enum AlertName {
     WebhookSilent,
     /// Webhook posts are refused for their signature.
     WebhookRefused,
+    /// Mail was sent, and its provider does not speak of it.
+    Unconfirmed,
     /// The message log does not answer.
     LogUnreachable,
     /// The queue does not answer.
@@ -79,7 +81,7 @@ pub enum AlertName {
 
 impl AlertName {
     /// Every alert.
-    pub const ALL: [AlertName; 21] = [
+    pub const ALL: [AlertName; 22] = [
         AlertName::OldestUnsent,
         AlertName::DeadLetters,
         AlertName::Unreadable,
@@ -96,6 +98,7 @@ impl AlertName {
         AlertName::NotPolling,
         AlertName::WebhookSilent,
         AlertName::WebhookRefused,
+        AlertName::Unconfirmed,
         AlertName::LogUnreachable,
         AlertName::QueueUnreachable,
         AlertName::JournalUnreachable,
@@ -122,6 +125,7 @@ impl AlertName {
             AlertName::NotPolling => "not_polling",
             AlertName::WebhookSilent => "webhook_silent",
             AlertName::WebhookRefused => "webhook_refused",
+            AlertName::Unconfirmed => "unconfirmed",
             AlertName::LogUnreachable => "log_unreachable",
             AlertName::QueueUnreachable => "queue_unreachable",
             AlertName::JournalUnreachable => "journal_unreachable",
@@ -145,6 +149,7 @@ impl AlertName {
                 "tenant-floods-or-bounces.md"
             }
             AlertName::CallbackPaused => "callback-paused.md",
+            AlertName::Unconfirmed => "unconfirmed.md",
             AlertName::GuardHeld => "duplicate-broadcast.md",
             AlertName::WebhookSilent | AlertName::WebhookRefused => "webhook-silent.md",
         }

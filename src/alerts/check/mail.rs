@@ -1,7 +1,8 @@
 //! What is wrong with the mail itself: late, dead, unknown, bounced, held.
 
 use super::{
-    AlertName, Checked, Finding, Limits, LogReading, Reading, Severity, WebhookReading, human, word,
+    AlertName, Checked, Finding, Limits, LogReading, Reading, Severity, Unconfirmed, WebhookReading, human,
+    word,
 };
 
 use crate::storm::Reason;
@@ -47,7 +48,25 @@ pub(super) fn check(reading: &Reading, limits: &Limits, checked: &mut Checked) {
         Some(events) => rates(events, reading, checked),
         None => checked.skip(&[AlertName::BounceRate, AlertName::ComplaintRate]),
     }
+    match reading.unconfirmed {
+        Some(found) => unconfirmed(found, checked),
+        None => checked.skip(&[AlertName::Unconfirmed]),
+    }
     storm(reading, checked);
+}
+
+fn unconfirmed(found: Unconfirmed, checked: &mut Checked) {
+    let at_least = if found.at_least { "At least " } else { "" };
+    let kinds = [
+        ("processed", found.processed, "taken by a provider that says nothing of them since"),
+        ("end", found.end, "taken by a provider that tells of no end: delivered, refused or dropped"),
+    ];
+    for (lacks, count, what) in kinds.into_iter().filter(|(_, count, _)| *count > 0) {
+        let summary = format!("{at_least}{}: {what}.", notifications(count));
+        let command = format!("kakitome unconfirmed --lacks {lacks}");
+        let finding = Finding::new(AlertName::Unconfirmed, Severity::Warning, summary, command);
+        checked.findings.push(finding.of(lacks).counting(count));
+    }
 }
 
 fn backlog(log: &LogReading, limits: &Limits, checked: &mut Checked) {

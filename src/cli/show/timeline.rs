@@ -107,7 +107,11 @@ fn tell_act(act: &Act) -> String {
 
 fn tell_event(event: &Event) -> String {
     let to = event.recipient.as_ref().map_or_else(String::new, |recipient| format!(" {recipient}"));
-    let machine = if event.machine { " (by a machine)" } else { "" };
+    let machine = match &event.machine_reason {
+        Some(reason) => format!(" (by a machine: {})", reason.replace('_', " ")),
+        None if event.machine => " (by a machine)".into(),
+        None => String::new(),
+    };
     let words =
         ["reason", "response", "type", "url"].iter().find_map(|name| event.detail.get(*name)?.as_str());
     let words = words.map_or_else(String::new, |words| format!(": {words}"));

@@ -3,7 +3,7 @@
 //! | write | besides `v`, `w`, `l` |
 //! | --- | --- |
 //! | claim | nothing: it costs one unit and no index unit |
-//! | to sent | out of every index; `exp` |
+//! | to sent | out of every index, or, where it was sent late, to its own place in `open`; `exp` |
 //! | any other | its place in `open` and `wake`; `exp` at an end that does not list as unsent |
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use rand::RngExt;
 
 use super::due::WALK_ANEW;
+use super::heard;
 use super::keys::{self, Class};
 use super::life;
 use super::row::{Row, WriteId, b, n, s};
@@ -114,7 +115,13 @@ impl DynamoLog {
                 update.set_or_remove("ws", after.wake_at.map(|_| s(keys::wake_partition_of(id))));
                 update.set_or_remove("wk", after.wake_at.map(|at| n(at.as_ms())));
             }
-            None => ["os", "oa", "sv", "rn", "ws", "wk"].into_iter().for_each(|name| update.remove(name)),
+            None => {
+                ["sv", "rn", "ws", "wk"].into_iter().for_each(|name| update.remove(name));
+                // In the same write, so that none is missed: a unit more for what was sent late, and for nothing else.
+                let late = heard::sent_late(after);
+                update.set_or_remove("os", late.map(|_| s(heard::late_partition_of(id))));
+                update.set_or_remove("oa", late.map(|at| n(at.as_ms())));
+            }
         }
         if has_content {
             update.remove("nc");

@@ -1,14 +1,13 @@
-//! What SendGrid's answers and the network's failures mean.
+//! What SendGrid's answers mean.
 
-use std::error::Error;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use super::redact::redact;
 use crate::clock::Timestamp;
+use crate::provider::http::{refusal, retry_after};
 use crate::provider::{SendError, SendErrorClass};
 
 /// What an answer other than 2xx means. `body` may be cut off or empty; `private` is what must not be repeated.
@@ -30,15 +29,11 @@ pub fn answer(
     } else {
         errors.iter().map(ErrorEntry::words).collect::<Vec<_>>().join("; ")
     };
-    let mut message = redact(&words, private);
-    if message.is_empty() {
-        message = status.canonical_reason().unwrap_or("no explanation").to_owned();
-    }
     let retry_after = retry_after(headers, now).or_else(|| {
         let throttled = status == StatusCode::TOO_MANY_REQUESTS;
         throttled.then(|| rate_limit_reset(headers, now)).flatten()
     });
-    SendError { class, http_status: Some(status.as_u16()), message, retry_after }
+    SendError { retry_after, ..refusal(status, class, &words, private) }
 }
 
 /// What a status code other than 2xx means.
@@ -59,53 +54,6 @@ fn class_of(status: StatusCode) -> SendErrorClass {
         300..=498 => SendErrorClass::ProviderRefused,
         _ => SendErrorClass::Unknown,
     }
-}
-
-/// What a request without an answer means.
-pub fn failure(error: &reqwest::Error) -> SendError {
-    let class =
-        if proves_nothing_written(error) { SendErrorClass::NotAccepted } else { SendErrorClass::Unknown };
-    SendError { class, http_status: None, message: describe(error), retry_after: None }
-}
-
-/// Name look-up, connect and TLS fail before the first byte of a request. On a kept connection that turns out to be
-/// closed, hyper cancels only requests that it has not begun to write; everything else is ambiguous.
-fn proves_nothing_written(error: &reqwest::Error) -> bool {
-    let canceled = |cause: &(dyn Error + 'static)| {
-        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
-    };
-    error.is_builder() || error.is_connect() || causes(error).any(canceled)
-}
-
-/// The failure in words: what was being done, and the innermost cause. The URL stays out.
-pub fn describe(error: &reqwest::Error) -> String {
-    let stage = match (error.is_connect(), error.is_timeout()) {
-        (true, true) => "no connection in time",
-        (true, false) => "no connection",
-        (false, true) => "no answer in time",
-        (false, false) => "no answer",
-    };
-    let innermost = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    redact(&format!("{stage}: {innermost}"), &[])
-}
-
-/// Why the client could not be made.
-pub fn describe_setup(error: &reqwest::Error) -> String {
-    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause| (**cause).source())
-}
-
-/// `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3); anything else counts as absent.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
-    }
-    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_millisecond();
-    Some(Timestamp::from_ms(at).since(now))
 }
 
 /// `X-RateLimit-Reset`: the Unix second at which the limit starts anew.

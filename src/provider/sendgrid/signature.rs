@@ -1,33 +1,19 @@
 //! The signature of SendGrid's event webhook: ECDSA over P-256 and SHA-256, of the time stamp's bytes followed by the
 //! raw body (Twilio SendGrid, "Signed Event Webhook").
 
-use std::time::Duration;
-
 use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use p256::ecdsa::signature::MultipartVerifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 use p256::pkcs8::DecodePublicKey;
 
 use crate::clock::Timestamp;
 use crate::provider::WebhookError;
+use crate::provider::signed::{BASE64, check_time};
 
 /// The header with the signature: base64 of its ASN.1 DER form. Lower case, as look-ups are.
 pub const SIGNATURE_HEADER: &str = "x-twilio-email-event-webhook-signature";
 /// The header with the time stamp: Unix seconds.
 pub const TIMESTAMP_HEADER: &str = "x-twilio-email-event-webhook-timestamp";
-
-/// SendGrid repeats a post for up to 24 h, and whether it signs a repeat anew is not documented.
-const OLDEST: Duration = Duration::from_secs(25 * 3600);
-/// What two clocks may differ by.
-const FUTURE_TOLERANCE: Duration = Duration::from_secs(300);
-
-/// Forgiving about padding: keys are pasted by people.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Why the webhook keys are not usable. Names the key by its place (the first is 1), never by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,12 +76,5 @@ pub fn verify(
     let Ok(seconds) = timestamp.parse::<i64>() else {
         return refuse("the time stamp is not a number");
     };
-    let at = Timestamp::from_ms(seconds.saturating_mul(1000));
-    if now.since(at) > OLDEST {
-        return refuse("the time stamp is too old");
-    }
-    if at.since(now) > FUTURE_TOLERANCE {
-        return refuse("the time stamp is in the future");
-    }
-    Ok(())
+    check_time(Timestamp::from_ms(seconds.saturating_mul(1000)), now)
 }

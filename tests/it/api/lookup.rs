@@ -30,6 +30,7 @@ async fn a_record_has_every_field_of_the_contract_and_reads_back() {
         "provider_message_id": null, "batch": "tos", "metadata": {"booking": "b-1"}, "attempts": [],
         "recipients": [{"email": "guest@example.com", "kind": "to", "status": "pending", "since": at}],
         "events": [], "acts": [],
+        "engagement": {"opens": {"people": 0, "machines": 0}, "clicks": {"people": 0, "machines": 0}},
         "next": {"what": "attempt", "at": at, "latest": null, "why": "attempt 1; due, the queue brings it to a worker, \
             and if it lost it, the sweeper at 2026-11-21T09:01:00.000Z"},
     });

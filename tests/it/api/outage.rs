@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kakitome::clock::Timestamp;
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded, Standings,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, Heard, HeardPage, Lacks, LogError,
+    MessageLog, NewNotification, Page, Record, Recorded, SentSpan, Standings,
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::{Fact, Life};
@@ -108,6 +108,18 @@ impl MessageLog for Broken {
         Err(full())
     }
     async fn witness(&self, _: &str) -> Result<Option<Timestamp>, LogError> {
+        Err(full())
+    }
+    async fn sent_without(
+        &self,
+        _: Lacks,
+        _: SentSpan,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<HeardPage, LogError> {
+        Err(full())
+    }
+    async fn heard_of(&self, _: &[NotificationId]) -> Result<Vec<Option<Heard>>, LogError> {
         Err(full())
     }
 }

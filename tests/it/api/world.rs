@@ -110,6 +110,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         queue: Arc::clone(&queue),
         stops: stops.clone(),
         meter: Meter::new(Arc::clone(&journal), clock.clone(), 10, 100),
+        machines: kakitome::engagement::Rulebook::new(None),
         journal: Arc::clone(&journal),
         clock: clock.clone(),
         keys: Arc::new(keys()),

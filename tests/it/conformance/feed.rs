@@ -48,6 +48,7 @@ fn event(id: NotificationId, kind: EventKind, seconds: u64) -> ProviderEvent {
         at,
         recipient: Some(address("guest@example.com")),
         machine: false,
+        lane: None,
         detail: json!({}).as_object().cloned().unwrap(),
     }
 }

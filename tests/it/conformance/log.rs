@@ -3,6 +3,7 @@
 mod acts;
 mod claims;
 mod events;
+mod heard;
 mod listing;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use kakitome::notification::{Mailbox, Notification, NotificationId, OnUnknown, P
 pub use acts::*;
 pub use claims::*;
 pub use events::*;
+pub use heard::*;
 pub use listing::*;
 
 /// Every case, for one backend.
@@ -56,6 +58,8 @@ macro_rules! suite {
             a_large_content_is_read_back_and_counted_by_its_template
             a_preview_counts_by_status_reason_tenant_template_and_deadline
             the_provider_of_the_latest_attempt_is_a_filter
+            what_was_sent_and_not_heard_of_is_found_by_when_it_was_sent
+            what_was_heard_of_lacks_only_the_rest
         }
     };
 }

@@ -11,8 +11,8 @@ use kakitome::clock::{Clock, Timestamp};
 use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::{
-    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
-    NewNotification, Page, Record, Recorded, Standings,
+    Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, Heard, HeardPage, Lacks, LogError,
+    MessageLog, NewNotification, Page, Record, Recorded, SentSpan, Standings,
 };
 use kakitome::notification::status::{Fact, Life};
 use kakitome::notification::{Notification, NotificationId, Priority};
@@ -409,5 +409,17 @@ impl MessageLog for SlowLog {
     }
     async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
         self.inner.witness(provider).await
+    }
+    async fn sent_without(
+        &self,
+        lacks: Lacks,
+        span: SentSpan,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<HeardPage, LogError> {
+        self.inner.sent_without(lacks, span, cursor, limit).await
+    }
+    async fn heard_of(&self, ids: &[NotificationId]) -> Result<Vec<Option<Heard>>, LogError> {
+        self.inner.heard_of(ids).await
     }
 }

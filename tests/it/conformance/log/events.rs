@@ -11,7 +11,7 @@ use super::super::LogBench;
 use super::*;
 
 /// What SendGrid would say of the notification's first recipient.
-fn event(id: Option<NotificationId>, kind: EventKind, at: Timestamp) -> ProviderEvent {
+pub(super) fn event(id: Option<NotificationId>, kind: EventKind, at: Timestamp) -> ProviderEvent {
     ProviderEvent {
         provider: "sendgrid".into(),
         id,
@@ -21,11 +21,12 @@ fn event(id: Option<NotificationId>, kind: EventKind, at: Timestamp) -> Provider
         at,
         recipient: Some(address("guest@example.com")),
         machine: false,
+        lane: None,
         detail: json!({"response": "250 OK"}).as_object().cloned().unwrap(),
     }
 }
 
-async fn tell(log: &dyn MessageLog, event: &ProviderEvent, now: Timestamp) -> Recorded {
+pub(super) async fn tell(log: &dyn MessageLog, event: &ProviderEvent, now: Timestamp) -> Recorded {
     log.record_events(std::slice::from_ref(event), now).await.remove(0).unwrap()
 }
 
