@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
 use crate::notification::status::recipient::RecipientStatus;
+use crate::notification::status::{Attempt, AttemptOutcome, Life};
 use crate::notification::{Notification, NotificationId};
 
 /// Hands notifications to one provider account.
@@ -53,6 +54,23 @@ pub enum Idempotency {
         /// How long it remembers.
         ttl: Duration,
     },
+}
+
+impl Idempotency {
+    /// What the clocks of a provider and of several workers may differ by, and an attempt may take.
+    const MARGIN: Duration = Duration::from_secs(3600);
+
+    /// Until when a further request to `provider` is certainly known for a repeat of those of `life` that it may have
+    /// taken; `None` where no request is.
+    pub fn settles_until(self, life: &Life, provider: &str) -> Option<Timestamp> {
+        let Idempotency::Key { ttl } = self else { return None };
+        let may_be_taken = |attempt: &&Attempt| {
+            attempt.provider == provider
+                && matches!(attempt.outcome, AttemptOutcome::Unknown | AttemptOutcome::Pending)
+        };
+        let first = life.attempts.iter().filter(may_be_taken).map(|attempt| attempt.started_at).min()?;
+        Some(first.plus(ttl.saturating_sub(Self::MARGIN)))
+    }
 }
 
 /// The provider took it.

@@ -12,7 +12,7 @@ use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::health::HealthBoard;
-use crate::provider::resend::{Resend, ResendEvents};
+use crate::provider::resend::{self, Resend, ResendEvents};
 use crate::provider::sendgrid::{SendGrid, SendGridEvents};
 use crate::provider::{EventSource, Provider, http};
 use crate::recovery::{jobs, sweep};
@@ -50,6 +50,7 @@ pub(super) fn api(settings: &Settings) -> api::Config {
             limits: attempt_limits(settings),
             witness_margin: settings.worker.witness_margin,
             witness_cap: settings.worker.witness_cap,
+            keyed: &[("resend", resend::IDEMPOTENCY)],
         },
         late_after: settings.alert_delay,
         sources: sources(settings),
@@ -228,7 +229,9 @@ pub(super) fn provider(
             let from = &settings.resend;
             Arc::new(Resend::new(label, config(from.base_url.clone(), from.api_key.clone()))?)
         }
-        ProviderName::Ses => anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet"),
+        ProviderName::Ses => {
+            anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet")
+        }
     })
 }
 

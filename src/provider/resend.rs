@@ -28,8 +28,8 @@ const ID_TAG: &str = "kakitome_id";
 const RECIPIENTS_TAG: &str = "kakitome_recipients";
 /// The header that makes a repeat the same mail.
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-/// How long Resend remembers a key (Resend, "Idempotency Keys").
-const KEY_TTL: Duration = Duration::from_secs(24 * 3600);
+/// It remembers a key for a day (Resend, "Idempotency Keys").
+pub const IDEMPOTENCY: Idempotency = Idempotency::Key { ttl: Duration::from_secs(24 * 3600) };
 
 /// Hands notifications to one Resend account, one request each.
 pub struct Resend {
@@ -92,7 +92,7 @@ impl Provider for Resend {
     }
 
     fn idempotency(&self) -> Idempotency {
-        Idempotency::Key { ttl: KEY_TTL }
+        IDEMPOTENCY
     }
 
     async fn reach(&self) -> Result<(), String> {

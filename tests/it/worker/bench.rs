@@ -17,7 +17,7 @@ use kakitome::message_log::{
 use kakitome::notification::status::{Fact, Life};
 use kakitome::notification::{Notification, NotificationId, Priority};
 use kakitome::provider::health::HealthBoard;
-use kakitome::provider::{Handover, Provider, ProviderEvent, SendError, SendErrorClass};
+use kakitome::provider::{Handover, Idempotency, Provider, ProviderEvent, SendError, SendErrorClass};
 use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 use kakitome::shutdown::{self, ShutdownTrigger};
@@ -46,6 +46,7 @@ type Play = dyn Fn(NotificationId) -> BoxFuture<'static, Answer> + Send + Sync;
 /// A provider that keeps what it was asked for and answers as it is told.
 pub struct Scripted {
     name: &'static str,
+    idempotency: Idempotency,
     play: Mutex<Arc<Play>>,
     asked: Mutex<Vec<NotificationId>>,
 }
@@ -53,8 +54,17 @@ pub struct Scripted {
 impl Scripted {
     /// One that takes everything.
     pub fn new(name: &'static str) -> Arc<Self> {
+        Self::with(name, Idempotency::None)
+    }
+
+    /// One that knows a repeat for one.
+    pub fn keyed(name: &'static str) -> Arc<Self> {
+        Self::with(name, Idempotency::Key { ttl: Duration::from_secs(24 * 3600) })
+    }
+
+    fn with(name: &'static str, idempotency: Idempotency) -> Arc<Self> {
         let play: Arc<Play> = Arc::new(|_| Box::pin(async { taken() }));
-        Arc::new(Self { name, play: Mutex::new(play), asked: Mutex::default() })
+        Arc::new(Self { name, idempotency, play: Mutex::new(play), asked: Mutex::default() })
     }
 
     pub fn play<F>(&self, play: impl Fn(NotificationId) -> F + Send + Sync + 'static)
@@ -83,6 +93,9 @@ impl Provider for Scripted {
         self.asked.lock().unwrap().push(id);
         let play = Arc::clone(&self.play.lock().unwrap());
         play(id).await
+    }
+    fn idempotency(&self) -> Idempotency {
+        self.idempotency
     }
     async fn reach(&self) -> Result<(), String> {
         Ok(())
