@@ -9,6 +9,7 @@ mod mailbox;
 mod redact;
 pub mod resend;
 pub mod sendgrid;
+pub mod ses;
 mod signed;
 
 use std::fmt;

@@ -38,7 +38,7 @@ const LAYERS: [(&str, u8); 28] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 27] = [
+const SIDEWAYS: [(&str, &str); 28] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -46,6 +46,7 @@ const SIDEWAYS: [(&str, &str); 27] = [
     ("queue", "aws"),
     ("message_log", "aws"),
     ("journal", "sqlite"),
+    ("provider", "aws"),
     ("journal", "aws"),
     ("stops", "journal"),
     ("jobs", "journal"),
