@@ -1,6 +1,11 @@
 //! One contract for every provider adapter: what it does with each answer and each failure of a strict double of its
 //! provider on loopback, and what it makes of that provider's posts.
 
+mod double;
+mod ears;
+mod events;
+mod failover;
+mod ses;
 mod sides;
 
 use std::time::{Duration, Instant};

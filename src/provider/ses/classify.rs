@@ -34,7 +34,8 @@ pub fn answer(
     let header = headers.get(TYPE_HEADER).and_then(|value| value.to_str().ok());
     let kind = bare(header.or(told.kind.as_deref()).unwrap_or_default());
     // A signature that does not match is explained by repeating what was to be signed, session token included.
-    let told_message = told.message.as_deref().map(|text| text.split("The Canonical String").next().unwrap_or(text));
+    let told_message =
+        told.message.as_deref().map(|text| text.split("The Canonical String").next().unwrap_or(text));
     let message = told_message.unwrap_or_default();
     let class = class_of(status, kind, message, is_template);
     let words = match (told_message, kind) {

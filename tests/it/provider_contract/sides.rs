@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kakitome::aws::sign::Identity;
 use kakitome::notification::{Notification, Template};
 use kakitome::provider::SendErrorClass::{self, ProviderRefused, Refused, Throttled, Unknown};
 use kakitome::provider::resend::Resend;
 use kakitome::provider::sendgrid::SendGrid;
+use kakitome::provider::ses::{Account, Ses};
 use kakitome::provider::{Provider, http};
 use kakitome::secret::Secret;
 use serde_json::json;
@@ -61,7 +63,7 @@ fn template_with_a_list(notification: &mut Notification) {
     notification.template = Some(Template { id: "welcome".into(), data });
 }
 
-pub const SIDES: [Side; 2] = [SENDGRID, RESEND];
+pub const SIDES: [Side; 3] = [SENDGRID, RESEND, SES];
 
 const SENDGRID: Side = Side {
     name: "sendgrid",
@@ -120,5 +122,57 @@ const RESEND: Side = Side {
         ("at most 50 addresses in `to`, and these are 51", to_many),
         ("not both", template_with_text),
         ("`rooms`", template_with_a_list),
+    ],
+};
+
+/// The access key that SES's requests are signed with.
+pub const KEY_ID: &str = "AKIDEXAMPLE";
+pub const REGION: &str = "ap-northeast-1";
+
+const SES: Side = Side {
+    name: "ses",
+    provider: |base_url| {
+        let identity = Identity::Fixed { key_id: KEY_ID.into(), key_secret: Secret::new("the-key-itself") };
+        let account = Account { region: REGION.into(), configuration_set: Some("kakitome".into()), identity };
+        Arc::new(Ses::new("ses", config(base_url), account).unwrap())
+    },
+    path: "/v2/email/outbound-emails",
+    headers: &[
+        "authorization: aws4-hmac-sha256 credential=akidexample/",
+        "x-amz-date: 2",
+        "user-agent: kakitome/",
+    ],
+    taken: (200, "", r#"{"MessageId":"0106018f2d-0000-4a5b-0000-000000"}"#),
+    message_id: "0106018f2d-0000-4a5b-0000-000000",
+    throttled: (
+        429,
+        "x-amzn-ErrorType: TooManyRequestsException:http://internal.amazon.com/\r\n",
+        r#"{"message":null}"#,
+    ),
+    refusals: &[
+        (400, "x-amzn-ErrorType: BadRequestException\r\n", r#"{"message":"Invalid: WORDS"}"#, Refused),
+        (400, "x-amzn-ErrorType: MessageRejected\r\n", r#"{"message":"Virus: WORDS"}"#, Refused),
+        (
+            400,
+            "x-amzn-ErrorType: MessageRejected\r\n",
+            r#"{"message":"Email address is not verified. WORDS"}"#,
+            ProviderRefused,
+        ),
+        (
+            400,
+            "",
+            r#"{"__type":"com.amazonaws.ses#SendingPausedException","message":"WORDS"}"#,
+            ProviderRefused,
+        ),
+        (400, "", r#"{"__type":"Throttling","message":"Maximum sending rate exceeded."}"#, Throttled),
+        (400, "", r#"{"__type":"Throttling","message":"Daily message quota exceeded."}"#, ProviderRefused),
+        (403, "x-amzn-ErrorType: InvalidSignatureException\r\n", r#"{"message":"WORDS"}"#, ProviderRefused),
+        (413, "", "", Refused),
+        (500, "x-amzn-ErrorType: InternalServiceErrorException\r\n", r#"{"message":"WORDS"}"#, Unknown),
+        (503, "", "WORDS", Unknown),
+    ],
+    unsendable: &[
+        ("at most 50 recipients, and these are 51", to_many),
+        ("from its template", template_with_text),
     ],
 };
