@@ -13,6 +13,7 @@ mod batches;
 mod body;
 pub mod dead_letters;
 pub mod enqueue;
+pub mod events;
 mod guard;
 pub mod incident;
 pub mod jobs;
@@ -122,6 +123,8 @@ pub struct ApiState {
     pub health: HealthBoard,
     /// Whether this process runs the worker role, so that its silence is a fault of this process.
     pub worker_expected: bool,
+    /// What changed, and who is told of it.
+    pub telling: events::Telling,
     /// Where alerts are posted, for trying it.
     pub channels: Option<Arc<dyn alerts::Channels>>,
     /// Renders `/metrics`; without one that path answers 404.

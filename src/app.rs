@@ -22,7 +22,7 @@ use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::api::{self, ApiState, auth::KeyRing};
+use crate::api::{self, ApiState, auth::KeyRing, events::Telling};
 use crate::clock::Clock;
 use crate::console;
 use crate::jobs::Bell;
@@ -35,7 +35,6 @@ use crate::secret::Secret;
 use crate::server;
 use crate::settings::{ProviderName, Roles, Settings};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
-use crate::tracking::Tracker;
 use crate::webhook::{self, WebhookState};
 
 pub use check::{CheckLine, SetupLine, check, setup};
@@ -157,6 +156,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         health: health.clone(),
         worker_expected: roles.worker,
         channels: alerts::tester(settings)?,
+        telling: Telling::new(storage.feed.clone()).until(stopped.clone()),
         metrics: Some(prometheus),
         ..rooms::api_state(settings, &storage, &guards, (clock.clone(), bell))
     };
@@ -165,7 +165,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         let sources = rooms::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
         let state = WebhookState {
-            tracker: Arc::new(Tracker::new(storage.log.clone(), health.clone(), clock.clone(), Vec::new())),
+            inbox: storage.inbox()?,
             sources,
             clock: clock.clone(),
             health: health.clone(),

@@ -16,6 +16,8 @@
 //! | L1 | [`storm`] | what looks like a mistake, as memory, log and journal tell |
 //! | L1 | [`incident`] | what an incident did, folded from the records |
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
+//! | L1 | [`feed`] | port: what changed, per tenant and in order |
+//! | L1 | [`inbox`] | port: events that are durable and not folded yet |
 //! | L1 | [`tracking`] | what follows from the providers' events |
 //! | L1 | [`sqlite`] | the embedded engine that both SQLite adapters share |
 //! | L1 | [`aws`] | what both AWS adapters share: clients, errors, shared calls |
@@ -37,6 +39,8 @@ pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod dead_letters;
+pub mod feed;
+pub mod inbox;
 pub mod incident;
 pub mod jobs;
 pub mod journal;

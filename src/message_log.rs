@@ -2,9 +2,11 @@
 //! every change of its state is a [`Fact`] joined by compare-and-set.
 
 pub mod dynamodb;
+mod matched;
 mod preview;
 pub mod sqlite;
 mod standing;
+pub mod unmatched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +38,8 @@ pub trait MessageLog: Send + Sync {
     -> Vec<Result<Applied, LogError>>;
 
     /// Keeps each event and folds it: the recipient's status, and acceptance if the event proves it. Repeats change
-    /// nothing. An event that matches no notification is kept as unmatched.
+    /// nothing. An event that matches no notification is kept as unmatched, see [`unmatched`]. Above a bound of a
+    /// recipient's events, only what changes something is kept; the others read as repeats.
     async fn record_events(
         &self,
         events: &[ProviderEvent],

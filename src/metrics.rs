@@ -31,6 +31,10 @@ pub const GUARDED_TOTAL: &str = "kakitome_guarded_total";
 pub const PROVIDER_UP: &str = "kakitome_provider_up";
 /// Provider events kept, by `provider` and `kind`. Counter.
 pub const EVENTS_TOTAL: &str = "kakitome_events_total";
+/// Events that match no notification, kept and looked at again. Gauge.
+pub const EVENTS_UNMATCHED: &str = "kakitome_events_unmatched";
+/// Events that were not kept, as their recipient has too many already. Counter.
+pub const EVENTS_LEFT_OUT_TOTAL: &str = "kakitome_events_left_out_total";
 /// From an event's own time to its being durable here, in seconds. Histogram.
 pub const WEBHOOK_LAG_SECONDS: &str = "kakitome_webhook_lag_seconds";
 /// Seconds since the queue last answered a receive. Gauge.
@@ -75,6 +79,7 @@ fn begin() {
     }
     metrics::counter!(STORAGE_COMMITS_TOTAL).increment(0);
     metrics::counter!(DEAD_LETTERS_KEPT_TOTAL).increment(0);
+    metrics::counter!(EVENTS_LEFT_OUT_TOTAL).increment(0);
     metrics::gauge!(DEAD_LETTERS_UNKEPT).set(0.0);
     for resolution in ["event", "resent", "parked", "late_answer"] {
         metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
@@ -115,6 +120,8 @@ fn describe() {
     describe_counter!(UNKNOWN_TOTAL, "Unknown outcomes by how they were resolved");
     describe_counter!(GUARDED_TOTAL, "Notifications held by the storm guard, by reason");
     describe_gauge!(PROVIDER_UP, "1 while the circuit to the provider is closed");
+    describe_gauge!(EVENTS_UNMATCHED, "Events that match no notification, kept and looked at again");
+    describe_counter!(EVENTS_LEFT_OUT_TOTAL, "Events not kept, as their recipient has too many already");
     describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");
     describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being durable");
     describe_gauge!(

@@ -2,4 +2,5 @@
 
 pub mod dead_letters;
 pub mod jobs;
+pub mod rematch;
 pub mod sweep;

@@ -5,6 +5,7 @@
 //! `fsync` nobody can say what the disk holds, so the group is rolled back, everybody in it is told, and the engine is
 //! broken for good. Whoever runs the process waits on [`Engine::broken`] and exits.
 
+pub mod heard;
 mod reader;
 mod schema;
 mod writer;

@@ -1,5 +1,7 @@
 //! What follows from provider events: they are folded into the log, counted, and told to whoever acts on them.
 
+pub mod folder;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,9 +14,9 @@ use crate::notification::status::Status;
 use crate::provider::health::{HealthBoard, Tick};
 use crate::provider::{EventKind, ProviderEvent};
 
-/// Events that are recorded in one call: a post of 768 KB has about two thousand, and each call holds the log's
-/// writer for its whole length.
-const EVENTS_PER_CALL: usize = 500;
+/// Events that are recorded in one call. A log folds many together far more cheaply than one by one, and lets others
+/// have their turn meanwhile; this bounds the memory.
+const EVENTS_PER_CALL: usize = 4_000;
 
 /// Acts on events that were folded. It may hear of one again, also as a repeat: until everybody has acted, events are
 /// not done, and come again after a crash.
@@ -58,7 +60,7 @@ impl Tracker {
     pub async fn track(&self, events: &[ProviderEvent]) -> Result<(), TrackError> {
         let mut tally = Tally::default();
         let tracked = self.track_all(events, &mut tally).await;
-        let Tally { folded, repeated, unmatched } = tally;
+        let Tally { folded, repeated, unmatched, .. } = tally;
         if unmatched > 0 {
             tracing::info!(folded, repeated, unmatched, "recorded events");
         } else {
@@ -67,32 +69,53 @@ impl Tracker {
         tracked
     }
 
+    /// Folds events that were counted when they came: what became of each. They may be told again, as with
+    /// [`Tracker::track`].
+    pub async fn track_again(&self, events: &[ProviderEvent]) -> Result<Vec<Recorded>, TrackError> {
+        let mut again = Tally { counts_new: false, ..Tally::default() };
+        let mut recorded = Vec::with_capacity(events.len());
+        for events in events.chunks(EVENTS_PER_CALL) {
+            let told = self.track_call(events, &mut again).await?;
+            recorded.extend(told.into_iter().map(|(_, recorded)| recorded));
+        }
+        Ok(recorded)
+    }
+
     async fn track_all(&self, events: &[ProviderEvent], tally: &mut Tally) -> Result<(), TrackError> {
         for events in events.chunks(EVENTS_PER_CALL) {
-            let results = self.log.record_events(events, self.clock.now()).await;
-            let durable_at = self.clock.now();
-            let mut failure = missing(events.len(), results.len());
-            let mut told = Vec::with_capacity(events.len());
-            for (event, result) in events.iter().zip(results) {
-                match result {
-                    Ok(recorded) => {
-                        tally.count(event, &recorded, durable_at);
-                        if !matches!(recorded, Recorded::Repeat { .. }) {
-                            self.health.count(Tick::Event(label(&event.kind)), durable_at);
-                        }
-                        told.push((event, recorded));
-                    }
-                    Err(error) => failure = Some(error),
-                }
-            }
-            for listener in &self.listeners {
-                listener.hear(&told).await.map_err(TrackError::Listener)?;
-            }
-            if let Some(error) = failure {
-                return Err(error.into());
-            }
+            self.track_call(events, tally).await?;
         }
         Ok(())
+    }
+
+    async fn track_call<'a>(
+        &self,
+        events: &'a [ProviderEvent],
+        tally: &mut Tally,
+    ) -> Result<Vec<(&'a ProviderEvent, Recorded)>, TrackError> {
+        let results = self.log.record_events(events, self.clock.now()).await;
+        let durable_at = self.clock.now();
+        let mut failure = missing(events.len(), results.len());
+        let mut told = Vec::with_capacity(events.len());
+        for (event, result) in events.iter().zip(results) {
+            match result {
+                Ok(recorded) => {
+                    tally.count(event, &recorded, durable_at);
+                    if tally.counts_new && !matches!(recorded, Recorded::Repeat { .. }) {
+                        self.health.count(Tick::Event(label(&event.kind)), durable_at);
+                    }
+                    told.push((event, recorded));
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        for listener in &self.listeners {
+            listener.hear(&told).await.map_err(TrackError::Listener)?;
+        }
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(told),
+        }
     }
 }
 
@@ -102,11 +125,18 @@ fn missing(asked: usize, answered: usize) -> Option<LogError> {
 }
 
 /// What became of a post's events.
-#[derive(Default)]
 struct Tally {
     folded: usize,
     repeated: usize,
     unmatched: usize,
+    /// Whether those that are no repeats were not counted before.
+    counts_new: bool,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { folded: 0, repeated: 0, unmatched: 0, counts_new: true }
+    }
 }
 
 impl Tally {
@@ -127,6 +157,9 @@ impl Tally {
                 }
             }
             Recorded::Unmatched => self.unmatched += 1,
+        }
+        if !self.counts_new {
+            return;
         }
         let provider = event.provider.clone();
         counter!(EVENTS_TOTAL, "provider" => provider, "kind" => label(&event.kind)).increment(1);

@@ -1,5 +1,6 @@
 //! The door back: the providers' event webhooks. A post is answered with 2xx only once every event in it is durable;
-//! whatever stands in the way of that is answered so that the provider posts again.
+//! whatever stands in the way of that is answered so that the provider posts again. Folding comes later, and is not
+//! this room's business.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +15,12 @@ use metrics::counter;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::inbox::{Appended, Inbox, InboxError, pack};
 use crate::metrics::EVENTS_TOTAL;
 use crate::provider::health::{HealthBoard, Tick};
 use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
 use crate::server::problem::Problem;
 use crate::server::{BodyError, read_body};
-use crate::tracking::Tracker;
 
 /// Bounds of the webhook posts.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ pub struct Config {
     pub max_concurrent: usize,
     /// When to come back, while events cannot be taken.
     pub retry_after: Duration,
+    /// How long an answer waits for its events to be folded: whoever posts and then looks sees them, and who posts
+    /// faster than is folded is slowed down.
+    pub folded_within: Duration,
 }
 
 impl Default for Config {
@@ -42,8 +46,9 @@ impl Default for Config {
             body_limit_bytes: 4 * 1024 * 1024,
             body_idle_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
-            max_concurrent: 64,
+            max_concurrent: 256,
             retry_after: Duration::from_secs(10),
+            folded_within: Duration::from_millis(200),
         }
     }
 }
@@ -51,7 +56,7 @@ impl Default for Config {
 /// What the webhooks work with.
 pub struct WebhookState {
     /// Where events become durable.
-    pub tracker: Arc<Tracker>,
+    pub inbox: Arc<dyn Inbox>,
     /// Who reads the posts to which path, such as `/webhooks/sendgrid`.
     pub sources: BTreeMap<String, Arc<dyn EventSource>>,
     /// The time by which signatures are judged.
@@ -62,25 +67,24 @@ pub struct WebhookState {
     pub config: Config,
 }
 
-/// `POST` on every source's path. The bound on concurrent posts is shared by all of them.
+/// `POST` on every source's path. Each has its own bounds: one source's flood takes nothing from another.
 pub fn router(state: WebhookState) -> Router {
-    let WebhookState { tracker, sources, clock, health, config } = state;
-    let permits = Arc::new(Semaphore::new(config.max_concurrent));
+    let WebhookState { inbox, sources, clock, health, config } = state;
     sources.into_iter().fold(Router::new(), |router, (path, source)| {
         for kind in EventKind::KNOWN.iter().map(EventKind::as_str).chain(["other"]) {
             let provider = source.name().to_owned();
             counter!(EVENTS_TOTAL, "provider" => provider, "kind" => kind.to_owned()).increment(0);
         }
-        let (tracker, permits, clock, config) =
-            (tracker.clone(), permits.clone(), clock.clone(), config.clone());
-        let door = Arc::new(Door { tracker, source, permits, clock, health: health.clone(), config });
+        let permits = Arc::new(Semaphore::new(config.max_concurrent));
+        let (inbox, clock, config) = (inbox.clone(), clock.clone(), config.clone());
+        let door = Arc::new(Door { inbox, source, permits, clock, health: health.clone(), config });
         let only_post = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED);
         router.route(&path, post(receive).fallback(only_post).with_state(door))
     })
 }
 
 struct Door {
-    tracker: Arc<Tracker>,
+    inbox: Arc<dyn Inbox>,
     source: Arc<dyn EventSource>,
     permits: Arc<Semaphore>,
     clock: Clock,
@@ -89,17 +93,22 @@ struct Door {
 }
 
 async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
-    let Ok(_permit) = door.permits.clone().try_acquire_owned() else {
+    let Ok(permit) = door.permits.clone().try_acquire_owned() else {
         return door.come_back("too many posts at once").into_response();
     };
-    match door.take(request).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+    let taken = door.take(request).await;
+    drop(permit);
+    match taken {
+        Ok(appended) => {
+            door.wait_for(appended).await;
+            StatusCode::NO_CONTENT.into_response()
+        }
         Err(problem) => problem.into_response(),
     }
 }
 
 impl Door {
-    async fn take(&self, request: Request) -> Result<(), Problem> {
+    async fn take(&self, request: Request) -> Result<Appended, Problem> {
         let (parts, body) = request.into_parts();
         let Config { body_limit_bytes, body_idle_timeout, body_timeout, .. } = self.config;
         let body =
@@ -112,7 +121,7 @@ impl Door {
                 Problem::new(status).with_detail(error.to_string())
             })?;
         let events = self.read(Post { headers: parts.headers, body }).await?;
-        self.record(&events).await
+        self.append(events).await
     }
 
     async fn read(&self, post: Post) -> Result<Vec<ProviderEvent>, Problem> {
@@ -140,11 +149,36 @@ impl Door {
         Err(Problem::new(status).with_detail(error.to_string()))
     }
 
-    async fn record(&self, events: &[ProviderEvent]) -> Result<(), Problem> {
-        self.tracker.track(events).await.map_err(|error| {
-            tracing::error!(provider = self.source.name(), %error, "events could not be recorded");
+    async fn append(&self, events: Vec<ProviderEvent>) -> Result<Appended, Problem> {
+        if events.is_empty() {
+            return Ok(Appended::default());
+        }
+        let now = self.clock.now();
+        // Off the async threads, as the reading is.
+        let packed = tokio::task::spawn_blocking(move || pack(&events, now)).await;
+        let parcels = packed.map_err(|panic| {
+            tracing::error!(%panic, "events could not be packed");
+            self.come_back("the events could not be recorded")
+        })?;
+        let provider = self.source.name();
+        self.inbox.append(parcels).await.map_err(|error| {
+            match &error {
+                InboxError::Full(_) => {
+                    tracing::warn!(provider, %error, "the provider keeps its events for now")
+                }
+                InboxError::Unavailable(_) => {
+                    tracing::error!(provider, %error, "events could not be recorded");
+                }
+            }
             self.come_back("the events could not be recorded")
         })
+    }
+
+    async fn wait_for(&self, appended: Appended) {
+        if let Some(folded) = appended.folded {
+            // Folded or not, they are durable.
+            let _folded_or_late = tokio::time::timeout(self.config.folded_within, folded).await;
+        }
     }
 
     fn come_back(&self, detail: &str) -> Problem {

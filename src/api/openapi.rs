@@ -12,6 +12,7 @@ use super::batches::{Declaration, DeclaredBatches};
 use super::dead_letters::DeadLetters;
 use super::dead_letters::resend::{ResendAnswer, ResendLine};
 use super::enqueue::Enqueued;
+use super::events::EventsView;
 use super::jobs::{JobRequest, JobView, JobsView, Preview, StopsView};
 use super::read::PageView;
 use super::routes::{self, Route};
@@ -42,6 +43,7 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     DeclaredBatches,
     RecordView,
     PageView,
+    EventsView,
     act::Reason,
     JobRequest,
     Preview,

@@ -10,7 +10,8 @@ use utoipa::openapi::path::Operation;
 use super::auth::Scope;
 use super::dead_letters::resend;
 use super::{
-    Shared, act, alerts, batch, batches, dead_letters, enqueue, guard, incident, jobs, probe, read, status,
+    Shared, act, alerts, batch, batches, dead_letters, enqueue, events, guard, incident, jobs, probe, read,
+    status,
 };
 
 /// One method on one path.
@@ -50,6 +51,7 @@ pub(super) fn table() -> Vec<Route> {
         route::<batches::__path_list, _, _>(Scope::Read, batches::list),
         route::<read::__path_list, _, _>(Scope::Read, read::list),
         route::<read::__path_show, _, _>(Scope::Read, read::show),
+        route::<events::__path_events, _, _>(Scope::Read, events::events),
         route::<act::__path_cancel, _, _>(Scope::Operate, act::cancel),
         route::<act::__path_hold, _, _>(Scope::Operate, act::hold),
         route::<act::__path_release, _, _>(Scope::Operate, act::release),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
+use crate::feed::FeedError;
 use crate::journal::JournalError;
 use crate::message_log::LogError;
 use crate::notification::content::Fault;
@@ -109,6 +110,23 @@ pub(super) fn journal(error: &JournalError) -> Problem {
         }
     };
     problem.with_detail("the journal could not answer")
+}
+
+/// The feed did not answer, or not to this cursor.
+pub(super) fn feed(error: &FeedError) -> Problem {
+    let at_cursor = |status| Problem::new(status).with_errors(vec![fault("/cursor", error.to_string())]);
+    match error {
+        FeedError::BadCursor => at_cursor(StatusCode::BAD_REQUEST).with_detail("the cursor cannot be used"),
+        FeedError::Expired { since } => at_cursor(StatusCode::GONE).with_detail(format!(
+            "some of what follows the cursor is gone: entries are kept from {since} on"
+        )),
+        FeedError::Absent => Problem::new(StatusCode::NOT_IMPLEMENTED).with_detail(error.to_string()),
+        FeedError::Unavailable(_) => {
+            tracing::error!(%error, "a request could not be answered");
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE);
+            problem.with_detail("the feed could not answer")
+        }
+    }
 }
 
 /// The queue failed: writes that down once, and says so to the caller.

@@ -2,6 +2,7 @@
 
 use super::check::{CheckLine, SetupLine};
 use crate::aws::{Aws, Done, Finding, Step};
+use crate::inbox::sqs as inbox_sqs;
 use crate::message_log::dynamodb;
 use crate::notification::content::Limits;
 use crate::queue::sqs;
@@ -17,6 +18,11 @@ pub(super) fn queue(settings: &Settings, from: &AwsSettings) -> sqs::Config {
         limits: Limits { body_bytes: settings.limits.notification_bytes },
         ..sqs::Config::new(&from.queue_url, &from.dead_letter_url)
     }
+}
+
+pub(super) fn inbox(settings: &Settings, from: &AwsSettings) -> Option<inbox_sqs::Config> {
+    let url = from.events_url.clone()?;
+    Some(inbox_sqs::Config { url, visibility_timeout: settings.queue.visibility })
 }
 
 pub(super) fn log(from: &AwsSettings) -> dynamodb::Config {

@@ -9,10 +9,13 @@ use crate::clock::Clock;
 use crate::jobs::Rings;
 use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
+use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
 use crate::sandbox::Sandbox;
 use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
+use crate::tracking::Tracker;
+use crate::tracking::folder::Folder;
 use crate::worker::{Guards, Worker};
 
 /// What they stand on.
@@ -41,6 +44,14 @@ impl House<'_> {
             let watch = alerts::watch(settings, roles, sandbox, storage, board)?;
             loops.push(("alerts", tokio::spawn(watch.run(stopped.clone()))));
         }
+        if roles.webhook {
+            let tracker = self.tracker();
+            let folder = Folder::new(storage.inbox()?, tracker.clone(), rooms::folder(settings));
+            loops.push(("folder", tokio::spawn(folder.run(stopped.clone()))));
+            let (unmatched, config) = (storage.unmatched.clone(), rematch::Config::default());
+            let rematcher = Rematcher::new(unmatched, tracker, clock.clone(), config);
+            loops.push(("rematcher", tokio::spawn(rematcher.run(stopped.clone()))));
+        }
         if roles.worker {
             let providers = rooms::providers(settings, sandbox)?;
             loops.push(("worker", tokio::spawn(drained(self.worker(providers), stopped.clone()))));
@@ -56,6 +67,13 @@ impl House<'_> {
         gauges.read().await;
         loops.push(("gauges", tokio::spawn(gauges.run(stopped.clone()))));
         Ok(loops)
+    }
+
+    /// What follows from events, whether they are folded now or matched later.
+    fn tracker(&self) -> Arc<Tracker> {
+        let listeners = Vec::new();
+        let (log, health, clock) = (self.storage.log.clone(), self.health.clone(), self.clock.clone());
+        Arc::new(Tracker::new(log, health, clock, listeners))
     }
 
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {

@@ -24,6 +24,7 @@ use crate::server;
 use crate::settings::{Backend, ProviderName, Settings};
 use crate::stops::Stops;
 use crate::storm;
+use crate::tracking::folder;
 use crate::worker::{self, Guards, breaker, concurrency, retry};
 
 /// Where SendGrid posts its events.
@@ -150,6 +151,7 @@ pub(super) fn api_state(
         keys: Arc::default(),
         health: HealthBoard::default(),
         worker_expected: false,
+        telling: api::events::Telling::new(storage.feed.clone()),
         channels: None,
         metrics: None,
         config: api(settings),
@@ -163,6 +165,15 @@ fn settle(settings: &Settings) -> worker::SettleConfig {
         Backend::Aws(_) => Duration::from_millis(25),
     };
     worker::SettleConfig { linger, ..worker::SettleConfig::default() }
+}
+
+/// How events are folded. On AWS a step waits for the network most of the time.
+pub(super) fn folder(settings: &Settings) -> folder::Config {
+    let at_once = match settings.backend {
+        Backend::Embedded => folder::Config::default().at_once,
+        Backend::Aws(_) => 4,
+    };
+    folder::Config { at_once, wait: settings.queue.long_poll, ..folder::Config::default() }
 }
 
 /// A look at an idle table is 24 queries: a second apart they would cost more than the mails of a small house.

@@ -10,6 +10,11 @@ use tokio::task::JoinHandle;
 use super::{aws, in_process, rooms};
 use crate::api::auth::ApiKey;
 use crate::clock::Clock;
+use crate::feed::sqlite::SqliteFeed;
+use crate::feed::{Feed, NoFeed};
+use crate::inbox::Inbox;
+use crate::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
+use crate::inbox::sqs::SqsInbox;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::journal::dynamodb::DynamoJournal;
@@ -17,6 +22,7 @@ use crate::journal::sqlite::SqliteJournal;
 use crate::message_log::MessageLog;
 use crate::message_log::dynamodb::DynamoLog;
 use crate::message_log::sqlite::SqliteLog;
+use crate::message_log::unmatched::UnmatchedEvents;
 use crate::queue::Queue;
 use crate::queue::sqlite::{self as queue_sqlite, SqliteQueue};
 use crate::queue::sqs::SqsQueue;
@@ -35,8 +41,12 @@ pub struct Locked(pub PathBuf);
 /// The ports on their backend.
 pub(super) struct Storage {
     pub(super) log: Arc<dyn MessageLog>,
+    pub(super) unmatched: Arc<dyn UnmatchedEvents>,
     pub(super) queue: Arc<dyn Queue>,
     pub(super) journal: Arc<dyn Journal>,
+    pub(super) feed: Arc<dyn Feed>,
+    /// On AWS only where there is a queue for it.
+    pub(super) inbox: Option<Arc<dyn Inbox>>,
     ground: Ground,
 }
 
@@ -75,15 +85,20 @@ impl Storage {
             ..queue_sqlite::Config::default()
         };
         let mut queue = SqliteQueue::open(engine.clone(), clock.clone(), config).await?;
+        let mut inbox = SqliteInbox::open(engine.clone(), inbox_sqlite::Config::default()).await?;
         if let Some(stopped) = stopped {
-            queue = queue.waiting_until(stopped);
+            queue = queue.waiting_until(stopped.clone());
+            inbox = inbox.waiting_until(stopped);
         }
         let log = SqliteLog::new(engine.clone());
         let journal = SqliteJournal::new(engine.clone(), clock.clone());
         Ok(Self {
-            log: Arc::new(log),
+            log: Arc::new(log.clone()),
+            unmatched: Arc::new(log),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
+            feed: Arc::new(SqliteFeed::new(engine.clone())),
+            inbox: Some(Arc::new(inbox)),
             ground: Ground::Embedded(engine),
         })
     }
@@ -98,17 +113,27 @@ impl Storage {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let connected = aws::connect(from).await?;
         let mut queue = SqsQueue::open(&connected, aws::queue(settings, from));
+        let mut inbox = aws::inbox(settings, from).map(|config| SqsInbox::open(&connected, config));
         if let Some(stopped) = stopped {
-            queue = queue.waiting_until(stopped);
+            queue = queue.waiting_until(stopped.clone());
+            inbox = inbox.map(|inbox| inbox.waiting_until(stopped));
         }
         let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)));
         let journal = DynamoJournal::open(&connected, &from.table, clock.clone());
         Ok(Self {
             log: log.clone(),
+            unmatched: log.clone(),
             queue: Arc::new(queue),
             journal: Arc::new(journal),
+            feed: Arc::new(NoFeed),
+            inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),
             ground: Ground::Aws(log),
         })
+    }
+
+    /// Where events wait to be folded. Fails where none is configured, which the settings refuse before.
+    pub(super) fn inbox(&self) -> anyhow::Result<Arc<dyn Inbox>> {
+        self.inbox.clone().context("there is no queue for provider events: set KAKITOME_SQS_EVENTS_URL")
     }
 
     /// Who does jobs on it.

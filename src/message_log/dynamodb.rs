@@ -139,6 +139,7 @@ pub struct DynamoLog {
     walk: Walk,
     retention: Duration,
     witnesses: witness::Witnesses,
+    strays: unmatched::Strays,
     counts_kept: Duration,
     counted: count::Counted,
 }
@@ -159,6 +160,7 @@ impl DynamoLog {
             walk: Walk::default(),
             retention: config.retention,
             witnesses: witness::Witnesses::default(),
+            strays: unmatched::Strays::default(),
             counts_kept: config.counts_kept,
             counted: count::Counted::default(),
         }

@@ -12,6 +12,7 @@ mod row;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::unmatched::{Looked, Unmatched, UnmatchedEvents, UnmatchedPage};
 use super::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
     NewNotification, Page, Record, Recorded, Standings,
@@ -63,9 +64,7 @@ impl MessageLog for SqliteLog {
         events: &[ProviderEvent],
         now: Timestamp,
     ) -> Vec<Result<Recorded, LogError>> {
-        let count = events.len();
-        let heard: Vec<event::Heard> = events.iter().map(event::Heard::of).collect();
-        each(self.engine.write(move |tx| event::record(tx, &heard, now)).await, count)
+        event::record(&self.engine, events, now).await
     }
 
     async fn get(&self, id: NotificationId) -> Result<Option<Record>, LogError> {
@@ -115,6 +114,27 @@ impl MessageLog for SqliteLog {
     async fn witness(&self, provider: &str) -> Result<Option<Timestamp>, LogError> {
         let provider = provider.to_owned();
         Ok(self.engine.read(move |tx| event::witness(tx, &provider)).await?)
+    }
+}
+
+#[async_trait]
+impl UnmatchedEvents for SqliteLog {
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Unmatched>, LogError> {
+        Ok(self.engine.read(move |tx| event::due(tx, now, limit)).await?)
+    }
+
+    async fn looked(&self, looked: &[Looked], now: Timestamp) -> Result<(), LogError> {
+        let looked = looked.to_vec();
+        Ok(self.engine.write(move |tx| event::looked(tx, &looked, now)).await?)
+    }
+
+    async fn list(&self, cursor: Option<&str>, limit: usize) -> Result<UnmatchedPage, LogError> {
+        let cursor = cursor.map(str::to_owned);
+        self.engine.read(move |tx| event::list(tx, cursor.as_deref(), limit)).await?
+    }
+
+    async fn count(&self) -> Result<u64, LogError> {
+        Ok(self.engine.read(event::count).await?)
     }
 }
 

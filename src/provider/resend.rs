@@ -24,6 +24,8 @@ use crate::secret::Secret;
 
 /// The tag that carries our id: it comes back in events.
 const ID_TAG: &str = "kakitome_id";
+/// The tag that carries the tenant's lane, see [`super::lane`].
+const LANE_TAG: &str = "kakitome_lane";
 /// The tag that says how many recipients a mail has: events do not say whom of several they are about.
 const RECIPIENTS_TAG: &str = "kakitome_recipients";
 /// The header that makes a repeat the same mail.

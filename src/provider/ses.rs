@@ -26,6 +26,8 @@ use crate::notification::{Notification, NotificationId};
 
 /// The tag that carries our id: it comes back in events.
 const ID_TAG: &str = "kakitome_id";
+/// The tag that carries the tenant's lane, see [`super::lane`].
+const LANE_TAG: &str = "kakitome_lane";
 /// The service's name in signatures.
 const SERVICE: &str = "ses";
 

@@ -11,6 +11,7 @@ mod dead;
 mod entries;
 mod envelope;
 mod letters;
+pub mod plain;
 mod settle;
 pub mod setup;
 

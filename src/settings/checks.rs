@@ -106,6 +106,17 @@ pub fn check_roles(settings: &Settings, roles: Roles) -> Result<(), Faults> {
     for (key, why) in missing(settings, roles) {
         refuse(key, why);
     }
+    let has_inbox = match &settings.backend {
+        Backend::Embedded => true,
+        Backend::Aws(aws) => aws.events_url.is_some(),
+    };
+    if roles.webhook && !has_inbox {
+        refuse(
+            "KAKITOME_SQS_EVENTS_URL (sqs.events_url)",
+            "the webhook role needs it on backend `aws`: provider events wait there until they are folded; \
+             `kakitome setup` makes the queue",
+        );
+    }
     let no_key = settings.api_key.is_none() && settings.api_keys.is_empty();
     if roles.api && no_key && !settings.listen.ip().is_loopback() {
         refuse(

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::OpenError;
+use super::{OpenError, heard};
 
 /// `PRAGMA user_version` counts the steps that a file has been through.
-const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS];
+const MIGRATIONS: &[&str] = &[QUEUE, LOG, JOURNAL, TENANTS, FEED, INBOX, EVENTS];
 
 /// The queue. `resent_at` remembers a send that came while the message was in flight.
 const QUEUE: &str = "
@@ -158,6 +158,73 @@ DROP INDEX notification_open;
 CREATE INDEX notification_open ON notification (accepted_at, tenant) WHERE unsent = 1;
 ";
 
+/// What changed, per tenant and in order. Triggers write it, in the transaction that makes the change, so that no code
+/// path can forget it; reading joins the rest. The states are those of `feed.rs`: 2 held, 5 to 9 the ends; of a recipient
+/// from 2, deferred, upwards. The greatest number of a tenant is never deleted, so none is given out twice.
+const FEED: &str = "
+CREATE TABLE feed (
+    tenant TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    ix INTEGER,
+    status INTEGER NOT NULL,
+    reason TEXT,
+    PRIMARY KEY (tenant, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER feed_notification AFTER UPDATE OF state ON notification
+WHEN NEW.state <> OLD.state AND NEW.state <> 3
+    AND (NEW.state = 2 OR NEW.state >= 5 OR OLD.state = 2 OR OLD.state >= 5)
+BEGIN
+    INSERT INTO feed (tenant, seq, at, n, status, reason)
+    VALUES (NEW.tenant, (SELECT coalesce(max(seq), 0) + 1 FROM feed WHERE tenant = NEW.tenant),
+        NEW.state_since, NEW.n, NEW.state, NEW.reason);
+END;
+
+CREATE TRIGGER feed_recipient AFTER UPDATE OF status ON recipient
+WHEN NEW.status <> OLD.status AND NEW.status >= 2
+BEGIN
+    INSERT INTO feed (tenant, seq, at, n, ix, status)
+    SELECT x.tenant, (SELECT coalesce(max(seq), 0) + 1 FROM feed WHERE tenant = x.tenant),
+        NEW.since, NEW.n, NEW.ix, NEW.status
+    FROM notification x WHERE x.n = NEW.n;
+END;
+";
+
+/// Provider events that are not folded yet. `body` is last: what a start reads of a row lies before it.
+const INBOX: &str = "
+CREATE TABLE inbox (
+    seq INTEGER PRIMARY KEY,
+    lane TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+";
+
+/// Events are appended, and a repeat is recognised by what their recipient's row remembers: an index of event ids over
+/// all notifications, and events that lie by notification, dirtied a page of their own each. Unmatched ones are looked
+/// at again.
+const EVENTS: &str = "
+ALTER TABLE recipient ADD COLUMN heard BLOB;
+ALTER TABLE event RENAME TO event_former;
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY,
+    n INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    recipient TEXT,
+    machine INTEGER NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+DROP TABLE event_key;
+
+ALTER TABLE unmatched_event ADD COLUMN look_at INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX unmatched_event_look ON unmatched_event (look_at);
+";
+
 /// Brings the file to the newest schema; refuses one that is newer still.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
@@ -171,6 +238,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in MIGRATIONS.iter().skip(found as usize) {
         transaction.execute_batch(step)?;
+        if *step == EVENTS {
+            heard::carry_over(&transaction)?;
+            transaction.execute_batch("DROP TABLE event_former")?;
+        }
     }
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;

@@ -4,6 +4,7 @@ mod batch;
 mod bodies;
 mod describe;
 mod enqueue;
+mod events;
 mod evidence;
 mod incident;
 mod jobs;

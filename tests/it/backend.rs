@@ -40,6 +40,7 @@ pub fn aws_settings(name: &str) -> Vec<(&'static str, String)> {
         ("backend", "aws".into()),
         ("sqs.queue_url", queue(&format!("q{name}"))),
         ("sqs.dead_letter_url", queue(&format!("d{name}"))),
+        ("sqs.events_url", queue(&format!("e{name}"))),
         ("dynamodb.table", format!("t{name}")),
         ("queue.long_poll", "1s".into()),
     ]

@@ -1,5 +1,7 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
+mod feed;
+mod inbox;
 mod journal;
 mod log;
 mod queue;
@@ -10,6 +12,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::feed::sqlite::SqliteFeed;
+use kakitome::inbox::Inbox;
+use kakitome::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
+use kakitome::inbox::sqs::{self as inbox_sqs, SqsInbox};
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
 use kakitome::message_log::MessageLog;
@@ -22,6 +28,8 @@ use kakitome::sqlite::{Config, Engine};
 
 use super::sqs;
 use crate::emulator::{self, Emulator};
+use feed::FeedBench;
+use inbox::InboxBench;
 use journal::JournalBench;
 
 /// A fresh, empty queue and what the suite needs to know of it.
@@ -96,6 +104,22 @@ mod fauxqs_queue {
     super::queue::suite!(super::fauxqs_queue_bench);
 }
 
+mod sqlite_inbox {
+    super::inbox::suite!(super::sqlite_inbox_bench);
+}
+
+mod sqlite_inbox_order {
+    super::inbox::order_suite!(super::sqlite_inbox_bench);
+}
+
+mod ministack_inbox {
+    super::inbox::suite!(super::ministack_inbox_bench);
+}
+
+mod fauxqs_inbox {
+    super::inbox::suite!(super::fauxqs_inbox_bench);
+}
+
 mod sqlite_log {
     super::log::suite!(super::sqlite_log_bench);
 }
@@ -110,6 +134,10 @@ mod dynoxide_log {
 
 mod sqlite_journal {
     super::journal::suite!(super::sqlite_journal_bench);
+}
+
+mod sqlite_feed {
+    super::feed::suite!(super::sqlite_feed_bench);
 }
 
 mod ministack_journal {
@@ -203,6 +231,53 @@ async fn sqs_queue_bench(
     }
 }
 
+async fn sqlite_inbox_bench() -> InboxBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let reopen = move |engine: Engine| async move {
+        Box::new(SqliteInbox::open(engine, inbox_sqlite::Config::default()).await.unwrap()) as Box<dyn Inbox>
+    };
+    InboxBench {
+        server: "sqlite",
+        inbox: reopen(engine.clone()).await,
+        again: Box::new(move || Box::pin(reopen(engine.clone()))),
+        wait: Duration::from_millis(100),
+        counts_events: true,
+        _home: Box::new(home),
+    }
+}
+
+async fn ministack_inbox_bench() -> InboxBench {
+    sqs_inbox_bench(Emulator::ministack()).await
+}
+
+async fn fauxqs_inbox_bench() -> InboxBench {
+    sqs_inbox_bench(Emulator::fauxqs()).await
+}
+
+/// Its own queue; what another folder left comes again once its visibility time-out is over.
+async fn sqs_inbox_bench(emulator: &'static Emulator) -> InboxBench {
+    let queues = sqs::fresh_queues_on(emulator);
+    let bench = sqs::Bench::open_on(emulator, queues).await;
+    let aws = emulator::connect(&emulator.url, &emulator.url).await;
+    let visibility_timeout = Duration::from_secs(2);
+    let config = inbox_sqs::Config { url: bench.queues.queue_url, visibility_timeout };
+    InboxBench {
+        server: emulator.name,
+        inbox: Box::new(SqsInbox::open(&aws, config.clone())),
+        again: Box::new(move || {
+            let inbox = SqsInbox::open(&aws, config.clone());
+            Box::pin(async move {
+                tokio::time::sleep(visibility_timeout).await;
+                Box::new(inbox) as Box<dyn Inbox>
+            })
+        }),
+        wait: Duration::from_secs(3),
+        counts_events: false,
+        _home: Box::new(()),
+    }
+}
+
 async fn sqlite_log_bench() -> LogBench {
     let home = tempfile::tempdir().unwrap();
     let engine = Engine::open(home.path(), Config::default()).unwrap();
@@ -242,6 +317,13 @@ async fn dynamodb_log_bench(emulator: &'static Emulator) -> LogBench {
         newest_by_wait: true,
         _home: Box::new(()),
     }
+}
+
+async fn sqlite_feed_bench() -> FeedBench {
+    let home = tempfile::tempdir().unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let (log, feed) = (SqliteLog::new(engine.clone()), SqliteFeed::new(engine));
+    FeedBench { server: "sqlite", log: Arc::new(log), feed: Arc::new(feed), _home: Box::new(home) }
 }
 
 async fn sqlite_journal_bench() -> JournalBench {

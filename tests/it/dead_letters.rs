@@ -69,6 +69,7 @@ impl House {
             meter: Meter::new(journal.clone(), clock.clone(), 10, 100),
             journal: journal.clone(),
             bell: Bell::new(false).0,
+            telling: api::events::Telling::new(Arc::new(kakitome::feed::NoFeed)),
             channels: None,
             clock,
             keys: Arc::new(KeyRing::single(KEY)),

@@ -250,6 +250,7 @@ fn any_events(id: NotificationId) -> Vec<ProviderEvent> {
             at,
             recipient: Some(address(GUESTS[guest])),
             machine: false,
+            lane: None,
             detail: serde_json::Map::new(),
         }
     };

@@ -116,7 +116,9 @@ async fn the_whole_of_a_notification_reaches_the_provider_in_its_form() {
         assert!(head.lines().any(|l| l == line), "{line} in {head}");
     }
     let request: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(request["custom_args"], json!({ "kakitome_id": id() }));
+    // The lane is the tenant's, told to nobody who does not know it: the first 16 hex digits of its SHA-256.
+    let lane = kakitome::provider::lane(&full_notification().tenant);
+    assert_eq!(request["custom_args"], json!({ "kakitome_id": id(), "kakitome_lane": lane }));
     insta::assert_json_snapshot!(request);
     assert_eq!(body.matches("audit@example.jp").count(), 1, "a blind copy stands in one place only");
     assert!(!body.contains("stays-here"), "labels and batches are the house's own");

@@ -1,56 +1,133 @@
-//! The webhook door: what it answers, and that it says yes only to what is durable.
+//! The door back, and the folding behind it, on real storage with scripted failures.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a test that cannot be set up should fail loudly"
 )]
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex};
+mod door;
+mod folder;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::http::{Request, StatusCode};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use futures::StreamExt;
-use http_body_util::BodyExt;
-use kakitome::clock::{Clock, Timestamp};
+use axum::body::Bytes;
+use kakitome::clock::Timestamp;
+use kakitome::inbox::sqlite::{self, SqliteInbox};
+use kakitome::inbox::{Appended, Depth, Inbox, InboxError, Parcel, Receipt, Taken};
 use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, LogError, MessageLog,
     NewNotification, Page, Record, Recorded, Standings,
 };
 use kakitome::notification::NotificationId;
 use kakitome::notification::status::{Fact, Life, Status};
-use kakitome::provider::health::HealthBoard;
-use kakitome::provider::sendgrid::{SIGNATURE_HEADER, SendGridEvents, TIMESTAMP_HEADER};
-use kakitome::provider::{EventSource, ProviderEvent};
-use kakitome::tracking::Tracker;
-use kakitome::webhook::{Config, WebhookState, router};
-use metrics_exporter_prometheus::PrometheusBuilder;
-use p256::ecdsa::signature::Signer;
-use p256::ecdsa::{Signature, SigningKey};
-use p256::pkcs8::EncodePublicKey;
-use serde_json::{Value, json};
-use tower::ServiceExt;
+use kakitome::provider::ProviderEvent;
+use kakitome::sqlite::{Config, Engine};
 
-const PATH: &str = "/webhooks/sendgrid";
-const ID: &str = "0f9b1c52-6a35-8d1e-9c2b-7a1d2e3f4a5b";
 /// 2026-11-21T09:00:00Z.
-const NOW: i64 = 1_795_251_600;
+pub const NOW: i64 = 1_795_251_600;
+
+pub fn now() -> Timestamp {
+    Timestamp::from_ms(NOW * 1000)
+}
+
+/// What of the inbox fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Nothing is written.
+    Append,
+    /// It is written, and nobody learns of it.
+    Appended,
+    Take,
+    Done,
+    /// They are removed, and nobody learns of it.
+    Removed,
+}
+
+/// The inbox in SQLite, of which each step may be told to fail for a number of times, and whose appends may wait.
+pub struct TestInbox {
+    inner: SqliteInbox,
+    fails: Mutex<HashMap<Step, usize>>,
+    /// Appends wait here, where there is one, and say so.
+    pub gate: Option<tokio::sync::Semaphore>,
+    pub reached: tokio::sync::Notify,
+    _home: tempfile::TempDir,
+}
+
+impl TestInbox {
+    pub async fn open() -> Self {
+        Self::open_with(sqlite::Config::default()).await
+    }
+
+    pub async fn open_with(config: sqlite::Config) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let engine = Engine::open(home.path(), Config::default()).unwrap();
+        let inner = SqliteInbox::open(engine, config).await.unwrap();
+        let (fails, gate, reached) = (Mutex::default(), None, tokio::sync::Notify::new());
+        Self { inner, fails, gate, reached, _home: home }
+    }
+
+    pub fn fail(&self, step: Step, times: usize) {
+        self.fails.lock().unwrap().insert(step, times);
+    }
+
+    fn check(&self, step: Step) -> Result<(), InboxError> {
+        let mut fails = self.fails.lock().unwrap();
+        let left = fails.entry(step).or_default();
+        if *left == 0 {
+            return Ok(());
+        }
+        *left -= 1;
+        Err(InboxError::Unavailable("the disk is full".into()))
+    }
+}
+
+#[async_trait]
+impl Inbox for TestInbox {
+    async fn append(&self, parcels: Vec<Parcel>) -> Result<Appended, InboxError> {
+        if let Some(gate) = &self.gate {
+            self.reached.notify_one();
+            gate.acquire().await.unwrap().forget();
+        }
+        self.check(Step::Append)?;
+        let appended = self.inner.append(parcels).await?;
+        self.check(Step::Appended)?;
+        Ok(appended)
+    }
+
+    async fn take(&self, events: usize, wait: Duration) -> Result<Vec<Taken>, InboxError> {
+        self.check(Step::Take)?;
+        self.inner.take(events, wait).await
+    }
+
+    async fn keep(&self, receipts: &[Receipt]) -> Result<(), InboxError> {
+        self.inner.keep(receipts).await
+    }
+
+    fn keeps_for(&self) -> Option<Duration> {
+        self.inner.keeps_for()
+    }
+
+    async fn done(&self, receipts: &[Receipt]) -> Result<(), InboxError> {
+        self.check(Step::Done)?;
+        self.inner.done(receipts).await?;
+        self.check(Step::Removed)
+    }
+
+    async fn depth(&self) -> Result<Depth, InboxError> {
+        self.inner.depth().await
+    }
+}
 
 /// A log of events alone: one known notification whose outcome is unknown, a set of events seen, a disk that may fail.
 #[derive(Default)]
-struct EventLog {
+pub struct EventLog {
     seen: Mutex<HashSet<String>>,
-    calls: Mutex<Vec<usize>>,
-    failing: Mutex<HashSet<String>>,
-    swallows_results: bool,
-    /// Calls wait here, where there is one, and say so.
-    gate: Option<tokio::sync::Semaphore>,
-    reached: tokio::sync::Notify,
+    pub calls: Mutex<Vec<usize>>,
+    pub failing: Mutex<HashSet<String>>,
+    pub swallows_results: bool,
 }
 
 impl EventLog {
@@ -74,12 +151,16 @@ impl EventLog {
         })
     }
 
-    fn seen(&self) -> usize {
+    pub fn has_seen(&self, event_id: &str) -> bool {
+        self.seen.lock().unwrap().contains(event_id)
+    }
+
+    pub fn seen(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 }
 
-const ONLY_EVENTS: &str = "the webhook records events and does nothing else";
+const ONLY_EVENTS: &str = "the folder records events and does nothing else";
 
 #[async_trait]
 impl MessageLog for EventLog {
@@ -88,10 +169,6 @@ impl MessageLog for EventLog {
         events: &[ProviderEvent],
         now: Timestamp,
     ) -> Vec<Result<Recorded, LogError>> {
-        if let Some(gate) = &self.gate {
-            self.reached.notify_one();
-            gate.acquire().await.unwrap().forget();
-        }
         self.calls.lock().unwrap().push(events.len());
         let results = events.iter().map(|event| self.record(event, now));
         results.skip(usize::from(self.swallows_results)).collect()
@@ -133,194 +210,4 @@ impl MessageLog for EventLog {
     async fn witness(&self, _: &str) -> Result<Option<Timestamp>, LogError> {
         unreachable!("{ONLY_EVENTS}")
     }
-}
-
-fn key() -> SigningKey {
-    SigningKey::from_slice(&[7; 32]).unwrap()
-}
-
-fn door(log: &Arc<EventLog>, config: Config) -> Router {
-    let public = STANDARD.encode(key().verifying_key().to_public_key_der().unwrap().as_bytes());
-    let source: Arc<dyn EventSource> = Arc::new(SendGridEvents::new("sendgrid", &[public], false).unwrap());
-    let (clock, health) = (Clock::manual(Timestamp::from_ms(NOW * 1000)), HealthBoard::default());
-    router(WebhookState {
-        tracker: Arc::new(Tracker::new(log.clone(), health.clone(), clock.clone(), Vec::new())),
-        sources: BTreeMap::from([(PATH.to_owned(), source)]),
-        clock,
-        health,
-        config,
-    })
-}
-
-fn open_door(log: &Arc<EventLog>) -> Router {
-    door(log, Config::default())
-}
-
-fn signed(body: impl AsRef<[u8]>) -> Request<Body> {
-    let body = body.as_ref();
-    let timestamp = NOW.to_string();
-    let signature: Signature = key().sign(&[timestamp.as_bytes(), body].concat());
-    Request::post(PATH)
-        .header(SIGNATURE_HEADER, STANDARD.encode(signature.to_der().as_bytes()))
-        .header(TIMESTAMP_HEADER, timestamp)
-        .body(Body::from(body.to_vec()))
-        .unwrap()
-}
-
-fn event(event_id: &str) -> Value {
-    json!({"event": "delivered", "email": "guest@example.com", "timestamp": NOW - 3, "sg_event_id": event_id,
-        "kakitome_id": ID})
-}
-
-struct Answer {
-    status: StatusCode,
-    retry_after: Option<String>,
-    problem: Value,
-}
-
-async fn ask(door: &Router, request: Request<Body>) -> Answer {
-    let (parts, body) = door.clone().oneshot(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    let status = parts.status;
-    let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
-    let (retry_after, content_type) = (header("retry-after"), header("content-type"));
-    let problem = if status.is_success() {
-        Value::Null
-    } else {
-        assert_eq!(content_type.as_deref(), Some("application/problem+json"));
-        serde_json::from_slice(&body).unwrap()
-    };
-    Answer { status, retry_after, problem }
-}
-
-#[tokio::test]
-async fn events_are_acknowledged_once_they_are_recorded_and_repeats_again() {
-    let log = Arc::new(EventLog::default());
-    let door = open_door(&log);
-    let post = json!([event("e-1"), event("e-2"), {"event": "open", "sg_event_id": "e-3"}]).to_string();
-    for _ in 0..2 {
-        assert_eq!(ask(&door, signed(&post)).await.status, StatusCode::NO_CONTENT);
-        assert_eq!(log.seen(), 3);
-    }
-    assert_eq!(ask(&door, signed("[]")).await.status, StatusCode::NO_CONTENT);
-}
-
-#[tokio::test]
-async fn one_event_that_is_not_durable_makes_the_provider_post_all_again() {
-    let log = Arc::new(EventLog::default());
-    let door = open_door(&log);
-    log.failing.lock().unwrap().insert("e-2".into());
-    let post = json!([event("e-1"), event("e-2"), event("e-3")]).to_string();
-    let answer = ask(&door, signed(&post)).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.retry_after.as_deref(), Some("10"));
-    log.failing.lock().unwrap().clear();
-    assert_eq!(ask(&door, signed(&post)).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(log.seen(), 3);
-}
-
-#[tokio::test]
-async fn an_event_without_a_result_counts_as_not_durable() {
-    let log = Arc::new(EventLog { swallows_results: true, ..EventLog::default() });
-    let answer = ask(&open_door(&log), signed(json!([event("e-1"), event("e-2")]).to_string())).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-}
-
-#[tokio::test]
-async fn a_large_post_is_recorded_in_bounded_calls() {
-    let log = Arc::new(EventLog::default());
-    let post: Vec<Value> = (0..1_201).map(|n| event(&format!("e-{n}"))).collect();
-    assert_eq!(ask(&open_door(&log), signed(json!(post).to_string())).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(*log.calls.lock().unwrap(), vec![500, 500, 201]);
-}
-
-#[tokio::test]
-async fn a_post_that_is_not_signed_by_the_provider_is_refused_before_anything_is_read() {
-    let log = Arc::new(EventLog::default());
-    let door = open_door(&log);
-    let unsigned = Request::post(PATH).body(Body::from("not json")).unwrap();
-    let mut changed = signed(json!([event("e-1")]).to_string());
-    *changed.body_mut() = Body::from(json!([event("e-2")]).to_string());
-    for request in [unsigned, changed] {
-        let answer = ask(&door, request).await;
-        assert_eq!((answer.status, &answer.problem["status"]), (StatusCode::FORBIDDEN, &json!(403)));
-    }
-    assert_eq!(log.seen(), 0);
-}
-
-#[tokio::test]
-async fn what_is_signed_but_not_json_is_refused_without_being_repeated() {
-    let log = Arc::new(EventLog::default());
-    let answer = ask(&open_door(&log), signed("guest@example.com")).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(!answer.problem.to_string().contains('@'));
-}
-
-#[tokio::test]
-async fn a_post_over_the_limit_is_too_large_declared_or_not() {
-    let log = Arc::new(EventLog::default());
-    let door = door(&log, Config { body_limit_bytes: 1_000, ..Config::default() });
-    let streamed =
-        Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 100])));
-    let undeclared = Request::post(PATH).body(streamed).unwrap();
-    for request in [signed(vec![b' '; 1_001]), undeclared] {
-        assert_eq!(ask(&door, request).await.status, StatusCode::PAYLOAD_TOO_LARGE);
-    }
-}
-
-#[tokio::test]
-async fn a_post_that_does_not_come_in_time_is_given_up() {
-    let log = Arc::new(EventLog::default());
-    let door = door(&log, Config { body_idle_timeout: Duration::from_millis(20), ..Config::default() });
-    let silent = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"["))])
-        .chain(futures::stream::pending());
-    let request = Request::post(PATH).body(Body::from_stream(silent)).unwrap();
-    assert_eq!(ask(&door, request).await.status, StatusCode::REQUEST_TIMEOUT);
-}
-
-#[tokio::test]
-async fn posts_above_the_bound_are_asked_to_come_back() {
-    let log = Arc::new(EventLog { gate: Some(tokio::sync::Semaphore::new(0)), ..EventLog::default() });
-    let door = door(&log, Config { max_concurrent: 1, ..Config::default() });
-    let first = tokio::spawn({
-        let door = door.clone();
-        async move { ask(&door, signed(json!([event("e-1")]).to_string())).await.status }
-    });
-    log.reached.notified().await;
-    let refused = ask(&door, signed("[]")).await;
-    assert_eq!((refused.status, refused.retry_after.is_some()), (StatusCode::SERVICE_UNAVAILABLE, true));
-    log.gate.as_ref().unwrap().add_permits(1);
-    assert_eq!(first.await.unwrap(), StatusCode::NO_CONTENT);
-}
-
-#[tokio::test]
-async fn only_posts_are_taken() {
-    let log = Arc::new(EventLog::default());
-    let answer = ask(&open_door(&log), Request::get(PATH).body(Body::empty()).unwrap()).await;
-    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
-}
-
-#[tokio::test]
-async fn metrics_count_what_was_new_under_bounded_names() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-    let _recording = metrics::set_default_local_recorder(&recorder);
-    let log = Arc::new(EventLog::default());
-    let door = open_door(&log);
-    let odd = json!({"event": "reseller_notice_4711", "sg_event_id": "e-2"});
-    let post = json!([event("e-1"), event("e-1"), odd]).to_string();
-    ask(&door, signed(&post)).await;
-    let text = metrics.render();
-    for line in [
-        r#"kakitome_events_total{provider="sendgrid",kind="delivered"} 1"#,
-        r#"kakitome_events_total{provider="sendgrid",kind="other"} 1"#,
-        r#"kakitome_unknown_total{resolution="event"} 1"#,
-        "kakitome_webhook_lag_seconds_count 2",
-        "kakitome_webhook_lag_seconds_sum 3",
-        // What only its event settled was sent as well.
-        "kakitome_accept_to_sent_seconds_count 1",
-    ] {
-        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
-    }
-    assert!(!text.contains("4711"));
 }

@@ -1,8 +1,12 @@
 //! Events that match no notification: kept for a while, under the day they tell of, and recognised when repeated.
 
-use std::collections::HashSet;
-use std::time::Duration;
+mod again;
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -13,10 +17,30 @@ use super::keys::{self, Key};
 use super::row::{b, n, s};
 use super::write::{Write, Written};
 use crate::clock::Timestamp;
+use crate::message_log::unmatched::{FIRST_LOOK, KEPT, to_text};
 use crate::message_log::{LogError, Recorded};
 
-/// For how long they are kept.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The partition that names every day of which there may be some.
+const DAYS_PARTITION: &str = "u#days";
+
+/// What this process knows of them.
+#[derive(Debug, Default)]
+pub(super) struct Strays {
+    /// Days that are registered.
+    days: Mutex<HashSet<String>>,
+    walk: tokio::sync::Mutex<again::Walk>,
+    counted: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Strays {
+    fn knows(&self, day: &str) -> bool {
+        self.days.lock().unwrap_or_else(PoisonError::into_inner).contains(day)
+    }
+
+    fn note(&self, day: &str) {
+        self.days.lock().unwrap_or_else(PoisonError::into_inner).insert(day.to_owned());
+    }
+}
 
 /// Keeps each that is not known yet; a result by its place.
 pub(super) async fn keep(
@@ -43,6 +67,9 @@ pub(super) async fn keep(
             results.push((*ix, key, Ok(Recorded::Repeat { tenant: None })));
         }
     }
+    if let Err(error) = register(log, &places, now).await {
+        return strays.iter().map(|(ix, _)| (*ix, Err(error.clone()))).collect();
+    }
     let written = log.writer.write(writes).await;
     let first = places.into_iter().zip(written).map(|((ix, key), written)| {
         let result = written.map(|written| match written {
@@ -61,25 +88,39 @@ pub(super) async fn keep(
     repeats.into_iter().chain(first.into_iter().map(|(ix, _, result)| (ix, result))).collect()
 }
 
+/// The days go first: nothing lies where nobody looks.
+async fn register(log: &DynamoLog, places: &[(usize, &Key)], now: Timestamp) -> Result<(), LogError> {
+    let days: HashSet<&str> = places.iter().map(|(_, key)| day_of(key)).collect();
+    let new: Vec<&str> = days.into_iter().filter(|day| !log.strays.knows(day)).collect();
+    // Longer than anything of that day: the latest is kept for as long as the first.
+    let expires = now.plus(KEPT).plus(KEPT).as_ms() / 1000;
+    let item = |day: &&str| {
+        let mut item = Key::new(DAYS_PARTITION, *day).attributes();
+        item.insert("exp".to_owned(), AttributeValue::N(expires.to_string()));
+        item
+    };
+    for (day, put) in new.iter().zip(log.writer.put(new.iter().map(item).collect()).await) {
+        put?;
+        log.strays.note(day);
+    }
+    Ok(())
+}
+
+fn day_of(key: &Key) -> &str {
+    key.pk.strip_prefix("u#").unwrap_or(&key.pk)
+}
+
 fn insert(log: &DynamoLog, heard: &Heard, key: &Key, now: Timestamp) -> Write {
-    let event = &heard.event;
-    let text = json!({
-        "provider": event.provider,
-        "id": event.id,
-        "provider_message_id": event.provider_message_id,
-        "event_id": event.event_id,
-        "kind": event.kind,
-        "at": event.at,
-        "recipient": event.recipient,
-        "machine": event.machine,
-        "detail": event.detail,
-    });
-    let statement =
-        format!("INSERT INTO \"{}\" VALUE {{'pk': ?, 'sk': ?, 'ev': ?, 'exp': ?}}", log.table.name);
+    let statement = format!(
+        "INSERT INTO \"{}\" VALUE {{'pk': ?, 'sk': ?, 'ev': ?, 'at': ?, 'la': ?, 'exp': ?}}",
+        log.table.name
+    );
     let parameters = vec![
         s(key.pk.as_str()),
         s(key.sk.as_str()),
-        b(pack(text.to_string().as_bytes())),
+        b(pack(to_text(&heard.event).as_bytes())),
+        n(now.as_ms()),
+        n(now.plus(FIRST_LOOK).as_ms()),
         n(now.plus(KEPT).as_ms() / 1000),
     ];
     Write { key: key.clone(), statement, parameters }

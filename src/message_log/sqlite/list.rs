@@ -1,5 +1,7 @@
 //! Records, one and many: keyset pages that neither skip nor repeat a row while others are added.
 
+use std::cmp::Ordering;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use crate::message_log::{Filter, LogError, Page, Recipient, Record, RecordedEven
 use crate::notification::NotificationId;
 use crate::notification::status::Life;
 use crate::provider::EventKind;
+use crate::sqlite::heard::HeardList;
 
 /// What a listing shows as the reason of a record that cannot be read whole.
 const CORRUPT: &str = "corrupt_record";
@@ -163,8 +166,8 @@ fn record(tx: &Connection, row: &Row<'_>) -> rusqlite::Result<Stored<Record>> {
     let id = <[u8; 16]>::try_from(row.get_ref(1)?.as_blob()?);
     let metadata = serde_json::from_str(row.get_ref(5)?.as_str()?);
     let life = life(row, 6)?;
-    let recipients = recipients(tx, n)?;
-    let events = events(tx, n)?;
+    let (recipients, places) = recipients(tx, n)?;
+    let events = events(tx, n, &places)?;
     let fault = match (&id, &metadata) {
         (Err(_), _) => Some("its id"),
         (_, Err(_)) => Some("its metadata"),
@@ -183,12 +186,15 @@ fn record(tx: &Connection, row: &Row<'_>) -> rusqlite::Result<Stored<Record>> {
     Ok(Stored { value, fault })
 }
 
-fn recipients(tx: &Connection, n: i64) -> rusqlite::Result<Stored<Vec<Recipient>>> {
-    let mut select =
-        tx.prepare_cached("SELECT email, kind, status, since FROM recipient WHERE n = ?1 ORDER BY ix")?;
+/// The recipients, and where their events stand.
+fn recipients(tx: &Connection, n: i64) -> rusqlite::Result<(Stored<Vec<Recipient>>, Vec<i64>)> {
+    let mut select = tx
+        .prepare_cached("SELECT email, kind, status, since, heard FROM recipient WHERE n = ?1 ORDER BY ix")?;
     let mut rows = select.query([n])?;
     let mut stored = Stored { value: Vec::new(), fault: None };
+    let mut places = Vec::new();
     while let Some(row) = rows.next()? {
+        places.extend(HeardList::places(row.get_ref(4)?.as_blob_or_null()?.unwrap_or_default()));
         let Some(email) = row::address(row.get_ref(0)?.as_str()?) else {
             stored.fault = Some("a recipient");
             continue;
@@ -200,18 +206,19 @@ fn recipients(tx: &Connection, n: i64) -> rusqlite::Result<Stored<Vec<Recipient>
             since: row::time(row, 3)?,
         });
     }
-    Ok(stored)
+    Ok((stored, places))
 }
 
-fn events(tx: &Connection, n: i64) -> rusqlite::Result<Stored<Vec<RecordedEvent>>> {
-    let mut select = tx.prepare_cached(
-        // The provider tells whole seconds: within one, what comes first in a message's life stands first.
-        "SELECT at, kind, recipient, machine, detail FROM event WHERE n = ?1
-         ORDER BY at, CASE kind WHEN 'processed' THEN 0 WHEN 'deferred' THEN 1 WHEN 'delivered' THEN 2 ELSE 3 END, kind",
-    )?;
-    let mut rows = select.query([n])?;
-    let mut stored = Stored { value: Vec::new(), fault: None };
-    while let Some(row) = rows.next()? {
+fn events(tx: &Connection, n: i64, places: &[i64]) -> rusqlite::Result<Stored<Vec<RecordedEvent>>> {
+    let mut select = tx
+        .prepare_cached("SELECT at, kind, recipient, machine, detail FROM event WHERE seq = ?1 AND n = ?2")?;
+    let mut stored = Stored { value: Vec::with_capacity(places.len()), fault: None };
+    for seq in places {
+        let mut rows = select.query([*seq, n])?;
+        let Some(row) = rows.next()? else {
+            stored.fault = Some("an event");
+            continue;
+        };
         let recipient = row.get_ref(2)?.as_str_or_null()?.map(row::address);
         let detail = serde_json::from_str(row.get_ref(4)?.as_str()?);
         if detail.is_err() || recipient == Some(None) {
@@ -225,5 +232,20 @@ fn events(tx: &Connection, n: i64) -> rusqlite::Result<Stored<Vec<RecordedEvent>
             detail: detail.unwrap_or_default(),
         });
     }
+    stored.value.sort_by(in_order);
     Ok(stored)
+}
+
+/// Oldest first. The provider tells whole seconds: within one, what comes first in a message's life stands first.
+fn in_order(one: &RecordedEvent, other: &RecordedEvent) -> Ordering {
+    let place = |event: &RecordedEvent| match event.kind {
+        EventKind::Processed => 0,
+        EventKind::Deferred => 1,
+        EventKind::Delivered => 2,
+        _ => 3,
+    };
+    (one.at, place(one))
+        .cmp(&(other.at, place(other)))
+        .then_with(|| one.kind.as_str().cmp(other.kind.as_str()))
+        .then_with(|| one.recipient.cmp(&other.recipient))
 }

@@ -9,10 +9,9 @@ use p256::ecdsa::VerifyingKey;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::request::ID_ARGUMENT;
+use super::request::{ID_ARGUMENT, LANE_ARGUMENT};
 use super::signature::{self, KeyError, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::clock::Timestamp;
-use crate::notification::NotificationId;
 use crate::notification::address::Address;
 use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
 
@@ -27,6 +26,9 @@ const MAX_DETAIL_BYTES: usize = 16 * 1024;
 const LATEST_SECONDS: f64 = 1e11;
 /// The length of an `X-Message-Id`: 16 bytes in base64url.
 const X_MESSAGE_ID_CHARS: usize = 22;
+
+/// The length of a lane's tag, see [`crate::provider::lane`].
+const LANE_CHARS: usize = 16;
 
 /// The kind of an entry that is not an event; its detail holds it as it came, under `raw`.
 const MALFORMED: &str = "malformed";
@@ -109,6 +111,7 @@ fn read_entry(provider: &str, raw: &str, now: Timestamp) -> ProviderEvent {
         at: now,
         recipient: None,
         machine: false,
+        lane: None,
         detail: Map::from_iter([("raw".to_owned(), Value::from(cut(raw, MAX_DETAIL_BYTES)))]),
     }
 }
@@ -126,7 +129,8 @@ fn read_event(provider: &str, mut fields: Map<String, Value>, now: Timestamp) ->
     // What is not an address stays with the detail, the one place where it can then be looked up.
     let recipient = take(&mut fields, "email", |value| Address::parse(value.as_str()?.trim()).ok());
     let machine = take(&mut fields, "sg_machine_open", truth).unwrap_or(false);
-    let id = own_id(&mut fields);
+    let id = own_argument(&mut fields, ID_ARGUMENT, |value| value.as_str()?.trim().parse().ok());
+    let lane = own_argument(&mut fields, LANE_ARGUMENT, lane_tag);
     if let Some(category @ Value::String(_)) = fields.get_mut("category") {
         *category = Value::Array(vec![category.take()]);
     }
@@ -139,6 +143,7 @@ fn read_event(provider: &str, mut fields: Map<String, Value>, now: Timestamp) ->
         at,
         recipient,
         machine,
+        lane,
         detail: bounded(fields),
     }
 }
@@ -225,18 +230,28 @@ fn id_from_smtp(text: &str) -> Option<String> {
 }
 
 /// Custom arguments come back at the top level; some relays keep them in an object of their own.
-fn own_id(fields: &mut Map<String, Value>) -> Option<NotificationId> {
-    let read = |value: &Value| value.as_str()?.trim().parse().ok();
-    take(fields, ID_ARGUMENT, read).or_else(|| {
-        ["custom_args", "unique_args"].into_iter().find_map(|name| {
-            let nested = fields.get_mut(name)?.as_object_mut()?;
-            let id = take(nested, ID_ARGUMENT, read)?;
+fn own_argument<T>(
+    fields: &mut Map<String, Value>,
+    name: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Option<T> {
+    take(fields, name, &read).or_else(|| {
+        ["custom_args", "unique_args"].into_iter().find_map(|object| {
+            let nested = fields.get_mut(object)?.as_object_mut()?;
+            let value = take(nested, name, &read)?;
             if nested.is_empty() {
-                fields.remove(name);
+                fields.remove(object);
             }
-            Some(id)
+            Some(value)
         })
     })
+}
+
+/// What is no tag of ours stays with the detail: lanes are made by us, so that nobody else makes thousands.
+fn lane_tag(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let is_tag = text.len() == LANE_CHARS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_tag.then(|| text.to_owned())
 }
 
 fn truth(value: &Value) -> Option<bool> {

@@ -7,10 +7,14 @@ use serde::{Serialize, Serializer};
 
 use crate::notification::address::Address;
 use crate::notification::{Attachment, Mailbox, Notification, NotificationId};
+use crate::provider::lane;
 
 /// The custom argument that carries our id: it comes back in events. Custom arguments are kept at the provider for
-/// long and are not meant for personal data, so nothing else goes there.
+/// long and are not meant for personal data, so nothing else goes there but the lane's tag.
 pub const ID_ARGUMENT: &str = "kakitome_id";
+
+/// The custom argument that carries the tenant's lane, see [`lane`].
+pub const LANE_ARGUMENT: &str = "kakitome_lane";
 
 /// The JSON body for one notification. Fails only where serde_json does, which on these types it cannot.
 pub fn body(id: NotificationId, notification: &Notification) -> Result<Vec<u8>, serde_json::Error> {
@@ -76,11 +80,14 @@ struct File<'a> {
     disposition: &'static str,
 }
 
-struct CustomArguments(NotificationId);
+struct CustomArguments {
+    id: NotificationId,
+    lane: String,
+}
 
 impl Serialize for CustomArguments {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map([(ID_ARGUMENT, self.0)])
+        serializer.collect_map([(ID_ARGUMENT, &self.id.to_string()), (LANE_ARGUMENT, &self.lane)])
     }
 }
 
@@ -110,7 +117,7 @@ impl<'a> MailSend<'a> {
             attachments: notification.attachments.iter().map(File::of).collect(),
             headers: &notification.headers,
             categories: &notification.categories,
-            custom_args: CustomArguments(id),
+            custom_args: CustomArguments { id, lane: lane(&notification.tenant) },
         }
     }
 }

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::ID_TAG;
 use super::certificate::Certificates;
 use super::sns::Envelope;
 use super::web::{FetchError, Internet, is_of_sns};
+use super::{ID_TAG, LANE_TAG};
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
 use crate::provider::detail::{bounded, cut};
 use crate::provider::signed::check_time;
-use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
+use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError, lane_in};
 
 /// SES's ids of messages have 60 characters, SNS's 36.
 const MAX_ID_BYTES: usize = 200;
@@ -128,6 +128,7 @@ fn read(provider: &str, envelope: &Envelope, now: Timestamp) -> Vec<ProviderEven
         at: at.min(now),
         recipient: None,
         machine: false,
+        lane: tag(&mail, LANE_TAG).and_then(lane_in),
         detail: Map::new(),
     };
     part.remove("timestamp");

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::ID_TAG;
+use super::{ID_TAG, LANE_TAG};
 use crate::notification::{Attachment, Mailbox, Notification, NotificationId};
-use crate::provider::mailbox;
+use crate::provider::{lane, mailbox};
 
 /// The most recipients of one message, copies included (SES quotas).
 const MOST_RECIPIENTS: usize = 50;
@@ -47,7 +47,7 @@ struct SendEmail<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reply_to_addresses: Vec<String>,
     content: Content<'a>,
-    email_tags: [Pair<'a>; 1],
+    email_tags: [Pair<'a>; 2],
     #[serde(skip_serializing_if = "Option::is_none")]
     configuration_set_name: Option<&'a str>,
 }
@@ -147,7 +147,10 @@ impl<'a> SendEmail<'a> {
             },
             reply_to_addresses: notification.reply_to.iter().map(mailbox::ascii).collect(),
             content: Content::of(notification)?,
-            email_tags: [Pair { name: ID_TAG, value: id.to_string().into() }],
+            email_tags: [
+                Pair { name: ID_TAG, value: id.to_string().into() },
+                Pair { name: LANE_TAG, value: lane(&notification.tenant).into() },
+            ],
             configuration_set_name: set,
         })
     }

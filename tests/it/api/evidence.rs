@@ -279,6 +279,7 @@ async fn the_next_step_of_an_unknown_heeds_the_events_of_its_provider() {
         at: world.clock.now(),
         recipient: None,
         machine: false,
+        lane: None,
         detail: Default::default(),
     };
     world.log.record_events(&[event], world.clock.now()).await;

@@ -10,6 +10,8 @@ use http_body_util::BodyExt;
 use kakitome::api::auth::{ApiKey, KeyRing, Scope};
 use kakitome::api::{ApiState, Config, router};
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::feed::Feed;
+use kakitome::feed::sqlite::SqliteFeed;
 use kakitome::jobs::{Bell, Rings};
 use kakitome::journal::Journal;
 use kakitome::journal::sqlite::SqliteJournal;
@@ -42,6 +44,7 @@ pub struct World {
     pub log: Arc<dyn MessageLog>,
     pub queue: Arc<dyn Queue>,
     pub journal: Arc<dyn Journal>,
+    pub feed: Arc<dyn Feed>,
     pub stops: Stops,
     pub health: HealthBoard,
     pub runner: Runner,
@@ -96,6 +99,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let queue = SqliteQueue::open(engine.clone(), clock.clone(), kakitome::queue::sqlite::Config::default());
     let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
     let log: Arc<dyn MessageLog> = Arc::new(SqliteLog::new(engine.clone()));
+    let feed: Arc<dyn Feed> = Arc::new(SqliteFeed::new(engine.clone()));
     let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::new(engine, clock.clone()));
     let health = HealthBoard::default();
     let (bell, rings) = Bell::new(true);
@@ -111,6 +115,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         keys: Arc::new(keys()),
         health: health.clone(),
         worker_expected: false,
+        telling: kakitome::api::events::Telling::new(Arc::clone(&feed)),
         channels: None,
         metrics: None,
         config: Config::default(),
@@ -127,6 +132,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
         log,
         queue,
         journal,
+        feed,
         stops,
         health,
         runner,

@@ -25,6 +25,9 @@ use super::ID;
 /// 2026-11-21T09:00:00Z, when everything here is posted.
 pub const POSTED_AT: i64 = 1_795_251_600;
 
+/// Of a tenant.
+pub const LANE: &str = "37a8eec1ce19687d";
+
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_ms(seconds * 1000)
 }
@@ -109,7 +112,7 @@ fn sendgrid_body(happening: Happening, email: &str, ago: i64) -> String {
         Happening::Dropped => ("dropped", None),
     };
     json!([{"event": event, "type": kind, "email": email, "timestamp": POSTED_AT - ago, "kakitome_id": ID,
-        "sg_event_id": "EVENT-ID", "sg_message_id": "kA5kcHA8SVGtVh5S9rAUew.recvd-1-2-3"}])
+        "kakitome_lane": LANE, "sg_event_id": "EVENT-ID", "sg_message_id": "kA5kcHA8SVGtVh5S9rAUew.recvd-1-2-3"}])
     .to_string()
 }
 
@@ -146,7 +149,7 @@ pub fn resend_body(happening: Happening, email: &str, ago: i64) -> String {
         }
     };
     let mut data = json!({"created_at": "2026-11-21T08:00:00Z", "email_id": "49a3999c", "from": "a@example.jp",
-        "to": [email], "subject": "s", "tags": {"kakitome_id": ID, "kakitome_recipients": "1"}});
+        "to": [email], "subject": "s", "tags": {"kakitome_id": ID, "kakitome_lane": LANE, "kakitome_recipients": "1"}});
     data.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
     json!({"type": format!("email.{kind}"), "created_at": at(POSTED_AT - ago), "data": data}).to_string()
 }
@@ -226,7 +229,7 @@ pub fn ses_body(happening: Happening, email: &str, ago: i64) -> String {
     };
     part["timestamp"] = json!(at(POSTED_AT - ago));
     let mail = json!({"timestamp": at(POSTED_AT - ago), "messageId": "0106018f2d", "destination": [email],
-        "source": "a@example.jp", "tags": {"ses:from-domain": ["example.jp"], "kakitome_id": [ID]}});
+        "source": "a@example.jp", "tags": {"ses:from-domain": ["example.jp"], "kakitome_id": [ID], "kakitome_lane": [LANE]}});
     json!({"eventType": kind, "mail": mail, (name): part}).to_string()
 }
 

@@ -15,7 +15,8 @@ use kakitome::sqlite::Engine;
 use serde_json::Value;
 
 use super::ears::{
-    EARS, Ear, Happening, POSTED_AT, RESEND_SECRET, at, post_of, resend_body, resend_post, svix_signature,
+    EARS, Ear, Happening, LANE, POSTED_AT, RESEND_SECRET, at, post_of, resend_body, resend_post,
+    svix_signature,
 };
 use super::{ID, id};
 
@@ -45,6 +46,7 @@ async fn every_kind_of_event_brings_our_id_its_recipient_and_its_moment() {
             assert_eq!(event.recipient.as_ref().map(Address::reveal), Some(GUEST), "{what}");
             assert_eq!(event.event_id.as_deref(), Some("event-1"), "{what}");
             assert!(event.provider_message_id.is_some(), "{what}");
+            assert_eq!(event.lane.as_deref(), Some(LANE), "{what}");
             let kept = Value::Object(event.detail.clone()).to_string();
             assert!(
                 !kept.contains(ID) && !kept.contains(GUEST),

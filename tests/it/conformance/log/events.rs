@@ -21,6 +21,7 @@ fn event(id: Option<NotificationId>, kind: EventKind, at: Timestamp) -> Provider
         at,
         recipient: Some(address("guest@example.com")),
         machine: false,
+        lane: None,
         detail: json!({"response": "250 OK"}).as_object().cloned().unwrap(),
     }
 }
