@@ -176,8 +176,9 @@ async fn an_event_about_several_recipients_becomes_one_for_each() {
         shown.collect::<Vec<_>>()
     };
     let bounced = of(Happening::Bounced, |event| {
-        event["bounce"]["bouncedRecipients"][1] =
+        let other =
             json!({"emailAddress": "other@example.com", "diagnosticCode": "smtp; 552", "status": "5.2.2"});
+        event["bounce"]["bouncedRecipients"].as_array_mut().unwrap().push(other);
     });
     let bounced = bounced.await;
     assert_eq!(bounced.len(), 2);
