@@ -6,6 +6,7 @@
 pub mod batch;
 mod error;
 mod report;
+pub mod sign;
 mod watch;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use crate::secret::Secret;
@@ -90,16 +92,13 @@ pub enum AccessError {
 impl Aws {
     /// Clients as `access` says. Reaches nothing yet: credentials are fetched with the first call.
     pub async fn connect(access: &Access, config: Config) -> Result<Self, AccessError> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.connect_timeout)
             .operation_attempt_timeout(config.attempt_timeout)
             .operation_timeout(config.operation_timeout)
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
+            .http_client(https())
             .timeout_config(timeouts)
             // Bodies are small, and every try has its time-out.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -114,6 +113,16 @@ impl Aws {
         }
         Ok(Self { sqs: sqs(&shared, access, config), dynamodb: dynamodb(&shared, access, config) })
     }
+}
+
+fn https() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
+/// Whoever the environment says we are, for requests that no SDK sends. Fetches nothing yet.
+async fn credentials() -> Option<SharedCredentialsProvider> {
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(https());
+    loader.load().await.credentials_provider()
 }
 
 fn sqs(shared: &SdkConfig, access: &Access, config: Config) -> aws_sdk_sqs::Client {

@@ -153,7 +153,7 @@ fn what_was_open_or_failed_since_is_part_of_it_although_it_was_accepted_before()
 fn resent(number: u8) -> Record {
     let mut record = record(number, 0, None);
     let token = claim(&mut record, 1, None);
-    tell(&mut record, Fact::Unsettled { token, answer: Answer::default(), counts: true }, 11);
+    tell(&mut record, Fact::Unsettled { token, answer: Answer::default(), counts: true, again_at: None }, 11);
     claim(&mut record, 100, Some(token));
     send(&mut record, 101);
     record

@@ -5,12 +5,16 @@
 mod detail;
 pub mod health;
 pub mod http;
+mod idempotency;
 mod mailbox;
 mod redact;
 pub mod resend;
 pub mod sendgrid;
+pub mod ses;
 mod signed;
 mod told_kind;
+
+pub use idempotency::Idempotency;
 
 use std::fmt;
 use std::time::Duration;
@@ -42,19 +46,6 @@ pub trait Provider: Send + Sync {
 
     /// Whether the provider can be reached: connects, asks nothing of it. For `check`.
     async fn reach(&self) -> Result<(), String>;
-}
-
-/// Whether a provider tells a repeated request from a new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Idempotency {
-    /// It takes every request for a new one.
-    None,
-    /// The same key again, within this time of its first use, is the same mail: it sends nothing, and answers as it
-    /// answered before.
-    Key {
-        /// How long it remembers.
-        ttl: Duration,
-    },
 }
 
 /// The provider took it.
@@ -197,6 +188,12 @@ pub struct ProviderEvent {
 /// A tenant's lane: a tag that providers may see and send back with its events. It names nobody.
 pub fn lane(tenant: &str) -> String {
     Sha256::digest(tenant.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The tag in what came back as one, if it is one of ours: nobody else is to make thousands of lanes.
+fn lane_in(text: &str) -> Option<String> {
+    let is_tag = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_tag.then(|| text.to_owned())
 }
 
 /// A moment as milliseconds since the epoch: shorter than RFC 3339, and quicker to read.

@@ -23,8 +23,8 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::message_log::{ClaimRequest, Hint, MessageLog, NewNotification};
 use crate::notification::status::{Fact, Token};
-use crate::provider::Provider;
 use crate::provider::health::HealthBoard;
+use crate::provider::{Idempotency, Provider};
 use crate::queue::{Delivery, Origin, Queue, QueueError, Settlement};
 use crate::shutdown::Shutdown;
 use crate::stops::Stops;
@@ -87,13 +87,19 @@ pub(crate) struct Hands {
 impl Hands {
     fn claim(&self, delivery: &Delivery, permit: &Permit, resend_of: Option<Token>) -> ClaimRequest {
         let lease_until = self.clock.now().plus(self.config.lease);
+        let idempotency = permit.provider().idempotency();
+        let hold_until = match idempotency {
+            Idempotency::None => lease_until.plus(self.config.hold),
+            // Nothing needs to be waited for where the same request again settles it.
+            Idempotency::Key { .. } => lease_until,
+        };
         let fact = Fact::Claimed {
             token: Token::fresh(),
             provider: permit.provider().name().to_owned(),
             lease_until,
-            hold_until: lease_until.plus(self.config.hold),
+            hold_until,
             resend_of,
-            limits: self.config.retry.limits,
+            limits: self.config.retry.limits_at(idempotency),
         };
         let hint = match &delivery.origin {
             Origin::Fresh(life) if delivery.receive_count == 1 => Hint::Fresh(life.clone()),

@@ -40,7 +40,6 @@ fn well() -> Reading {
         unconfirmed: Some(Unconfirmed::default()),
         interrupted_jobs: Some(Vec::new()),
         paused_callbacks: Some(Vec::new()),
-        unconfirmed: None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::message_log::Record;
 use crate::notification::OnUnknown;
 use crate::notification::status::{ActKind, AttemptLimits, Life, Status};
+use crate::provider::Idempotency;
 use crate::stops::{Candidate, Stop, StopKind};
 
 /// The numbers of the retry policy that tell what comes next. They must be the worker's.
@@ -23,6 +24,8 @@ pub struct Policy {
     pub witness_margin: Duration,
     /// Without any witness an unknown is resent after this long all the same.
     pub witness_cap: Duration,
+    /// Providers that know a repeated request for one, by name.
+    pub keyed: &'static [(&'static str, Idempotency)],
 }
 
 impl Default for Policy {
@@ -31,6 +34,7 @@ impl Default for Policy {
             limits: AttemptLimits { attempts: 12, unknown_resends: 2 },
             witness_margin: Duration::from_secs(60),
             witness_cap: Duration::from_secs(6 * 3600),
+            keyed: &[],
         }
     }
 }
@@ -191,12 +195,21 @@ fn unknown(
             format!("{settles}; without one it is held for an operator, as its on_unknown says: not resent");
         return Next::new(Step::Hold, at, why);
     }
-    if life.spent >= policy.limits.attempts || life.resends >= policy.limits.unknown_resends {
+    let keyed = policy.keyed.iter().find(|(name, _)| *name == provider);
+    let key_until = keyed.and_then(|(_, key)| key.settles_until(life, provider)).filter(|until| *until > at);
+    let is_used_up = key_until.is_none() && life.resends >= policy.limits.unknown_resends;
+    if life.spent >= policy.limits.attempts || is_used_up {
         let why = format!("{settles}; without one it is a dead letter: its resends are used up");
         return Next::new(Step::Fail, at, why);
     }
     if let Some(stop) = stop {
         return Next { why: format!("{settles}; {}", stopped(stop, at).why), ..stopped(stop, at) };
+    }
+    if key_until.is_some() {
+        let why = format!(
+            "{settles}; sent again under the same key, which {provider} answers without a second mail"
+        );
+        return Next::new(Step::Resend, at, why);
     }
     let ended_at = life.attempts.last().and_then(|last| last.ended_at).unwrap_or(life.lease_until);
     let past = ended_at.plus(policy.witness_margin);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Storage;
 use crate::api::events::Telling;
 use crate::api::{self, ApiState};
+use crate::aws::sign::Identity;
 use crate::callbacks;
 use crate::callbacks::post::{HttpCourier, SystemResolver};
 use crate::clock::Clock;
@@ -19,8 +20,9 @@ use crate::jobs::Bell;
 use crate::notification::content;
 use crate::notification::status::AttemptLimits;
 use crate::provider::health::HealthBoard;
-use crate::provider::resend::{Resend, ResendEvents};
+use crate::provider::resend::{self, Resend, ResendEvents};
 use crate::provider::sendgrid::{SendGrid, SendGridEvents};
+use crate::provider::ses::{self, Ses, SesEvents, Web};
 use crate::provider::{EventSource, Provider, http};
 use crate::recovery::{jobs, sweep, watchdog};
 use crate::sandbox::Sandbox;
@@ -37,6 +39,8 @@ use crate::worker::{self, Guards, breaker, concurrency, retry};
 const SENDGRID_EVENTS: &str = "/webhooks/sendgrid";
 /// Where Resend posts its events.
 const RESEND_EVENTS: &str = "/webhooks/resend";
+/// Where the SNS topic of Amazon SES posts its events.
+const SES_EVENTS: &str = "/webhooks/ses";
 /// Where the sandbox provider inside posts its events.
 pub(super) const SANDBOX_EVENTS: &str = "/webhooks/sandbox";
 /// The key that we show the sandbox where it demands none.
@@ -59,6 +63,7 @@ pub(super) fn api(settings: &Settings) -> api::Config {
             limits: attempt_limits(settings),
             witness_margin: settings.worker.witness_margin,
             witness_cap: settings.worker.witness_cap,
+            keyed: &[("resend", resend::IDEMPOTENCY)],
         },
         late_after: settings.alert_delay,
         providers: settings.providers.iter().map(|name| name.as_str().to_owned()).collect(),
@@ -307,7 +312,15 @@ pub(super) fn provider(
             Arc::new(Resend::new(label, config(from.base_url.clone(), from.api_key.clone()))?)
         }
         ProviderName::Ses => {
-            anyhow::bail!("provider `ses` (key provider): this build cannot send through it yet")
+            let from = &settings.ses;
+            let region = from.region.clone().unwrap_or_default();
+            let url = from.base_url.clone().unwrap_or_else(|| ses::regional_url(&region));
+            let account = ses::Account {
+                region,
+                configuration_set: from.configuration_set.clone(),
+                identity: Identity::Environment,
+            };
+            Arc::new(Ses::new(label, config(url, None), account)?)
         }
     })
 }
@@ -330,6 +343,10 @@ pub(super) fn event_sources(
         let secrets: Vec<_> = from.webhook_secrets.iter().map(|one| one.reveal().to_owned()).collect();
         let source = ResendEvents::new("resend", &secrets, from.webhook_insecure)?;
         sources.insert(RESEND_EVENTS.into(), Arc::new(source));
+    }
+    if let Some(topic) = &settings.ses.topic_arn {
+        let source = SesEvents::new("ses", topic, Arc::new(Web::new()?));
+        sources.insert(SES_EVENTS.into(), Arc::new(source));
     }
     if let Some(sandbox) = inside {
         let keys = [sandbox.public_key().to_owned()];

@@ -87,9 +87,23 @@ impl Wire {
 
     /// One `POST`, and the head of its answer.
     pub async fn post(&self, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response, SendError> {
+        self.post_within(url, headers, body, None).await
+    }
+
+    /// The same in what is left of the attempt, where a part of it is used up.
+    pub async fn post_within(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        within: Option<Duration>,
+    ) -> Result<Response, SendError> {
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
+        if within.is_some() {
+            *request.timeout_mut() = within;
+        }
         self.client.execute(request).await.map_err(|error| failure(&error))
     }
 
@@ -183,7 +197,7 @@ fn proves_nothing_written(error: &reqwest::Error) -> bool {
 }
 
 /// The failure in words: what was being done, and the innermost cause. The URL stays out.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let stage = match (error.is_connect(), error.is_timeout()) {
         (true, true) => "no connection in time",
         (true, false) => "no connection",
@@ -222,7 +236,7 @@ fn parse_base_url(text: &str) -> Result<Url, ConfigError> {
     Ok(url)
 }
 
-fn client(config: &Config, tls: bool) -> Result<Client, ConfigError> {
+pub(super) fn client(config: &Config, tls: bool) -> Result<Client, ConfigError> {
     // Fails when a provider is installed already, which serves as well.
     rustls::crypto::ring::default_provider().install_default().ok();
     let mut builder = Client::builder()

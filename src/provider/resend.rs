@@ -24,12 +24,14 @@ use crate::secret::Secret;
 
 /// The tag that carries our id: it comes back in events.
 const ID_TAG: &str = "kakitome_id";
+/// The tag that carries the tenant's lane, see [`super::lane`].
+const LANE_TAG: &str = "kakitome_lane";
 /// The tag that says how many recipients a mail has: events do not say whom of several they are about.
 const RECIPIENTS_TAG: &str = "kakitome_recipients";
 /// The header that makes a repeat the same mail.
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-/// How long Resend remembers a key (Resend, "Idempotency Keys").
-const KEY_TTL: Duration = Duration::from_secs(24 * 3600);
+/// It remembers a key for a day (Resend, "Idempotency Keys").
+pub const IDEMPOTENCY: Idempotency = Idempotency::Key { ttl: Duration::from_secs(24 * 3600) };
 
 /// Hands notifications to one Resend account, one request each.
 pub struct Resend {
@@ -92,7 +94,7 @@ impl Provider for Resend {
     }
 
     fn idempotency(&self) -> Idempotency {
-        Idempotency::Key { ttl: KEY_TTL }
+        IDEMPOTENCY
     }
 
     async fn reach(&self) -> Result<(), String> {

@@ -8,6 +8,7 @@ use futures::FutureExt;
 
 use super::Hands;
 use super::lanes::Permit;
+use super::retry::Failed;
 use super::settle::Finished;
 use super::suppress::{Refused, leave_out};
 use crate::clock::Timestamp;
@@ -201,7 +202,7 @@ fn heard(
     metrics::counter!(ATTEMPTS_TOTAL, "provider" => name.clone(), "outcome" => label).increment(1);
     if life.is_resend {
         metrics::counter!(UNKNOWN_TOTAL, "resolution" => "resent").increment(1);
-        tracing::warn!(%id, provider = name, "outcome unknown and the webhook silent about it; sent again");
+        tracing::warn!(%id, provider = name, "outcome unknown and no event about it; sent again");
     }
     let heard = error.map_or(Ok(()), |error| Err(error.class));
     let counts = hands.lanes.hear(permit, heard, error.map(|error| error.message.as_str()), randomness);
@@ -213,7 +214,9 @@ fn heard(
         Err(error) => {
             tracing::warn!(%id, provider = name, attempt = life.attempt, outcome = label,
                 http_status = error.http_status, error = error.message, "attempt failed");
-            hands.config.retry.after_failure(error, life, token, counts, now, randomness)
+            let key_until = permit.provider().idempotency().settles_until(life, &name);
+            let failed = Failed { life, token, counts, key_until };
+            hands.config.retry.after_failure(error, failed, now, randomness)
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::Hands;
 use super::attempt::{Won, send};
 use super::lanes::Permit;
-use super::retry::{Judgement, settlement};
+use super::retry::{Judgement, Unsettled, settlement};
 use super::settle::Finished;
 use crate::clock::Timestamp;
 use crate::message_log::{Claim, ClaimRequest, Hint, LogError, NewNotification};
@@ -96,8 +96,8 @@ impl Hands {
 async fn not_won(hands: Arc<Hands>, delivery: Delivery, refusal: Refusal, life: Life) {
     let now = hands.clock.now();
     let fact = match refusal {
-        Refusal::Unknown { seen, provider, ended_at, exhausted } => {
-            judge_unknown(hands, delivery, life, Unknown { seen, provider, ended_at, exhausted }).await;
+        Refusal::Unknown { seen, provider, ended_at, exhausted: _ } => {
+            judge_unknown(hands, delivery, life, Unknown { seen, provider, ended_at }).await;
             return;
         }
         Refusal::Exhausted => Fact::Parked { reason: "attempts_exhausted".into(), hold: false },
@@ -115,12 +115,11 @@ struct Unknown {
     seen: Token,
     provider: String,
     ended_at: Timestamp,
-    exhausted: bool,
 }
 
 async fn judge_unknown(hands: Arc<Hands>, delivery: Delivery, life: Life, unknown: Unknown) {
     let now = hands.clock.now();
-    let Unknown { seen, provider, ended_at, exhausted } = unknown;
+    let Unknown { seen, provider, ended_at } = unknown;
     let witness = match hands.log.witness(&provider).await {
         Ok(witness) => witness,
         Err(error) => {
@@ -129,7 +128,15 @@ async fn judge_unknown(hands: Arc<Hands>, delivery: Delivery, life: Life, unknow
             return;
         }
     };
-    match hands.config.retry.judge_unknown(life.on_unknown, exhausted, ended_at, witness, now) {
+    let policy = &hands.config.retry;
+    let idempotency = hands.lanes.idempotency_of(&provider);
+    let key_until = idempotency.settles_until(&life, &provider).filter(|until| *until > now);
+    // The claim that was refused went by the limits of whichever provider had a permit.
+    let limits = key_until.map_or(policy.limits, |_| policy.limits_at(idempotency));
+    let exhausted = life.spent >= limits.attempts || life.resends >= limits.unknown_resends;
+    let (on_unknown, hold) = (life.on_unknown, hands.config.hold);
+    let case = Unsettled { on_unknown, exhausted, ended_at, hold, key_until, witness };
+    match policy.judge_unknown(&case, now) {
         Judgement::Wait(after) => hands.finish(delivery, Settlement::Again { after }).await,
         Judgement::Park(fact) => {
             metrics::counter!(UNKNOWN_TOTAL, "resolution" => "parked").increment(1);

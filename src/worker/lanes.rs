@@ -11,7 +11,7 @@ use super::concurrency::{self, Concurrency};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::{ATTEMPTS_TOTAL, PROVIDER_UP};
 use crate::provider::health::{Circuit, HealthBoard, ProviderHealth, Tick};
-use crate::provider::{Provider, SendErrorClass};
+use crate::provider::{Idempotency, Provider, SendErrorClass};
 use crate::stops::Stops;
 
 /// Every lane.
@@ -118,6 +118,12 @@ impl Lanes {
     /// Whether the named provider is still configured.
     pub fn knows(&self, provider: &str) -> bool {
         self.lanes.iter().any(|lane| lane.provider.name() == provider)
+    }
+
+    /// Whether the named provider knows a repeat for one.
+    pub fn idempotency_of(&self, provider: &str) -> Idempotency {
+        let lane = self.lanes.iter().find(|lane| lane.provider.name() == provider);
+        lane.map_or(Idempotency::None, |lane| lane.provider.idempotency())
     }
 
     fn take_from(&self, lane: &Arc<Lane>, wanted: u32) -> Vec<Permit> {

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::jitter::Schedule;
 use crate::notification::OnUnknown;
 use crate::notification::status::{Answer, AttemptLimits, Fact, Life, State, Token};
-use crate::provider::{SendError, SendErrorClass};
+use crate::provider::{Idempotency, SendError, SendErrorClass};
 use crate::queue::Settlement;
 
 /// How long a message rests that somebody else is seeing to.
@@ -49,6 +49,36 @@ impl Default for Policy {
     }
 }
 
+/// An attempt that ended in a failure.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed<'a> {
+    /// The life as it was after the claim.
+    pub life: &'a Life,
+    /// The claim.
+    pub token: Token,
+    /// The provider was well as far as anybody knew; else its failure says nothing of the message.
+    pub counts: bool,
+    /// Until when the same request again tells whether the provider took it; `None` where it never does.
+    pub key_until: Option<Timestamp>,
+}
+
+/// An outcome that is unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsettled {
+    /// What its producer asked for.
+    pub on_unknown: OnUnknown,
+    /// Whether its attempts or resends are used up.
+    pub exhausted: bool,
+    /// The end of the attempt in question, at the latest.
+    pub ended_at: Timestamp,
+    /// How long events are waited for.
+    pub hold: Duration,
+    /// Until when the same request again tells whether the provider took it; `None` where it never does.
+    pub key_until: Option<Timestamp>,
+    /// The newest event time of its provider.
+    pub witness: Option<Timestamp>,
+}
+
 /// What an unknown outcome leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
@@ -73,34 +103,48 @@ impl Policy {
         SHORT_WAIT.min(self.witness_poll)
     }
 
-    /// The facts that follow from a failed attempt of `life` (as it was after the claim named `token`).
-    ///
-    /// `counts`: the provider was well as far as anybody knew; else its failure says nothing of the message.
+    /// How many attempts it has at a provider: a repeat that is known for one cannot be a second mail, so only attempts
+    /// are counted there.
+    pub fn limits_at(&self, idempotency: Idempotency) -> AttemptLimits {
+        match idempotency {
+            Idempotency::None => self.limits,
+            Idempotency::Key { .. } => AttemptLimits { unknown_resends: self.limits.attempts, ..self.limits },
+        }
+    }
+
+    /// The facts that follow from a failed attempt.
     pub fn after_failure(
         &self,
         error: &SendError,
-        life: &Life,
-        token: Token,
-        counts: bool,
+        failed: Failed<'_>,
         now: Timestamp,
         randomness: f64,
     ) -> Vec<Fact> {
+        let Failed { life, token, counts, key_until } = failed;
         let answer = Answer { http_status: error.http_status, error: Some(error.message.clone()) };
-        let not_accepted = |wait: Duration, counts| {
-            let due_at = now.plus(wait);
-            let due_at = life.useful_until.map_or(due_at, |deadline| due_at.min(deadline));
-            Fact::NotAccepted { token, answer: answer.clone(), due_at, counts }
+        let by_key = life.on_unknown == OnUnknown::Resend && key_until.is_some_and(|until| until > now);
+        let wait = match error.class {
+            SendErrorClass::ProviderRefused => self.provider_refused_wait,
+            _ => self.delay(life.spent, error.retry_after, randomness),
         };
+        let counts = counts && error.class != SendErrorClass::ProviderRefused;
         match error.class {
             SendErrorClass::Refused => {
                 let reason = error.http_status.map_or("refused".into(), |status| format!("refused_{status}"));
                 vec![Fact::Refused { token, answer, reason }]
             }
-            SendErrorClass::ProviderRefused => vec![not_accepted(self.provider_refused_wait, false)],
-            SendErrorClass::Unknown => vec![Fact::Unsettled { token, answer, counts }],
-            SendErrorClass::NotAccepted | SendErrorClass::Throttled => {
-                let wait = self.delay(life.spent, error.retry_after, randomness);
-                let mut facts = vec![not_accepted(wait, counts)];
+            SendErrorClass::Unknown => {
+                let again_at = by_key.then(|| now.plus(wait));
+                vec![Fact::Unsettled { token, answer, counts, again_at }]
+            }
+            // That this request was not taken says nothing of the former one, which nobody has waited for here.
+            _ if by_key && life.is_resend => {
+                vec![Fact::Unsettled { token, answer, counts, again_at: Some(now.plus(wait)) }]
+            }
+            SendErrorClass::ProviderRefused | SendErrorClass::NotAccepted | SendErrorClass::Throttled => {
+                let due_at = now.plus(wait);
+                let due_at = life.useful_until.map_or(due_at, |deadline| due_at.min(deadline));
+                let mut facts = vec![Fact::NotAccepted { token, answer, due_at, counts }];
                 if counts && life.spent >= self.limits.attempts {
                     facts.push(Fact::Parked { reason: "attempts_exhausted".into(), hold: false });
                 }
@@ -109,20 +153,20 @@ impl Policy {
         }
     }
 
-    /// The witness rule: silence is evidence only while the webhook is known to be alive and past that time.
-    ///
-    /// `ended_at`: the end of the attempt in question; `witness`: the newest event time of its provider.
-    pub fn judge_unknown(
-        &self,
-        on_unknown: OnUnknown,
-        exhausted: bool,
-        ended_at: Timestamp,
-        witness: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Judgement {
-        if on_unknown == OnUnknown::Hold || exhausted {
-            let hold = on_unknown == OnUnknown::Hold;
-            return Judgement::Park(Fact::Parked { reason: "unknown_outcome".into(), hold });
+    /// The witness rule: silence is evidence only while the webhook is known to be alive and past that time. A provider
+    /// that knows a repeat for one needs no evidence: the same request again settles it.
+    pub fn judge_unknown(&self, case: &Unsettled, now: Timestamp) -> Judgement {
+        let Unsettled { on_unknown, exhausted, ended_at, hold, key_until, witness } = *case;
+        let is_held = on_unknown == OnUnknown::Hold;
+        if !is_held && !exhausted && key_until.is_some_and(|until| until > now) {
+            return Judgement::Resend;
+        }
+        let held_until = ended_at.plus(hold);
+        if now < held_until {
+            return Judgement::Wait(self.witness_poll.min(held_until.since(now)));
+        }
+        if is_held || exhausted {
+            return Judgement::Park(Fact::Parked { reason: "unknown_outcome".into(), hold: is_held });
         }
         let heard_past_it = witness.is_some_and(|at| at >= ended_at.plus(self.witness_margin));
         let cap_at = ended_at.plus(self.witness_cap);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::notification::status::Status;
+use crate::notification::status::{Attempt, AttemptOutcome, Status};
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_ms(1_000_000 + ms)
@@ -55,7 +55,8 @@ proptest! {
         let policy = Policy::default();
         let (life, token) = claimed(spent);
         let now = at(1_000);
-        let facts = policy.after_failure(&error(class, None), &life, token, counts, now, randomness);
+        let failed = Failed { life: &life, token, counts, key_until: None };
+        let facts = policy.after_failure(&error(class, None), failed, now, randomness);
         let ended = end(&life, &facts, now);
         let dead = ended.status(now) == Status::Failed;
         let exhausted = spent == 12 && counts
@@ -79,24 +80,32 @@ fn the_ceiling_doubles_from_a_second_to_fifteen_minutes() {
 fn a_retry_never_waits_beyond_the_deadline() {
     let (mut life, token) = claimed(11);
     life.useful_until = Some(at(20_000));
-    let facts = Policy::default().after_failure(
-        &error(SendErrorClass::Throttled, None),
-        &life,
-        token,
-        false,
-        at(1_000),
-        1.0,
-    );
+    let failed = Failed { life: &life, token, counts: false, key_until: None };
+    let facts =
+        Policy::default().after_failure(&error(SendErrorClass::Throttled, None), failed, at(1_000), 1.0);
     assert_eq!(end(&life, &facts, at(1_000)).due_at, at(20_000));
+}
+
+/// An attempt that ended at 0, at a provider to which every request is a new one.
+fn open(witness: Option<Timestamp>) -> Unsettled {
+    Unsettled {
+        on_unknown: OnUnknown::Resend,
+        exhausted: false,
+        ended_at: at(0),
+        hold: Duration::from_secs(600),
+        key_until: None,
+        witness,
+    }
 }
 
 #[test]
 fn silence_counts_only_while_the_witness_is_heard_past_the_attempt() {
     let policy = Policy::default();
-    let judge = |witness, now| policy.judge_unknown(OnUnknown::Resend, false, at(0), witness, now);
+    let judge = |witness, now| policy.judge_unknown(&open(witness), now);
     assert_eq!(judge(None, at(700_000)), Judgement::Wait(policy.witness_poll));
     assert_eq!(judge(Some(at(59_999)), at(700_000)), Judgement::Wait(policy.witness_poll));
     assert_eq!(judge(Some(at(60_000)), at(700_000)), Judgement::Resend);
+    assert_eq!(judge(Some(at(60_000)), at(599_000)), Judgement::Wait(Duration::from_secs(1)));
     assert_eq!(judge(None, at(6 * 3_600_000)), Judgement::Resend);
 }
 
@@ -104,9 +113,74 @@ fn silence_counts_only_while_the_witness_is_heard_past_the_attempt() {
 fn who_asked_to_hold_is_never_resent_and_who_is_used_up_becomes_a_dead_letter() {
     let policy = Policy::default();
     let parked = |hold| Judgement::Park(Fact::Parked { reason: "unknown_outcome".into(), hold });
-    let witness = Some(at(100_000));
-    assert_eq!(policy.judge_unknown(OnUnknown::Hold, false, at(0), witness, at(700_000)), parked(true));
-    assert_eq!(policy.judge_unknown(OnUnknown::Resend, true, at(0), witness, at(700_000)), parked(false));
+    let key = Some(at(23 * 3_600_000));
+    for key_until in [None, key] {
+        let asked = Unsettled { on_unknown: OnUnknown::Hold, key_until, ..open(Some(at(100_000))) };
+        assert_eq!(policy.judge_unknown(&asked, at(700_000)), parked(true));
+        assert!(matches!(policy.judge_unknown(&asked, at(1_000)), Judgement::Wait(_)));
+        let used_up = Unsettled { exhausted: true, key_until, ..open(Some(at(100_000))) };
+        assert_eq!(policy.judge_unknown(&used_up, at(700_000)), parked(false));
+        assert!(matches!(policy.judge_unknown(&used_up, at(1_000)), Judgement::Wait(_)));
+    }
+}
+
+#[test]
+fn a_key_settles_an_unknown_at_once_and_only_while_the_provider_remembers_it() {
+    let policy = Policy::default();
+    let keyed = Unsettled { key_until: Some(at(23 * 3_600_000)), ..open(None) };
+    assert_eq!(policy.judge_unknown(&keyed, at(1)), Judgement::Resend, "no hold and no witness");
+    assert_eq!(policy.judge_unknown(&keyed, at(23 * 3_600_000 - 1)), Judgement::Resend);
+    let late = Unsettled { ended_at: at(23 * 3_600_000), ..keyed };
+    assert!(
+        matches!(policy.judge_unknown(&late, at(23 * 3_600_000)), Judgement::Wait(_)),
+        "the hold counts again"
+    );
+    assert_eq!(
+        policy.judge_unknown(&late, at(23 * 3_600_000 + 700_000)),
+        Judgement::Wait(policy.witness_poll)
+    );
+}
+
+#[test]
+fn a_key_is_good_from_the_first_request_that_the_provider_may_have_taken() {
+    let key = Idempotency::Key { ttl: Duration::from_secs(24 * 3600) };
+    let (mut life, _) = claimed(1);
+    assert_eq!(Idempotency::None.settles_until(&life, "p"), None);
+    assert_eq!(key.settles_until(&life, "another"), None);
+    assert_eq!(key.settles_until(&life, "p"), Some(at(23 * 3_600_000)));
+    let again = Attempt { started_at: at(5_000), ..life.attempts[0].clone() };
+    life.attempts[0].outcome = AttemptOutcome::Unknown;
+    life.attempts.push(again);
+    assert_eq!(key.settles_until(&life, "p"), Some(at(23 * 3_600_000)), "the repeat does not prolong it");
+    life.attempts[0].outcome = AttemptOutcome::NotAccepted;
+    assert_eq!(key.settles_until(&life, "p"), Some(at(23 * 3_600_000 + 5_000)));
+}
+
+#[test]
+fn a_repeat_that_is_turned_away_leaves_the_former_request_unknown() {
+    let policy = Policy::default();
+    let (mut life, token) = claimed(2);
+    life.is_resend = true;
+    life.resends = 1;
+    let key_until = Some(at(23 * 3_600_000));
+    for (class, asked, wait) in [
+        (SendErrorClass::NotAccepted, None, 2_000),
+        (SendErrorClass::Throttled, Some(7), 7_000),
+        (SendErrorClass::ProviderRefused, None, 60_000),
+        (SendErrorClass::Unknown, None, 2_000),
+    ] {
+        let failed = Failed { life: &life, token, counts: true, key_until };
+        let error = error(class, asked.map(Duration::from_secs));
+        let ended = end(&life, &policy.after_failure(&error, failed, at(1_000), 1.0), at(1_000));
+        assert_eq!(ended.status(at(1_000)), Status::Unknown, "{class:?}");
+        assert_eq!(ended.hold_until, at(1_000 + wait), "{class:?}");
+        assert_eq!(ended.resends, u32::from(class != SendErrorClass::ProviderRefused));
+        // Without a key the hold and the witness have proved the former one not taken.
+        let failed = Failed { key_until: None, ..failed };
+        let ended = end(&life, &policy.after_failure(&error, failed, at(1_000), 1.0), at(1_000));
+        let retrying = class != SendErrorClass::Unknown;
+        assert_eq!(ended.status(at(1_000)) == Status::Retrying, retrying, "{class:?}");
+    }
 }
 
 #[test]
@@ -114,7 +188,8 @@ fn a_short_wait_stays_on_the_queue_and_a_long_one_lives_in_the_log() {
     let (life, token) = claimed(1);
     let retry_in = |seconds| {
         let error = error(SendErrorClass::Throttled, Some(Duration::from_secs(seconds)));
-        let facts = Policy::default().after_failure(&error, &life, token, true, at(0), 0.0);
+        let failed = Failed { life: &life, token, counts: true, key_until: None };
+        let facts = Policy::default().after_failure(&error, failed, at(0), 0.0);
         end(&life, &facts, at(0))
     };
     assert_eq!(settlement(&retry_in(60), at(0)), Settlement::Again { after: Duration::from_secs(60) });

@@ -25,6 +25,7 @@ mod killing;
 mod notification;
 mod outage;
 mod process;
+mod provider_contract;
 mod proxy;
 mod redrive;
 mod redriving;

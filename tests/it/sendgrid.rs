@@ -6,7 +6,7 @@
 )]
 
 mod events;
-mod loopback;
+pub mod loopback;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

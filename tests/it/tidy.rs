@@ -46,7 +46,7 @@ const LAYERS: [(&str, u8); 36] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 46] = [
+const SIDEWAYS: [(&str, &str); 47] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -54,6 +54,7 @@ const SIDEWAYS: [(&str, &str); 46] = [
     ("queue", "aws"),
     ("message_log", "aws"),
     ("journal", "sqlite"),
+    ("provider", "aws"),
     ("journal", "aws"),
     ("stops", "journal"),
     ("jobs", "journal"),

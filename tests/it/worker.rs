@@ -1,6 +1,7 @@
 //! The worker over embedded storage, with providers that do what a test says.
 
 mod bench;
+mod keys;
 mod stops;
 mod storm;
 mod suppress;

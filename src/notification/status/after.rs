@@ -31,11 +31,15 @@ impl Life {
                 life.token = None;
                 life.enter(State::Failed, Some(reason.clone()), now);
             }
-            Fact::Unsettled { token, answer, counts } => {
+            Fact::Unsettled { token, answer, counts, again_at } => {
                 life.fence(*token, now)?;
                 life.close_attempt(AttemptOutcome::Unknown, answer, now);
                 life.refund_unless(*counts);
                 life.lease_until = life.lease_until.min(now);
+                if let Some(again_at) = again_at {
+                    life.hold_until = *again_at;
+                    life.schedule_wake(now);
+                }
             }
             Fact::PutBack { token, due_at } => {
                 life.fence(*token, now)?;

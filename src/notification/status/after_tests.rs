@@ -113,7 +113,7 @@ fn fact(act: &Act, step: u8, life: &Life, now: Timestamp) -> Fact {
             Fact::NotAccepted { token: token(by), answer, due_at: later(wait_s), counts }
         }
         Act::Refused { by } => Fact::Refused { token: token(by), answer, reason: "refused_400".into() },
-        Act::Unsettled { by, counts } => Fact::Unsettled { token: token(by), answer, counts },
+        Act::Unsettled { by, counts } => Fact::Unsettled { token: token(by), answer, counts, again_at: None },
         Act::PutBack { by, wait_s } => Fact::PutBack { token: token(by), due_at: later(wait_s) },
         Act::Parked { hold } => Fact::Parked { reason: "parked".into(), hold },
         Act::Expired => Fact::Expired,

@@ -76,6 +76,8 @@ pub enum Fact {
         answer: Answer,
         /// Whether it counts against the limits.
         counts: bool,
+        /// When it may be judged instead of at the end of its hold: asking the provider again can settle it.
+        again_at: Option<Timestamp>,
     },
     /// Claimed, but provably no byte was sent; nothing is counted.
     PutBack {

@@ -5,11 +5,11 @@ use ring::hmac;
 use serde_json::{Map, Value};
 
 use super::signature::{self, SecretError};
-use super::{ID_TAG, RECIPIENTS_TAG};
+use super::{ID_TAG, LANE_TAG, RECIPIENTS_TAG};
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
 use crate::provider::detail::{bounded, cut};
-use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
+use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError, lane_in};
 
 /// Svix's ids of messages have some 30 characters.
 const MAX_EVENT_ID_BYTES: usize = 200;
@@ -74,7 +74,7 @@ fn read(
     let at = told.get("created_at").and_then(Value::as_str).and_then(Timestamp::parse);
     let mut tags = tags(data.remove("tags"));
     let mut tag = |name: &str| tags.remove(name).as_ref().and_then(Value::as_str).map(str::to_owned);
-    let (id, count) = (tag(ID_TAG), tag(RECIPIENTS_TAG));
+    let (id, lane, count) = (tag(ID_TAG), tag(LANE_TAG), tag(RECIPIENTS_TAG));
     let message_id = data.remove("email_id").as_ref().and_then(Value::as_str).map(str::to_owned);
     let recipients = recipients(&name, &data, count.as_deref());
     for field in OF_THE_MAIL {
@@ -94,7 +94,7 @@ fn read(
         at: at.map_or(now, |at| at.min(now)),
         recipient: None,
         machine: false,
-        lane: None,
+        lane: lane.as_deref().and_then(lane_in),
         detail: bounded(flattened(data, name)),
     };
     if recipients.is_empty() {

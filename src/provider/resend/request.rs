@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{ID_TAG, RECIPIENTS_TAG};
+use super::{ID_TAG, LANE_TAG, RECIPIENTS_TAG};
 use crate::notification::{Mailbox, Notification, NotificationId};
-use crate::provider::mailbox;
+use crate::provider::{lane, mailbox};
 
 /// The most addresses that `to` may hold.
 const MOST_RECIPIENTS: usize = 50;
@@ -120,6 +120,7 @@ impl<'a> Email<'a> {
             headers: &notification.headers,
             tags: vec![
                 tag(ID_TAG, id.to_string()),
+                tag(LANE_TAG, lane(&notification.tenant)),
                 tag(RECIPIENTS_TAG, notification.recipients().count().to_string()),
             ],
         }

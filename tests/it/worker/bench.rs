@@ -17,7 +17,9 @@ use kakitome::message_log::{
 use kakitome::notification::status::{By, Fact, Life};
 use kakitome::notification::{Notification, NotificationId, Priority};
 use kakitome::provider::health::HealthBoard;
-use kakitome::provider::{EventKind, Handover, Provider, ProviderEvent, SendError, SendErrorClass};
+use kakitome::provider::{
+    EventKind, Handover, Idempotency, Provider, ProviderEvent, SendError, SendErrorClass,
+};
 use kakitome::queue::sqlite::{self, SqliteQueue};
 use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Settlement};
 use kakitome::shutdown::{self, ShutdownTrigger};
@@ -50,6 +52,7 @@ type Play = dyn Fn(NotificationId) -> BoxFuture<'static, Answer> + Send + Sync;
 /// A provider that keeps what it was asked for and answers as it is told.
 pub struct Scripted {
     name: &'static str,
+    idempotency: Idempotency,
     play: Mutex<Arc<Play>>,
     asked: Mutex<Vec<NotificationId>>,
     recipients: Mutex<Vec<(NotificationId, Vec<String>)>>,
@@ -58,8 +61,18 @@ pub struct Scripted {
 impl Scripted {
     /// One that takes everything.
     pub fn new(name: &'static str) -> Arc<Self> {
+        Self::with(name, Idempotency::None)
+    }
+
+    /// One that knows a repeat for one.
+    pub fn keyed(name: &'static str) -> Arc<Self> {
+        Self::with(name, Idempotency::Key { ttl: Duration::from_secs(24 * 3600) })
+    }
+
+    fn with(name: &'static str, idempotency: Idempotency) -> Arc<Self> {
         let play: Arc<Play> = Arc::new(|_| Box::pin(async { taken() }));
-        Arc::new(Self { name, play: Mutex::new(play), asked: Mutex::default(), recipients: Mutex::default() })
+        let (asked, recipients) = Default::default();
+        Arc::new(Self { name, idempotency, play: Mutex::new(play), asked, recipients })
     }
 
     pub fn play<F>(&self, play: impl Fn(NotificationId) -> F + Send + Sync + 'static)
@@ -96,6 +109,9 @@ impl Provider for Scripted {
         self.asked.lock().unwrap().push(id);
         let play = Arc::clone(&self.play.lock().unwrap());
         play(id).await
+    }
+    fn idempotency(&self) -> Idempotency {
+        self.idempotency
     }
     async fn reach(&self) -> Result<(), String> {
         Ok(())
