@@ -211,6 +211,20 @@ mod millis {
     }
 }
 
+impl ProviderEvent {
+    /// The link that was followed; empty where none was. See [`link`].
+    pub fn link(&self) -> &str {
+        link(&self.kind, &self.detail)
+    }
+}
+
+/// The link of a click, as every adapter names it. Providers tell whole seconds, and two links may be followed within one:
+/// it is part of what makes two events the same.
+pub fn link<'a>(kind: &EventKind, detail: &'a serde_json::Map<String, serde_json::Value>) -> &'a str {
+    let url = detail.get("url").filter(|_| *kind == EventKind::Clicked);
+    url.and_then(serde_json::Value::as_str).unwrap_or_default()
+}
+
 /// What an event says happened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
+use crate::inbox::Inbox;
 use crate::message_log::{ClaimRequest, Hint, MessageLog, NewNotification};
 use crate::notification::status::{Fact, Token};
 use crate::provider::health::HealthBoard;
@@ -54,6 +55,8 @@ pub struct Guards {
     pub storm: storm::Guard,
     /// To whom nothing is sent.
     pub suppressions: Suppressions,
+    /// Where events wait that may settle what is unknown.
+    pub inbox: Option<Arc<dyn Inbox>>,
 }
 
 /// What a drain left behind.
@@ -115,7 +118,7 @@ impl Hands {
 
     /// Waits until the standing stops were read once, and what the other guards go by.
     async fn learn_stops(&self, health: &HealthBoard, shutdown: &Shutdown) {
-        let Guards { stops, storm, suppressions } = &self.guards;
+        let Guards { stops, storm, suppressions, .. } = &self.guards;
         let mut changes = stops.watch();
         let mut was_told = false;
         while !shutdown.is_pulled()

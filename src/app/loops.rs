@@ -37,7 +37,7 @@ impl House<'_> {
     /// Starts what the roles need.
     pub(super) async fn start(&self, rings: Rings) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
         let Self { settings, roles, storage, clock, health, guards, sandbox, stopped } = *self;
-        let Guards { stops, storm, suppressions } = guards;
+        let Guards { stops, storm, suppressions, .. } = guards;
         let mut loops = vec![
             ("stops", tokio::spawn(stops.clone().run(stopped.clone()))),
             ("storm", tokio::spawn(storm.clone().run(stopped.clone()))),

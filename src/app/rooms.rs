@@ -147,7 +147,7 @@ pub(super) fn guards(settings: &Settings, storage: &Storage, clock: &Clock) -> G
     let storm = storm::Guard::new(journal, log, stops.clone(), clock.clone(), &settings.guard);
     let (list, journal) = (storage.suppressions.clone(), storage.journal.clone());
     let suppressions = Suppressions::new(list, journal, settings.suppression.clone());
-    Guards { stops, storm, suppressions }
+    Guards { stops, storm, suppressions, inbox: storage.inbox.clone() }
 }
 
 /// What the door stands on, without keys and without a worker.

@@ -17,17 +17,32 @@ pub struct HeardList(Vec<u8>);
 pub struct EventKeys {
     /// Of the provider's name and its number for the event; zero where it gave none.
     pub number: u64,
-    /// Of kind, time and recipient: providers number one event twice.
+    /// Of kind, time, recipient and link: providers number one event twice.
     pub saying: u64,
 }
 
 impl EventKeys {
-    /// `address_key`: zero where nobody is named.
-    pub fn of(provider: &str, event_id: Option<&str>, kind: &str, at_ms: i64, address_key: i64) -> Self {
-        let number = event_id.map_or(0, |id| first_eight(&[provider.as_bytes(), &[0], id.as_bytes()]).max(1));
-        let (at, address) = (at_ms.to_be_bytes(), address_key.to_be_bytes());
-        Self { number, saying: first_eight(&[kind.as_bytes(), &[0], &at, &address]) }
+    /// Of the provider's name with its number for the event, and of what the event says.
+    pub fn of(number: Option<(&str, &str)>, said: &Said<'_>) -> Self {
+        let number = number
+            .map_or(0, |(provider, id)| first_eight(&[provider.as_bytes(), &[0], id.as_bytes()]).max(1));
+        let (at, address) = (said.at_ms.to_be_bytes(), said.address_key.to_be_bytes());
+        let saying = first_eight(&[said.kind.as_bytes(), &[0], &at, &address, said.link.as_bytes()]);
+        Self { number, saying }
     }
+}
+
+/// What an event says.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// What happened.
+    pub kind: &'a str,
+    /// When, in milliseconds since the epoch.
+    pub at_ms: i64,
+    /// To whom; zero where nobody is named.
+    pub address_key: i64,
+    /// The link that was followed; empty where none was.
+    pub link: &'a str,
 }
 
 /// Of a SHA-256. It is compared with the few others of one recipient only.
@@ -81,6 +96,14 @@ fn word(entry: &[u8], from: usize) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
+/// The kind of event that has a link.
+const CLICKED: &str = "clicked";
+
+fn link_in(detail: &str) -> String {
+    let detail: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
+    detail["url"].as_str().unwrap_or_default().to_owned()
+}
+
 /// Moves the events of a former schema over, and with them what repeats are recognised by. Their numbers were kept
 /// apart from them, so what they say must do.
 pub(super) fn carry_over(tx: &Connection) -> rusqlite::Result<()> {
@@ -98,7 +121,8 @@ pub(super) fn carry_over(tx: &Connection) -> rusqlite::Result<()> {
         let (n, at, address_key): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(3)?);
         let kind: String = row.get(2)?;
         let (recipient, machine): (Option<String>, i64) = (row.get(4)?, row.get(5)?);
-        add.execute(params![n, at, kind, recipient, machine, row.get::<_, String>(6)?])?;
+        let detail: String = row.get(6)?;
+        add.execute(params![n, at, kind, recipient, machine, detail])?;
         let seq = tx.last_insert_rowid();
         let home = home_of.query_row(params![n, address_key], |row| {
             Ok((row.get::<_, i64>(0)?, HeardList::from_bytes(row.get_ref(1)?.as_blob_or_null()?)))
@@ -108,7 +132,9 @@ pub(super) fn carry_over(tx: &Connection) -> rusqlite::Result<()> {
             Err(rusqlite::Error::QueryReturnedNoRows) => continue,
             Err(error) => return Err(error),
         };
-        heard.push(seq, EventKeys::of("", None, &kind, at, address_key));
+        let link = if kind == CLICKED { link_in(&detail) } else { String::new() };
+        let said = Said { kind: &kind, at_ms: at, address_key, link: &link };
+        heard.push(seq, EventKeys::of(None, &said));
         note.execute(params![n, ix, heard.as_bytes()])?;
     }
     Ok(())

@@ -92,6 +92,20 @@ impl Hands {
     }
 }
 
+impl Hands {
+    /// The newest event time of a provider, and until when everything that came in is folded. SQS tells no age of what
+    /// other processes have not taken: there only what this one holds counts.
+    async fn heard(&self, provider: &str, now: Timestamp) -> Result<(Option<Timestamp>, Timestamp), String> {
+        let oldest = match &self.guards.inbox {
+            Some(inbox) => inbox.depth().await.map_err(|error| error.to_string())?.oldest,
+            None => None,
+        };
+        // After the inbox: what was folded in between has moved the witness, and is in the record.
+        let witness = self.log.witness(provider).await.map_err(|error| error.to_string())?;
+        Ok((witness, oldest.unwrap_or(now)))
+    }
+}
+
 /// Settles a delivery whose claim was refused: nothing was sent for it, and mostly nothing has to be.
 async fn not_won(hands: Arc<Hands>, delivery: Delivery, refusal: Refusal, life: Life) {
     let now = hands.clock.now();
@@ -120,10 +134,10 @@ struct Unknown {
 async fn judge_unknown(hands: Arc<Hands>, delivery: Delivery, life: Life, unknown: Unknown) {
     let now = hands.clock.now();
     let Unknown { seen, provider, ended_at } = unknown;
-    let witness = match hands.log.witness(&provider).await {
-        Ok(witness) => witness,
+    let (witness, folded_until) = match hands.heard(&provider, now).await {
+        Ok(heard) => heard,
         Err(error) => {
-            tracing::warn!(id = %delivery.id, %error, "could not read the witness; looked at again later");
+            tracing::warn!(id = %delivery.id, error, "could not read the witness; looked at again later");
             hands.finish(delivery, Settlement::Again { after: hands.config.trouble_wait }).await;
             return;
         }
@@ -135,7 +149,7 @@ async fn judge_unknown(hands: Arc<Hands>, delivery: Delivery, life: Life, unknow
     let limits = key_until.map_or(policy.limits, |_| policy.limits_at(idempotency));
     let exhausted = life.spent >= limits.attempts || life.resends >= limits.unknown_resends;
     let (on_unknown, hold) = (life.on_unknown, hands.config.hold);
-    let case = Unsettled { on_unknown, exhausted, ended_at, hold, key_until, witness };
+    let case = Unsettled { on_unknown, exhausted, ended_at, hold, key_until, witness, folded_until };
     match policy.judge_unknown(&case, now) {
         Judgement::Wait(after) => hands.finish(delivery, Settlement::Again { after }).await,
         Judgement::Park(fact) => {

@@ -77,6 +77,8 @@ pub struct Unsettled {
     pub key_until: Option<Timestamp>,
     /// The newest event time of its provider.
     pub witness: Option<Timestamp>,
+    /// Every event that came in before this is folded.
+    pub folded_until: Timestamp,
 }
 
 /// What an unknown outcome leads to.
@@ -156,7 +158,7 @@ impl Policy {
     /// The witness rule: silence is evidence only while the webhook is known to be alive and past that time. A provider
     /// that knows a repeat for one needs no evidence: the same request again settles it.
     pub fn judge_unknown(&self, case: &Unsettled, now: Timestamp) -> Judgement {
-        let Unsettled { on_unknown, exhausted, ended_at, hold, key_until, witness } = *case;
+        let Unsettled { on_unknown, exhausted, ended_at, hold, key_until, witness, folded_until } = *case;
         let is_held = on_unknown == OnUnknown::Hold;
         if !is_held && !exhausted && key_until.is_some_and(|until| until > now) {
             return Judgement::Resend;
@@ -165,11 +167,15 @@ impl Policy {
         if now < held_until {
             return Judgement::Wait(self.witness_poll.min(held_until.since(now)));
         }
+        let cap_at = ended_at.plus(self.witness_cap);
+        // The evidence may have come in time, and wait to be folded behind others.
+        if folded_until < held_until && now < cap_at {
+            return Judgement::Wait(self.witness_poll.min(cap_at.since(now)));
+        }
         if is_held || exhausted {
             return Judgement::Park(Fact::Parked { reason: "unknown_outcome".into(), hold: is_held });
         }
         let heard_past_it = witness.is_some_and(|at| at >= ended_at.plus(self.witness_margin));
-        let cap_at = ended_at.plus(self.witness_cap);
         if heard_past_it || now >= cap_at {
             return Judgement::Resend;
         }

@@ -95,6 +95,7 @@ fn open(witness: Option<Timestamp>) -> Unsettled {
         hold: Duration::from_secs(600),
         key_until: None,
         witness,
+        folded_until: at(i64::MAX / 2),
     }
 }
 
@@ -107,6 +108,18 @@ fn silence_counts_only_while_the_witness_is_heard_past_the_attempt() {
     assert_eq!(judge(Some(at(60_000)), at(700_000)), Judgement::Resend);
     assert_eq!(judge(Some(at(60_000)), at(599_000)), Judgement::Wait(Duration::from_secs(1)));
     assert_eq!(judge(None, at(6 * 3_600_000)), Judgement::Resend);
+}
+
+#[test]
+fn an_event_that_waits_to_be_folded_may_be_the_evidence() {
+    let policy = Policy::default();
+    let waiting = |folded_until| Unsettled { folded_until, ..open(Some(at(650_000))) };
+    assert_eq!(
+        policy.judge_unknown(&waiting(at(599_999)), at(700_000)),
+        Judgement::Wait(policy.witness_poll)
+    );
+    assert_eq!(policy.judge_unknown(&waiting(at(600_000)), at(700_000)), Judgement::Resend);
+    assert_eq!(policy.judge_unknown(&waiting(at(0)), at(6 * 3_600_000)), Judgement::Resend, "not for ever");
 }
 
 #[test]

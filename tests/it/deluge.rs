@@ -36,6 +36,7 @@ pub struct Scale {
 }
 
 /// What came of it.
+#[allow(dead_code, reason = "the benches print them all, the test needs some")]
 pub struct Figures {
     pub events: usize,
     /// From the first post to the last event folded.

@@ -19,7 +19,7 @@ use super::write::Write;
 use crate::clock::Timestamp;
 use crate::message_log::{LogError, RecordedEvent};
 use crate::notification::address::Address;
-use crate::provider::{EventKind, ProviderEvent};
+use crate::provider::{EventKind, ProviderEvent, link};
 
 /// One event as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,7 +72,8 @@ impl KeptEvent {
         let numbered =
             self.event_id.is_some() && (&self.event_id, &self.provider) == (&other.event_id, &other.provider);
         let to = |event: &Self| event.recipient.as_ref().map(Address::canonical);
-        numbered || (self.at, &self.kind) == (other.at, &other.kind) && to(self) == to(other)
+        let same_link = || link(&self.kind, &self.detail) == link(&other.kind, &other.detail);
+        numbered || (self.at, &self.kind) == (other.at, &other.kind) && to(self) == to(other) && same_link()
     }
 
     /// Oldest first. The provider tells whole seconds: within one, what comes first in a message's life stands first.

@@ -137,7 +137,8 @@ fn key(heard: &Heard) -> Key {
             event.provider_message_id,
             event.kind,
             event.at,
-            heard.recipient_key
+            heard.recipient_key,
+            event.link(),
         ]),
     };
     let hour = keys::hour(event.at);

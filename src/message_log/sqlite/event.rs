@@ -18,7 +18,7 @@ use super::row;
 use crate::clock::Timestamp;
 use crate::message_log::{LogError, Recorded};
 use crate::provider::ProviderEvent;
-use crate::sqlite::heard::EventKeys;
+use crate::sqlite::heard::{EventKeys, Said};
 use crate::sqlite::{Engine, EngineError};
 use find::Placed;
 pub(super) use fold::recipient_status;
@@ -46,8 +46,9 @@ impl Heard {
         event.provider_message_id = event.provider_message_id.filter(|id| !id.is_empty());
         event.event_id = event.event_id.filter(|id| !id.is_empty());
         let address_key = event.recipient.as_ref().map_or(0, |address| row::key(&address.canonical()));
-        let (number, kind) = (event.event_id.as_deref(), event.kind.as_str());
-        let keys = EventKeys::of(&event.provider, number, kind, event.at.as_ms(), address_key);
+        let number = event.event_id.as_deref().map(|id| (event.provider.as_str(), id));
+        let (kind, at_ms, link) = (event.kind.as_str(), event.at.as_ms(), event.link());
+        let keys = EventKeys::of(number, &Said { kind, at_ms, address_key, link });
         Self { address_key, keys, detail: detail(&event), event }
     }
 }

@@ -49,7 +49,7 @@ pub fn answer(
 /// | 400, 413, 415, 422 | refused | the content is wrong, and stays so |
 /// | 404 to a template | refused | it is that message's template that is not there, not the way to Resend |
 /// | 409 `concurrent_idempotent_requests` | unknown | the same mail is being handed in at this moment, whatever comes of it |
-/// | 409 `invalid_idempotent_request` | refused | another mail was handed in under this key, and that stays so for a day |
+/// | 409 `invalid_idempotent_request` | unknown | the key is this notification's own: an earlier request of it came through, in another form (a recipient was left out since, another release) |
 /// | 429 `rate_limit_exceeded` | throttled | |
 /// | 429 `daily_quota_exceeded`, `monthly_quota_exceeded` | provider refused | the account has nothing left to send with |
 /// | 408, 499, 5xx, anything strange | unknown | a gateway may say so after the mail went through |
@@ -59,8 +59,7 @@ fn class_of(status: StatusCode, name: &str, is_template: bool) -> SendErrorClass
     match (status.as_u16(), name) {
         (429, "daily_quota_exceeded" | "monthly_quota_exceeded") => SendErrorClass::ProviderRefused,
         (429, _) => SendErrorClass::Throttled,
-        (409, "concurrent_idempotent_requests") => SendErrorClass::Unknown,
-        (409, "invalid_idempotent_request") => SendErrorClass::Refused,
+        (409, "concurrent_idempotent_requests" | "invalid_idempotent_request") => SendErrorClass::Unknown,
         (404, _) if is_template => SendErrorClass::Refused,
         (400 | 413 | 415 | 422, _) => SendErrorClass::Refused,
         (408 | 499, _) => SendErrorClass::Unknown,
@@ -100,7 +99,7 @@ mod tests {
             (403, "validation_error", ProviderRefused),
             (404, "not_found", ProviderRefused),
             (405, "method_not_allowed", ProviderRefused),
-            (409, "invalid_idempotent_request", Refused),
+            (409, "invalid_idempotent_request", Unknown),
             (409, "concurrent_idempotent_requests", Unknown),
             (409, "", NotAccepted),
             (422, "missing_required_field", Refused),

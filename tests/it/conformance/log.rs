@@ -42,6 +42,7 @@ macro_rules! suite {
             facts_for_one_id_apply_in_their_order
             an_event_is_kept_folded_and_taken_as_evidence
             a_repeated_event_changes_nothing
+            two_links_followed_within_one_second_are_two_clicks
             events_end_the_same_in_any_order
             an_event_may_come_before_the_workers_own_answer
             an_event_without_our_id_is_matched_by_the_providers

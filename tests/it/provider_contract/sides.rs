@@ -111,7 +111,7 @@ const RESEND: Side = Side {
         (422, "", r#"{"statusCode":422,"message":"Invalid `to`: WORDS","name":"validation_error"}"#, Refused),
         (401, "", r#"{"statusCode":401,"message":"WORDS","name":"restricted_api_key"}"#, ProviderRefused),
         (403, "", r#"{"statusCode":403,"message":"WORDS","name":"validation_error"}"#, ProviderRefused),
-        (409, "", r#"{"statusCode":409,"message":"WORDS","name":"invalid_idempotent_request"}"#, Refused),
+        (409, "", r#"{"statusCode":409,"message":"WORDS","name":"invalid_idempotent_request"}"#, Unknown),
         (409, "", r#"{"statusCode":409,"message":"m","name":"concurrent_idempotent_requests"}"#, Unknown),
         (429, "", r#"{"statusCode":429,"message":"m","name":"daily_quota_exceeded"}"#, ProviderRefused),
         (429, "", r#"{"statusCode":429,"message":"WORDS","name":"rate_limit_exceeded"}"#, Throttled),

@@ -233,7 +233,15 @@ impl Bench {
         let (clock, health) = (self.clock.clone(), self.health.clone());
         let storm = self.guard(&self.storm);
         let suppressions = self.suppressions();
-        Worker::new(queue, log, providers, clock, health, Guards { stops, storm, suppressions }, config)
+        Worker::new(
+            queue,
+            log,
+            providers,
+            clock,
+            health,
+            Guards { stops, storm, suppressions, inbox: None },
+            config,
+        )
     }
 
     /// The suppression list as a process has it that has just begun.

@@ -78,7 +78,8 @@ fn digest(heard: &Heard) -> [u8; 32] {
             event.provider_message_id,
             event.kind,
             event.at,
-            heard.address_key
+            heard.address_key,
+            event.link(),
         ]),
     };
     Sha256::digest(identity.to_string()).into()

@@ -94,6 +94,27 @@ pub async fn a_repeated_event_changes_nothing(bench: &LogBench) {
     assert!(matches!(recorded[..], [Ok(Recorded::Folded { .. }), Ok(Recorded::Repeat { .. })]));
 }
 
+pub async fn two_links_followed_within_one_second_are_two_clicks(bench: &LogBench) {
+    let (log, now) = (&*bench.log, start());
+    let id = accept(log, now, |_| ()).await;
+    send(log, id, "m1", now).await;
+    let click = |number: &str, link: &str| {
+        let mut click = event(Some(id), EventKind::Clicked, now.plus(secs(6)));
+        click.event_id = Some(number.into());
+        click.detail.insert("url".into(), link.into());
+        click
+    };
+    let clicks = [
+        click("c-1", "https://example.com/room"),
+        click("c-2", "https://example.com/map"),
+        click("renumbered", "https://example.com/map"),
+    ];
+    for event in &clicks {
+        tell(log, event, now.plus(secs(7))).await;
+    }
+    assert_eq!(record(log, id).await.events.len(), 2, "a repeat under another number is still one");
+}
+
 pub async fn events_end_the_same_in_any_order(bench: &LogBench) {
     let (log, now) = (&*bench.log, start());
     let kinds = [
