@@ -66,21 +66,20 @@ fn event(i: usize, id: NotificationId, kind: EventKind, step: u64) -> ProviderEv
             kakitome::notification::address::Address::parse(&format!("guest{i}@example.com")).unwrap(),
         ),
         machine: false,
+        lane: None,
         detail: detail.as_object().cloned().unwrap(),
     }
 }
 
-async fn fold(count: usize, per_call: usize) {
-    let home = tempfile::tempdir_in(std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".into())).unwrap();
-    let engine = Engine::open(home.path(), Config::default()).unwrap();
-    let log = SqliteLog::new(engine.clone());
+/// Records so many notifications that a provider took; their ids.
+async fn sent(log: &SqliteLog, count: usize) -> Vec<NotificationId> {
     let mut ids = Vec::new();
     for chunk in (0..count).collect::<Vec<_>>().chunks(1000) {
         let new: Vec<_> = chunk
             .iter()
             .map(|i| NewNotification::of(NotificationId::fresh(), Arc::new(notification(*i)), start()))
             .collect();
-        log.accept(&new).await.into_iter().for_each(|r| drop(r.unwrap()));
+        log.accept(&new).await.into_iter().for_each(|answer| assert!(answer.is_ok()));
         let token = Token::fresh();
         let claims: Vec<_> = new
             .iter()
@@ -98,7 +97,7 @@ async fn fold(count: usize, per_call: usize) {
                 hint: Hint::None,
             })
             .collect();
-        log.claim(&claims, start()).await.into_iter().for_each(|r| drop(r.unwrap()));
+        log.claim(&claims, start()).await.into_iter().for_each(|answer| assert!(answer.is_ok()));
         let facts: Vec<_> = chunk
             .iter()
             .zip(&new)
@@ -107,9 +106,17 @@ async fn fold(count: usize, per_call: usize) {
                 (n.id, Fact::Accepted { provider: "sendgrid".into(), message_id, http_status: Some(202) })
             })
             .collect();
-        log.apply(&facts, start()).await.into_iter().for_each(|r| drop(r.unwrap()));
+        log.apply(&facts, start()).await.into_iter().for_each(|answer| assert!(answer.is_ok()));
         ids.extend(new.iter().map(|n| n.id));
     }
+    ids
+}
+
+async fn fold(count: usize, per_call: usize) {
+    let home = tempfile::tempdir_in(std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".into())).unwrap();
+    let engine = Engine::open(home.path(), Config::default()).unwrap();
+    let log = SqliteLog::new(engine.clone());
+    let ids = sent(&log, count).await;
     let kinds = [EventKind::Processed, EventKind::Deferred, EventKind::Delivered, EventKind::Opened];
     let mut rng = StdRng::seed_from_u64(7);
     let mut plan: Vec<(usize, usize)> = Vec::new();

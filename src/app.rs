@@ -9,6 +9,7 @@ mod loops;
 mod rooms;
 mod server_file;
 mod storage;
+mod ways;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -162,7 +163,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     };
     let mut router = if roles.api { api::router(state) } else { api::probes(state) };
     if roles.webhook {
-        let sources = rooms::event_sources(settings, sandbox.as_ref())?;
+        let sources = ways::event_sources(settings, sandbox.as_ref())?;
         let config = webhook::Config::default();
         let state = WebhookState {
             inbox: storage.inbox()?,
@@ -244,7 +245,7 @@ fn start_sandbox(
     }
     let config = sandbox::Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        webhook_url: Some(format!("{url}{}", rooms::SANDBOX_EVENTS)),
+        webhook_url: Some(format!("{url}{}", ways::SANDBOX_EVENTS)),
         webhook_key_file: Some(settings.data_dir.join("sandbox-webhook-key.pem")),
         faults,
         api_key: settings.sandbox.api_key.as_ref().map(|key| key.reveal().to_owned()),

@@ -9,6 +9,7 @@ mod report;
 pub mod sign;
 mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -79,6 +80,8 @@ pub struct Aws {
     pub sqs: aws_sdk_sqs::Client,
     /// DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Tells that SQS fails, once for all queues.
+    pub sqs_watch: Arc<Watch>,
 }
 
 /// AWS cannot be spoken to at all.
@@ -111,7 +114,8 @@ impl Aws {
         if shared.region().is_none() {
             return Err(AccessError::NoRegion);
         }
-        Ok(Self { sqs: sqs(&shared, access, config), dynamodb: dynamodb(&shared, access, config) })
+        let sqs_watch = Arc::new(Watch::new("SQS"));
+        Ok(Self { sqs: sqs(&shared, access, config), dynamodb: dynamodb(&shared, access, config), sqs_watch })
     }
 }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is the failed test")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -86,7 +88,8 @@ fn a_data_centre_counts_as_early_only_for_the_recipient_whose_delivery_it_is() {
 fn faster_than_a_person_is_a_burst_and_all_of_it_is_marked() {
     let link = |after_ms, url: &str| click(after_ms, json!({ "url": url }));
     let burst = Some(MachineReason::Burst);
-    let table: [(&str, Vec<RecordedEvent>, Vec<Option<MachineReason>>); 9] = [
+    type Case = (&'static str, Vec<RecordedEvent>, Vec<Option<MachineReason>>);
+    let table: [Case; 9] = [
         ("one link twice", vec![link(0, "a"), link(400, "a")], vec![None, None]),
         ("two links", vec![link(0, "a"), link(1_000, "b")], vec![burst, burst]),
         ("two links, slowly", vec![link(0, "a"), link(1_001, "b")], vec![None, None]),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Locked, Storage, aws, nobody, rooms};
+use super::{Locked, Storage, aws, nobody, rooms, ways};
 use crate::clock::Clock;
 use crate::engagement::Rulebook;
 use crate::settings::{Backend, ProviderName, Settings};
@@ -52,7 +52,7 @@ pub async fn check(settings: &Settings) -> anyhow::Result<Vec<CheckLine>> {
     for name in &settings.providers {
         lines.push(provider(settings, *name).await);
     }
-    if let Err(error) = rooms::event_sources(settings, None) {
+    if let Err(error) = ways::event_sources(settings, None) {
         lines.push(CheckLine::bad(
             "webhook",
             error.to_string(),
@@ -83,7 +83,7 @@ async fn provider(settings: &Settings, name: ProviderName) -> CheckLine {
     if name == ProviderName::Sandbox && settings.sandbox.url.is_none() {
         return CheckLine::ok("provider sandbox", "runs inside the server; no mail leaves this machine");
     }
-    let provider = match rooms::provider(settings, name, None) {
+    let provider = match ways::provider(settings, name, None) {
         Ok(provider) => provider,
         Err(error) => return CheckLine::bad("provider", error.to_string(), "correct the key that it names"),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use super::{Storage, alerts, gauges, rooms};
+use super::{Storage, alerts, gauges, rooms, ways};
 use crate::callbacks::Deliverer;
 use crate::clock::Clock;
 use crate::jobs::Rings;
@@ -59,7 +59,7 @@ impl House<'_> {
             loops.push(("rematcher", tokio::spawn(rematcher.run(stopped.clone()))));
         }
         if roles.worker {
-            let providers = rooms::providers(settings, sandbox)?;
+            let providers = ways::providers(settings, sandbox)?;
             loops.push(("worker", tokio::spawn(drained(self.worker(providers), stopped.clone()))));
             let runner = storage.runner(clock, rooms::jobs(settings));
             storage.interrupt_left_behind(&runner).await?;

@@ -1,5 +1,6 @@
 //! `status`.
 
+mod parts;
 mod prove;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use super::output::Output;
 use super::unconfirmed::Counts;
 use super::when::{clock, human, relative};
 use crate::clock::Timestamp;
-use crate::stops::Scope;
+use parts::{Callback, Provider, Stop, Witness, tell_provider, tell_witness};
 
 /// Is everything all right? Backlog, oldest unsent, providers, dead letters, forecast
 #[derive(Debug, Args)]
@@ -56,19 +57,6 @@ struct Report {
     evidence: Option<prove::Evidence>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Stop {
-    kind: String,
-    #[serde(default)]
-    scope: Scope,
-    #[serde(default)]
-    who: String,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    since: Timestamp,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Job {
@@ -82,16 +70,6 @@ struct Job {
     planned: u64,
     done: u64,
     left: u64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Callback {
-    id: String,
-    tenant: String,
-    state: String,
-    since: Timestamp,
-    note: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,24 +96,6 @@ struct Inbox {
     parcels: u64,
     events: Option<u64>,
     lag_seconds: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Provider {
-    name: String,
-    circuit: String,
-    since: Timestamp,
-    probe_at: Option<Timestamp>,
-    last_error: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Witness {
-    provider: String,
-    newest_event_at: Option<Timestamp>,
-    is_alive: bool,
 }
 
 /// Runs `status`. `alert_delay`: an unsent notification that waits longer is not all right.
@@ -264,21 +224,6 @@ impl Job {
     }
 }
 
-impl Stop {
-    fn tell(&self, now: Timestamp) -> String {
-        let Self { kind, scope, who, reason, since } = self;
-        format!("{kind} of {scope} for {}, by {who}: {reason}", human(now.since(*since)))
-    }
-}
-
-impl Callback {
-    fn tell(&self, now: Timestamp) -> String {
-        let Self { id, tenant, state, since, note } = self;
-        let note = note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
-        format!("{id} of {tenant} {state} for {}{note}", human(now.since(*since)))
-    }
-}
-
 fn print(report: &Report, alert_delay: Duration, now: Timestamp, out: &mut Output) -> anyhow::Result<()> {
     let troubles = report.troubles(alert_delay);
     if troubles.is_empty() {
@@ -342,22 +287,4 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         facts.push(("unconfirmed", words));
     }
     facts
-}
-
-/// Whether its silence means anything.
-fn tell_witness(witness: &Witness, now: Timestamp) -> String {
-    let Witness { provider, newest_event_at, is_alive } = witness;
-    let Some(at) = newest_event_at else {
-        return format!("{provider}: none was ever heard, so that its silence says nothing");
-    };
-    let counts = if *is_alive { "" } else { ": too long ago for its silence to say anything" };
-    format!("{provider}: the newest {}{counts}", relative(*at, now))
-}
-
-fn tell_provider(provider: &Provider, now: Timestamp) -> String {
-    let probe =
-        provider.probe_at.map_or_else(String::new, |at| format!(", tried again {}", relative(at, now)));
-    let error = provider.last_error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    let (circuit, since) = (provider.circuit.replace('_', " "), human(now.since(provider.since)));
-    format!("{}: circuit {circuit} for {since}{probe}{error}", provider.name)
 }

@@ -113,7 +113,7 @@ impl SqsQueue {
             TimeoutConfig::builder().operation_attempt_timeout(longest).operation_timeout(longest).build();
         let retries = RetryConfig::standard().with_max_attempts(1);
         let polls = aws.sqs.config().to_builder().timeout_config(timeouts).retry_config(retries).build();
-        let wire = Arc::new(Wire::new(aws.sqs.clone()));
+        let wire = Arc::new(Wire::new(aws));
         let sends = shared(SENDS, &wire, &config.queue_url);
         let deletes = shared(DELETES, &wire, &config.queue_url);
         let polls = Client::from_conf(polls);

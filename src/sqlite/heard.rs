@@ -66,7 +66,7 @@ impl HeardList {
     }
 
     /// How many events.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len() / ENTRY_BYTES
     }
 

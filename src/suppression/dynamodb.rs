@@ -102,14 +102,11 @@ impl DynamoSuppressions {
     }
 
     /// Changes the sheet of each mailbox with its words, in their order; one result for each word.
-    async fn change<T: Clone + Sync, R: Clone + Send>(
+    async fn change<T: Clone + Send + Sync, R: Clone + Send>(
         &self,
         words: Vec<(Place, T)>,
         change: impl Fn(&mut Sheet, &T) -> R + Copy + Send + Sync,
-    ) -> Vec<Result<R, ListError>>
-    where
-        T: Send,
-    {
+    ) -> Vec<Result<R, ListError>> {
         let mut by_place: BTreeMap<Place, Vec<(usize, T)>> = BTreeMap::new();
         let count = words.len();
         for (number, (place, word)) in words.into_iter().enumerate() {

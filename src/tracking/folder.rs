@@ -8,6 +8,7 @@ mod mend;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -80,6 +81,8 @@ pub struct Folder {
     journal: Arc<dyn Journal>,
     clock: Clock,
     config: Config,
+    /// The inbox did not answer, and that was told.
+    is_ill: AtomicBool,
 }
 
 /// Events that are folded in one go, with their parcels' receipts.
@@ -107,7 +110,7 @@ impl Folder {
         clock: Clock,
         config: Config,
     ) -> Self {
-        Self { inbox, tracker, journal, clock, config }
+        Self { inbox, tracker, journal, clock, config, is_ill: AtomicBool::new(false) }
     }
 
     /// Folds until the shutdown is pulled, and then, within bounds, what still waits.
@@ -133,13 +136,20 @@ impl Folder {
     /// Takes some parcels and folds them, however often that must be tried.
     pub async fn step(&self, wait: Duration, stopped: &Shutdown) -> Outcome {
         let taken = match self.inbox.take(self.config.events, wait).await {
-            Ok(taken) if taken.is_empty() => return Outcome::Idle,
             Ok(taken) => taken,
             Err(error) => {
-                tracing::error!(%error, "events wait: the inbox does not hand them out");
+                if !self.is_ill.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "events wait: the inbox does not hand them out");
+                }
                 return Outcome::Failed;
             }
         };
+        if self.is_ill.swap(false, Ordering::Relaxed) {
+            tracing::info!("the inbox hands events out again");
+        }
+        if taken.is_empty() {
+            return Outcome::Idle;
+        }
         let mut done = 0;
         for batch in self.batches(taken) {
             let events = batch.events.len();

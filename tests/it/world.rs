@@ -306,7 +306,15 @@ fn serve(place: &Place, home: &Home, mut values: BTreeMap<&'static str, String>,
     let values: Vec<_> = values.into_iter().collect();
     let directory = home.directory.path();
     let command = backend::command_with(directory, &values, Some((&place.sqs_url, &place.dynamodb_url)));
-    House::Process { server: Kakitome::run(command, directory, &["serve"], &[]), sandbox, stop }
+    let roles = [
+        ("api", place.roles.api),
+        ("worker", place.roles.worker),
+        ("webhook", place.roles.webhook),
+        ("console", place.roles.console),
+    ];
+    let roles: Vec<_> = roles.iter().filter(|(_, runs)| *runs).map(|(role, _)| *role).collect();
+    let asked = ["serve", "--role", &roles.join(",")];
+    House::Process { server: Kakitome::run(command, directory, &asked, &[]), sandbox, stop }
 }
 
 pub fn booking(key: &str) -> Value {

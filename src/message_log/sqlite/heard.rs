@@ -130,11 +130,11 @@ pub(super) fn of(tx: &Connection, ids: &[NotificationId]) -> rusqlite::Result<Ve
     let mut select = tx.prepare_cached(
         "SELECT n, accepted_at, id, tenant, provider, sent_at FROM notification WHERE id = ?1 AND sent_at IS NOT NULL",
     )?;
-    let mut one = |id: &NotificationId| {
+    let one = |id: &NotificationId| {
         let read = |row: &Row<'_>| heard(tx, row, row::time(row, 5)?);
         select.query_row([id.as_bytes()], read).optional()
     };
-    ids.iter().map(|id| one(id)).collect()
+    ids.iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -12,7 +13,7 @@ use rand::RngExt;
 
 use super::super::QueueError;
 use super::envelope::MOST_BYTES;
-use crate::aws::{Kind, Watch, kind, words};
+use crate::aws::{Aws, Kind, Watch, kind, words};
 
 /// Entries in one request, at most (SQS quota).
 pub(super) const MOST_ENTRIES: usize = 10;
@@ -126,12 +127,12 @@ pub(super) trait Entry: Send + Sync + Sized {
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) sqs: Client,
-    watch: Watch,
+    watch: Arc<Watch>,
 }
 
 impl Wire {
-    pub(super) fn new(sqs: Client) -> Self {
-        Self { sqs, watch: Watch::new("SQS") }
+    pub(super) fn new(aws: &Aws) -> Self {
+        Self { sqs: aws.sqs.clone(), watch: aws.sqs_watch.clone() }
     }
 
     /// Notes what a call came to, for the log.

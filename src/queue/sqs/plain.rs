@@ -43,7 +43,7 @@ impl PlainQueue {
             TimeoutConfig::builder().operation_attempt_timeout(longest).operation_timeout(longest).build();
         let retries = RetryConfig::standard().with_max_attempts(1);
         let polls = aws.sqs.config().to_builder().timeout_config(timeouts).retry_config(retries).build();
-        let wire = Wire::new(aws.sqs.clone());
+        let wire = Wire::new(aws);
         Self { wire, polls: Client::from_conf(polls), url: url.to_owned(), visibility_timeout }
     }
 

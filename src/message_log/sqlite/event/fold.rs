@@ -70,7 +70,7 @@ fn one(
     };
     let is_change = change(homes, heard) || settled.is_some();
     let Some(home) = homes.get_mut(own) else { return Ok(Ok(repeat)) };
-    if home.heard.len() >= MOST_KEPT && !is_change {
+    if home.heard.count() >= MOST_KEPT && !is_change {
         counter!(EVENTS_LEFT_OUT_TOTAL).increment(1);
         return Ok(Ok(repeat));
     }
