@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-/// Bounds in bytes: one entry, and all entries.
+/// One entry, in bytes.
 const MAX_ENTRY_BYTES: usize = 2_048;
-const MAX_DETAIL_BYTES: usize = 16 * 1024;
+/// All entries of one event, in bytes.
+pub const MAX_DETAIL_BYTES: usize = 16 * 1024;
 
 /// Keeps every entry, long ones cut, until the room is used up; `truncated` then says that there was more.
 pub fn bounded(fields: Map<String, Value>) -> Map<String, Value> {

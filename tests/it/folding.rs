@@ -23,7 +23,6 @@ mod embedded {
 
 /// Every post among the shared vectors, through reader and fold, twice.
 mod vectors {
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     use axum::body::Bytes;
@@ -38,12 +37,7 @@ mod vectors {
     use serde_json::{Value, json};
 
     use crate::conformance::{accept, send};
-
-    /// They lie beside the checkout where they are there at all.
-    fn folder() -> Option<PathBuf> {
-        let start = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        start.ancestors().map(|folder| folder.join("shared/vectors")).find(|path| path.exists())
-    }
+    use crate::vectors;
 
     /// Every list of events in a file of whatever shape.
     fn posts(value: &Value, found: &mut Vec<Value>) {
@@ -60,7 +54,7 @@ mod vectors {
 
     #[tokio::test]
     async fn every_vector_of_sendgrids_events_folds_once_whoever_it_is_about() {
-        let Some(folder) = folder() else { return };
+        let Some(folder) = vectors::folder() else { return };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -41,6 +41,7 @@ mod tidy;
 mod tracking;
 mod unconfirmed;
 mod unsent;
+mod vectors;
 mod webhook;
 mod worker;
 mod world;

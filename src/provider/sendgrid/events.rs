@@ -1,7 +1,6 @@
 //! SendGrid's event webhook: from a post's bytes to what happened. Field by field as its event reference and captured
 //! posts have it; nothing that was signed is refused or dropped for being odd.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +12,7 @@ use super::request::{ID_ARGUMENT, LANE_ARGUMENT};
 use super::signature::{self, KeyError, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
+use crate::provider::detail::{MAX_DETAIL_BYTES, bounded, cut};
 use crate::provider::{EventKind, EventSource, Post, ProviderEvent, WebhookError};
 
 /// SendGrid's event ids have up to 100 characters.
@@ -21,9 +21,6 @@ const MAX_EVENT_ID_BYTES: usize = 255;
 const MAX_EVENTS: usize = 50_000;
 /// A kind that we do not know is kept under its name up to this length.
 const MAX_KIND_CHARS: usize = 64;
-/// Bounds of what is kept of one event besides the fields that we read, in bytes: one entry, and all entries.
-const MAX_ENTRY_BYTES: usize = 2_048;
-const MAX_DETAIL_BYTES: usize = 16 * 1024;
 /// Numbers above it are milliseconds: as seconds it would be the year 5138.
 const LATEST_SECONDS: f64 = 1e11;
 /// The length of an `X-Message-Id`: 16 bytes in base64url.
@@ -270,36 +267,4 @@ fn truth(value: &Value) -> Option<bool> {
         },
         _ => None,
     }
-}
-
-/// Keeps every entry, long ones cut, until the room is used up; `truncated` then says that there was more.
-fn bounded(fields: Map<String, Value>) -> Map<String, Value> {
-    let mut room = MAX_DETAIL_BYTES;
-    let mut is_cut = false;
-    let mut detail = Map::new();
-    for (name, value) in fields {
-        let written = match &value {
-            Value::String(text) => Cow::Borrowed(text.as_str()),
-            other => Cow::Owned(other.to_string()),
-        };
-        let size = name.len() + written.len().min(MAX_ENTRY_BYTES);
-        if name.len() > MAX_ENTRY_BYTES || size > room {
-            is_cut = true;
-            continue;
-        }
-        room -= size;
-        let is_long = written.len() > MAX_ENTRY_BYTES;
-        let kept = if is_long { Value::from(cut(&written, MAX_ENTRY_BYTES)) } else { value };
-        is_cut |= is_long;
-        detail.insert(name, kept);
-    }
-    if is_cut {
-        detail.insert("truncated".into(), Value::Bool(true));
-    }
-    detail
-}
-
-fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    &text[..end]
 }

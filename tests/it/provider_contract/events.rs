@@ -1,6 +1,5 @@
 //! What every provider's webhook takes, what it refuses, and what is made of it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use kakitome::message_log::sqlite::SqliteLog;
@@ -19,6 +18,7 @@ use super::ears::{
     svix_signature,
 };
 use super::{ID, id};
+use crate::vectors;
 
 const GUEST: &str = "guest@example.com";
 
@@ -153,22 +153,12 @@ async fn events_of_every_provider_are_folded_and_repeats_change_nothing() {
     }
 }
 
-/// The shared vectors lie beside the checkout where they are there at all; our own fixtures cover the same ground.
-pub fn shared(name: &str) -> Option<Value> {
-    let start = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let path = start
-        .ancestors()
-        .map(|folder| folder.join("shared/vectors").join(name))
-        .find(|path| path.exists())?;
-    Some(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
-}
-
 #[tokio::test]
 async fn captured_posts_of_resend_and_ses_are_read_whole() {
     for (ear, file) in
         [(&EARS[1], "resend_webhook_events_anymail.json"), (&EARS[2], "amazon_ses_sns_events_awsdocs.json")]
     {
-        let Some(vectors) = shared(file) else { continue };
+        let Some(vectors) = vectors::read(file) else { continue };
         let cases = vectors["cases"].as_array().unwrap();
         assert!(cases.len() >= 8);
         for case in cases {
@@ -198,7 +188,7 @@ async fn the_vector_of_standard_webhooks_holds() {
     // Of the libraries of Standard Webhooks and of Svix; under either name of the headers.
     let body = r#"{"test": 2432232314}"#;
     let signature = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
-    if let Some(vector) = shared("standard_webhooks_svix_vector.json") {
+    if let Some(vector) = vectors::read("standard_webhooks_svix_vector.json") {
         assert_eq!((vector["body"].as_str(), vector["secret"].as_str()), (Some(body), Some(RESEND_SECRET)));
     }
     for prefix in ["svix", "webhook"] {

@@ -1,7 +1,5 @@
 //! SendGrid's event webhook posts: signatures, and every oddity of their contents.
 
-use std::path::PathBuf;
-
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +11,8 @@ use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::EncodePublicKey;
 use serde_json::{Value, json};
+
+use crate::vectors;
 
 /// 2026-11-21T09:00:00Z, when the fixtures were posted.
 const POSTED_AT: i64 = 1_795_251_600;
@@ -212,19 +212,9 @@ fn a_key_that_cannot_verify_is_named_by_its_place_and_not_repeated() {
     assert!(!KeyError::Base64 { place: 2 }.to_string().contains("not base64!"));
 }
 
-/// The shared vectors lie beside the checkout where they are there at all; our own fixtures cover the same ground.
-fn shared(name: &str) -> Option<Value> {
-    let start = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let path = start
-        .ancestors()
-        .map(|folder| folder.join("shared/vectors").join(name))
-        .find(|path| path.exists())?;
-    Some(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
-}
-
 #[test]
 fn the_official_signature_vectors_hold() {
-    let Some(vectors) = shared("sendgrid_webhook_signature_vectors.json") else {
+    let Some(vectors) = vectors::read("sendgrid_webhook_signature_vectors.json") else {
         return;
     };
     for case in vectors["cases"].as_array().unwrap() {
@@ -245,7 +235,7 @@ fn captured_posts_are_read_whole() {
         ("sendgrid_event_webhook_samples_docs2021.json", "samples", None),
         ("sendgrid_webhook_events_anymail.json", "cases", Some("payload")),
     ] {
-        let Some(posts) = shared(file) else { return };
+        let Some(posts) = vectors::read(file) else { return };
         for post in posts[list].as_array().unwrap() {
             let post = entry.map_or(post, |name| &post[name]);
             let entries = post.as_array().map_or(std::slice::from_ref(post), Vec::as_slice);
