@@ -1,7 +1,7 @@
 //! The folder: takes parcels from the inbox, fairly, folds them, and says done. Whatever fails is tried again, slower
 //! and slower, while the inbox keeps the rest; nothing is said done before everybody has acted on it.
 //!
-//! What fails for itself alone must not stop its neighbours: see [`mend`].
+//! What fails for itself alone must not stop its neighbours: see `mend`.
 
 mod mend;
 
