@@ -4,7 +4,7 @@ mod error;
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::body::Body;
@@ -32,6 +32,11 @@ enum Transport {
     Http { http: reqwest::Client, base: String },
     InProcess { router: axum::Router, _session: Option<app::OperatorSession> },
 }
+
+/// A server that starts has the data directory before it says where it listens, and one that stops for a while after: so
+/// long it is waited for, looking so often.
+const STARTING: Duration = Duration::from_secs(5);
+const STARTING_LOOK: Duration = Duration::from_millis(50);
 
 /// A successful answer.
 #[derive(Debug)]
@@ -71,21 +76,31 @@ impl Client {
                 dir.display()
             );
         }
-        match app::operator_router(settings).await {
-            Ok((router, session)) => {
-                let key = Some(session.key.clone());
-                Ok(Self { transport: Transport::InProcess { router, _session: Some(session) }, key })
+        let begun = Instant::now();
+        loop {
+            match app::operator_router(settings).await {
+                Ok((router, session)) => {
+                    let key = Some(session.key.clone());
+                    return Ok(Self {
+                        transport: Transport::InProcess { router, _session: Some(session) },
+                        key,
+                    });
+                }
+                Err(error) if error.is::<app::Locked>() => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if error.is::<app::Locked>() => {
-                let server = read_server_file(dir).with_context(|| {
-                    format!(
-                        "a process holds the data directory {} and does not say where it listens",
-                        dir.display()
-                    )
-                })?;
-                Self::http(&server.url, Some(Secret::new(server.key)))
+            match read_server_file(dir) {
+                Ok(server) => return Self::http(&server.url, Some(Secret::new(server.key))),
+                Err(_) if begun.elapsed() < STARTING => tokio::time::sleep(STARTING_LOOK).await,
+                Err(error) => {
+                    return Err(error).with_context(|| {
+                        format!(
+                            "a process holds the data directory {} and does not say where it listens",
+                            dir.display()
+                        )
+                    });
+                }
             }
-            Err(error) => Err(error),
         }
     }
 
