@@ -65,9 +65,12 @@ async fn a_table_that_vanishes_is_one_line_in_the_log_and_is_recorded_anew_from_
         .await
         .unwrap();
     bench.direct.dynamodb.delete_table().table_name(&table).send().await.unwrap();
-    bench.world.play("");
-    bench.proxy.reset();
-    bench.sees("BatchGetItem", 8).await;
+    // What was claimed before is refused meanwhile, so that nothing is on its way when the provider is well again.
+    for faults in ["outage:for=1h:mode=refuse", ""] {
+        bench.world.play(faults);
+        bench.proxy.reset();
+        bench.sees("BatchGetItem", 8).await;
+    }
     assert_eq!(bench.world.sandbox().stats().accepted, 0);
     let config = dynamodb::Config { table, ..dynamodb::Config::default() };
     dynamodb::setup(&bench.direct, &config).await.unwrap();
@@ -76,7 +79,11 @@ async fn a_table_that_vanishes_is_one_line_in_the_log_and_is_recorded_anew_from_
     assert_eq!(found["items"].as_array().unwrap().len(), 20, "they are listed again");
     let log = until_well(bench, 20).await;
     told_once(&log, &["DynamoDB"]);
-    assert_eq!(said(&log, "`kakitome setup` creates it"), 2, "the service's line and the sweeper's: {log}");
+    let told = said(&log, "`kakitome setup` creates it");
+    assert!(
+        (1..=2).contains(&told),
+        "the service's line, and the sweeper's where it looked meanwhile: {log}"
+    );
     assert_eq!(said(&log, "SQS fails"), 0, "{log}");
 }
 
