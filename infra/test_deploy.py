@@ -49,6 +49,10 @@ TAKE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"
 MOVE = {"sqs:StartMessageMoveTask", "sqs:ListMessageMoveTasks", "sqs:CancelMessageMoveTask"}
 # Of the journal's documents alone.
 DELETE = "dynamodb:DeleteItem"
+# Of unmatched events alone, once they are matched.
+FORGET = "dynamodb:PartiQLDelete"
+# How far they reach.
+ONLY = {DELETE: "j#*", FORGET: "u#*"}
 # Each job's rights, resource by resource, and none besides.
 RIGHTS = {
     "ProducerPolicy": {"Queue": {SEND}},
@@ -68,7 +72,7 @@ RIGHTS = {
         "Queue": {DEPTH},
         "DeadLetterQueue": {DEPTH},
         "EventsQueue": TAKE | {SEND, DEPTH},
-        "Table": LOG,
+        "Table": LOG | {FORGET},
     },
     "OperatorPolicy": {
         "Queue": {SEND, DEPTH},
@@ -555,7 +559,8 @@ class Deployed(unittest.TestCase):
                 if statement["Effect"] == "Deny":
                     denied |= actions
                     continue
-                only = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["j#*"]}} if DELETE in actions else None
+                keys = next((keys for action, keys in ONLY.items() if action in actions), None)
+                only = keys and {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [keys]}}
                 self.assertEqual(statement.get("Condition"), only, policy)
                 for resource in as_list(statement["Resource"]):
                     if resource == f"{arns['Table']}/index/*":
