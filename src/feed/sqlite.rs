@@ -174,7 +174,7 @@ fn status(code: i64) -> Option<Told> {
     })
 }
 
-/// A recipient's status by its rank.
+/// A recipient's status by its code, as the log's table has it.
 fn recipient_status(code: i64) -> Option<Told> {
     let status = usize::try_from(code).ok().and_then(|code| RecipientStatus::ALL.get(code).copied())?;
     Told::of_recipient(status)

@@ -169,12 +169,12 @@ fn store(tx: &Connection, n: i64, home: &Home) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A recipient's status by its code: its rank.
+/// A recipient's status by its code: its place in `RecipientStatus::ALL`.
 pub(in crate::message_log::sqlite) fn recipient_status(code: i64) -> RecipientStatus {
     usize::try_from(code).ok().and_then(|code| RecipientStatus::ALL.get(code)).copied().unwrap_or_default()
 }
 
 fn recipient_code(status: RecipientStatus) -> i64 {
-    let rank = RecipientStatus::ALL.iter().position(|known| *known == status);
-    rank.and_then(|rank| i64::try_from(rank).ok()).unwrap_or(0)
+    let place = RecipientStatus::ALL.iter().position(|known| *known == status);
+    place.and_then(|place| i64::try_from(place).ok()).unwrap_or(0)
 }
