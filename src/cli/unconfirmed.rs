@@ -1,6 +1,6 @@
 //! `unconfirmed`.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -10,6 +10,7 @@ use super::output::Output;
 use super::when::relative;
 use super::{Exit, Usage, table};
 use crate::clock::Timestamp;
+use crate::message_log::Lacks;
 
 /// List what a provider took and was not heard of: nothing within 15 minutes, or no end within 72 hours
 #[derive(Debug, Args)]
@@ -39,23 +40,6 @@ pub struct UnconfirmedArgs {
     /// Do not ask
     #[arg(long, requires = "dismiss")]
     yes: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Lacks {
-    /// Nothing at all was heard
-    Processed,
-    /// No end was heard: delivered, refused, dropped
-    End,
-}
-
-impl Lacks {
-    fn as_str(self) -> &'static str {
-        match self {
-            Lacks::Processed => "processed",
-            Lacks::End => "end",
-        }
-    }
 }
 
 /// How many there are.
