@@ -17,9 +17,10 @@ use crate::message_log::Lacks;
 #[command(after_help = "\
 Example: what was accepted by the provider and may be lost there
   kakitome unconfirmed --lacks processed
-  kakitome unconfirmed --lacks processed --dismiss 'lost at the provider, handed in again'
+  kakitome unconfirmed --lacks processed \\
+      --dismiss 'lost at the provider, handed in again'
 
-The deadlines are watchdog.processed_within and watchdog.end_within. What is heard of later leaves the list by itself. At
+The deadlines are watchdog.processed_within and watchdog.end_within. What is heard of later leaves the list by itself. At \
 most 10,000 are kept; with more it says so. The runbook is runbooks/unconfirmed.md.")]
 pub struct UnconfirmedArgs {
     /// Only what lacks this
@@ -57,13 +58,13 @@ impl Counts {
     /// In words; nothing where there are none.
     pub fn words(&self) -> Option<String> {
         let at_least = if self.at_least { "at least " } else { "" };
-        let parts = [(self.processed, "of which nothing was heard"), (self.end, "without an end")];
+        let parts = [(self.processed, "sent and not heard of"), (self.end, "sent without an end")];
         let parts: Vec<_> = parts
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
-        (!parts.is_empty()).then(|| format!("{at_least}{} sent", parts.join(", ")))
+        (!parts.is_empty()).then(|| format!("{at_least}{}", parts.join(", ")))
     }
 }
 
