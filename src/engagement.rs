@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::message_log::RecordedEvent;
+use crate::named::named;
 use crate::provider::EventKind;
 pub use file::{Fault, MAX_BYTES, MAX_ENTRIES, Rulebook};
 pub use rules::{Networks, Rules};
@@ -37,16 +38,14 @@ pub enum MachineReason {
     Burst,
 }
 
-impl MachineReason {
-    /// Its name in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            MachineReason::ProviderFlag => "provider_flag",
-            MachineReason::Network => "network",
-            MachineReason::UserAgent => "user_agent",
-            MachineReason::DataCenter => "data_center",
-            MachineReason::Burst => "burst",
-        }
+named! {
+    /// Every one, the surest first.
+    MachineReason {
+        ProviderFlag: "provider_flag",
+        Network: "network",
+        UserAgent: "user_agent",
+        DataCenter: "data_center",
+        Burst: "burst",
     }
 }
 

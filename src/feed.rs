@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::named::named;
 use crate::notification::NotificationId;
 use crate::notification::address::Address;
 use crate::notification::status::Status;
@@ -169,47 +170,28 @@ pub enum Told {
     Complained,
 }
 
-impl Told {
+named! {
     /// Everything that is told.
-    pub const ALL: [Told; 15] = [
-        Told::Accepted,
-        Told::Scheduled,
-        Told::Held,
-        Told::Retrying,
-        Told::Sent,
-        Told::Failed,
-        Told::Expired,
-        Told::Cancelled,
-        Told::Suppressed,
-        Told::Deferred,
-        Told::Delivered,
-        Told::Blocked,
-        Told::Dropped,
-        Told::Bounced,
-        Told::Complained,
-    ];
-
-    /// The name in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Told::Accepted => "accepted",
-            Told::Scheduled => "scheduled",
-            Told::Held => "held",
-            Told::Retrying => "retrying",
-            Told::Sent => "sent",
-            Told::Failed => "failed",
-            Told::Expired => "expired",
-            Told::Cancelled => "cancelled",
-            Told::Suppressed => "suppressed",
-            Told::Deferred => "deferred",
-            Told::Delivered => "delivered",
-            Told::Blocked => "blocked",
-            Told::Dropped => "dropped",
-            Told::Bounced => "bounced",
-            Told::Complained => "complained",
-        }
+    Told {
+        Accepted: "accepted",
+        Scheduled: "scheduled",
+        Held: "held",
+        Retrying: "retrying",
+        Sent: "sent",
+        Failed: "failed",
+        Expired: "expired",
+        Cancelled: "cancelled",
+        Suppressed: "suppressed",
+        Deferred: "deferred",
+        Delivered: "delivered",
+        Blocked: "blocked",
+        Dropped: "dropped",
+        Bounced: "bounced",
+        Complained: "complained",
     }
+}
 
+impl Told {
     /// A notification's status, where it is told.
     pub fn of(status: Status) -> Option<Self> {
         Some(match status {

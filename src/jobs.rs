@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::journal::{self, Journal, JournalError, Kind};
 use crate::message_log::{Filter, Order, Record};
+use crate::named::named;
 use crate::notification::NotificationId;
 use crate::notification::address::Address;
 use crate::notification::status::{By, Fact, Status};
@@ -214,16 +215,11 @@ impl Action {
     pub fn sets_on_the_way(self) -> bool {
         matches!(self, Action::Redrive | Action::Release)
     }
+}
 
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Redrive => "redrive",
-            Action::Hold => "hold",
-            Action::Release => "release",
-            Action::Cancel => "cancel",
-        }
-    }
+named! {
+    /// Every action.
+    Action { Redrive: "redrive", Hold: "hold", Release: "release", Cancel: "cancel" }
 }
 
 impl Selection {

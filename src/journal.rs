@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
+use crate::named::named;
 
 /// Where documents are kept. Few and small: nothing that every notification would write.
 #[async_trait]
@@ -71,37 +72,20 @@ pub enum Kind {
     Callback,
 }
 
-impl Kind {
+named! {
     /// Every kind.
-    pub const ALL: [Kind; 11] = [
-        Kind::Stop,
-        Kind::Mark,
-        Kind::Job,
-        Kind::Alert,
-        Kind::Batch,
-        Kind::Usual,
-        Kind::DeadLetter,
-        Kind::DeadLetterPart,
-        Kind::EventAside,
-        Kind::Unconfirmed,
-        Kind::Callback,
-    ];
-
-    /// Its name in storage.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Stop => "stop",
-            Kind::Mark => "mark",
-            Kind::Job => "job",
-            Kind::Alert => "alert",
-            Kind::Batch => "batch",
-            Kind::Usual => "usual",
-            Kind::DeadLetter => "dead_letter",
-            Kind::DeadLetterPart => "dead_letter_part",
-            Kind::EventAside => "event_aside",
-            Kind::Unconfirmed => "unconfirmed",
-            Kind::Callback => "callback",
-        }
+    Kind {
+        Stop: "stop",
+        Mark: "mark",
+        Job: "job",
+        Alert: "alert",
+        Batch: "batch",
+        Usual: "usual",
+        DeadLetter: "dead_letter",
+        DeadLetterPart: "dead_letter_part",
+        EventAside: "event_aside",
+        Unconfirmed: "unconfirmed",
+        Callback: "callback",
     }
 }
 

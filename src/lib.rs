@@ -6,7 +6,7 @@
 //!
 //! | layer | room | what it is |
 //! | --- | --- | --- |
-//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`], [`sign`], [`jitter`], [`background`] | ground |
+//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`], [`sign`], [`jitter`], [`background`], `named` | ground |
 //! | L0 | [`notification`] | what is asked, and its life: `Life::after(fact)`, pure |
 //! | L1 | [`queue`] | port: the timer that brings a notification to a worker |
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
@@ -54,6 +54,7 @@ pub mod jobs;
 pub mod journal;
 pub mod message_log;
 pub mod metrics;
+mod named;
 pub mod notification;
 pub mod provider;
 pub mod queue;

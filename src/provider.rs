@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
+use crate::named::named;
 use crate::notification::address::Address;
 use crate::notification::status::recipient::RecipientStatus;
 use crate::notification::{Notification, NotificationId};
@@ -86,25 +87,14 @@ pub enum SendErrorClass {
     Unknown,
 }
 
-impl SendErrorClass {
+named! {
     /// Every class.
-    pub const ALL: [SendErrorClass; 5] = [
-        SendErrorClass::NotAccepted,
-        SendErrorClass::Throttled,
-        SendErrorClass::Refused,
-        SendErrorClass::ProviderRefused,
-        SendErrorClass::Unknown,
-    ];
-
-    /// The metric label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SendErrorClass::NotAccepted => "not_accepted",
-            SendErrorClass::Throttled => "throttled",
-            SendErrorClass::Refused => "refused",
-            SendErrorClass::ProviderRefused => "provider_refused",
-            SendErrorClass::Unknown => "unknown",
-        }
+    SendErrorClass {
+        NotAccepted: "not_accepted",
+        Throttled: "throttled",
+        Refused: "refused",
+        ProviderRefused: "provider_refused",
+        Unknown: "unknown",
     }
 }
 

@@ -17,6 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::journal::{Journal, JournalError};
 use crate::message_log::{LogError, MessageLog};
 use crate::metrics::GUARDED_TOTAL;
+use crate::named::named;
 use crate::notification::status::{Act, ActKind, Attempt, AttemptOutcome, By, Life};
 use crate::notification::{Notification, NotificationId};
 use crate::shutdown::Shutdown;
@@ -70,19 +71,16 @@ pub enum Reason {
     Rate,
 }
 
-impl Reason {
+named! {
     /// Every reason.
-    pub const ALL: [Reason; 3] = [Reason::BatchSize, Reason::Repeat, Reason::Rate];
-
-    /// The reason as the record has it, and the metric's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::BatchSize => "batch_size",
-            Reason::Repeat => "repeat",
-            Reason::Rate => "rate",
-        }
+    Reason {
+        BatchSize: "batch_size",
+        Repeat: "repeat",
+        Rate: "rate",
     }
+}
 
+impl Reason {
     /// Who holds it, and why.
     pub fn by(self) -> By {
         By::new(WHO, Some(self.as_str()))

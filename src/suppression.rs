@@ -12,7 +12,6 @@ mod sheet;
 pub mod sqlite;
 pub mod verdict;
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::named::named;
 use crate::notification::NotificationId;
 use crate::notification::address::Address;
 
@@ -78,22 +78,18 @@ pub enum Reason {
     Unsubscribe,
 }
 
-impl Reason {
+named! {
     /// Every reason, the gravest first. The order is the code in storage: never to be sorted anew.
-    pub const ALL: [Reason; 5] =
-        [Reason::Complaint, Reason::Bounce, Reason::Drop, Reason::Manual, Reason::Unsubscribe];
-
-    /// The name used in JSON, on the command line and as a metric label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::Complaint => "complaint",
-            Reason::Bounce => "bounce",
-            Reason::Drop => "drop",
-            Reason::Manual => "manual",
-            Reason::Unsubscribe => "unsubscribe",
-        }
+    Reason {
+        Complaint: "complaint",
+        Bounce: "bounce",
+        Drop: "drop",
+        Manual: "manual",
+        Unsubscribe: "unsubscribe",
     }
+}
 
+impl Reason {
     /// The reason code of a notification that ends for it.
     pub fn of_notification(self) -> String {
         format!("suppressed_{}", self.as_str())
@@ -101,12 +97,6 @@ impl Reason {
 
     fn bit(self) -> u8 {
         1 << (self as u8)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -119,7 +109,7 @@ impl FromStr for Reason {
     type Err = UnknownReason;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or(UnknownReason)
+        Self::named(text).ok_or(UnknownReason)
     }
 }
 

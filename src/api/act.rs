@@ -134,8 +134,7 @@ async fn act(
     request: Request,
 ) -> Result<Json<RecordView>, Problem> {
     let mut record = read::find(door, caller, id).await?;
-    let (parts, body) = request.into_parts();
-    let reason: Reason = body::read_json(door, &parts.headers, body).await?.unwrap_or_default();
+    let reason: Reason = body::read_json(door, request).await?.unwrap_or_default();
     let mut faults = Vec::new();
     check_reason(reason.reason.as_deref(), &mut faults);
     if !faults.is_empty() {

@@ -5,8 +5,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Shared;
 use super::answer::Json;
-use super::{Shared, trouble};
 use crate::clock::Timestamp;
 use crate::journal::{Document, Kind};
 use crate::server::problem::Problem;
@@ -98,8 +98,7 @@ impl AlertView {
     responses((status = 200, description = "Firing first, then what ended within a week", body = AlertsView))
 )]
 pub(super) async fn alerts(State(door): State<Shared>) -> Result<Json<AlertsView>, Problem> {
-    let documents =
-        door.state.journal.list(Kind::Alert, None, MOST).await.map_err(|error| trouble::journal(&error))?;
+    let documents = door.state.journal.list(Kind::Alert, None, MOST).await?;
     let mut items: Vec<AlertView> = documents.iter().filter_map(AlertView::of).collect();
     let rank = |alert: &AlertView| (alert.state != "firing", alert.severity != "critical");
     items.sort_by(|a, b| rank(a).cmp(&rank(b)).then(b.since.cmp(&a.since)));

@@ -8,6 +8,8 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::named::named;
+
 /// What a key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -26,24 +28,13 @@ pub enum Scope {
 #[error("not a scope: allowed are send, read, operate, admin")]
 pub struct UnknownScope;
 
-impl Scope {
+named! {
     /// Every scope.
-    pub const ALL: [Scope; 4] = [Scope::Send, Scope::Read, Scope::Operate, Scope::Admin];
-
-    /// The name used in configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Scope::Send => "send",
-            Scope::Read => "read",
-            Scope::Operate => "operate",
-            Scope::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+    Scope {
+        Send: "send",
+        Read: "read",
+        Operate: "operate",
+        Admin: "admin",
     }
 }
 
@@ -51,7 +42,7 @@ impl FromStr for Scope {
     type Err = UnknownScope;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(UnknownScope)
+        Self::named(text).ok_or(UnknownScope)
     }
 }
 

@@ -67,8 +67,7 @@ pub(super) async fn declare(
     batch: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<Batch>, Problem> {
-    let (parts, body) = request.into_parts();
-    let declaration: Option<Declaration> = body::read_json(&door, &parts.headers, body).await?;
+    let declaration: Option<Declaration> = body::read_json(&door, request).await?;
     let Declaration { expected, tenant } =
         declaration.ok_or_else(|| trouble::invalid_at("/expected", "is missing"))?;
     let batch = batch.ok().map(|Path(batch)| batch).filter(|batch| is_batch_name(batch));
@@ -81,13 +80,10 @@ pub(super) async fn declare(
     );
     trouble::check(expected <= MOST, "/expected", "must be at most 1000000000", &mut faults);
     let (Some(batch), true) = (batch, faults.is_empty()) else { return Err(trouble::invalid(faults)) };
-    let tenant = tenant.unwrap_or_else(|| caller.0.tenant.clone());
-    if !caller.0.may_act_for(&tenant) {
-        return Err(trouble::foreign_tenant("/tenant"));
-    }
+    let tenant = caller.acts_for(tenant)?;
     let (journal, now) = (&*door.state.journal, door.state.clock.now());
     let declared = batches::declare(journal, (&tenant, &batch), expected, &caller.0.id, now).await;
-    let (declared, is_tighter) = declared.map_err(|error| trouble::journal(&error))?;
+    let (declared, is_tighter) = declared?;
     tracing::info!(tenant, batch, expected, who = caller.0.id, "a batch was declared");
     if is_tighter {
         tokio::time::sleep(KNOWN_WITHIN).await;
@@ -114,5 +110,5 @@ pub(super) async fn list(
     };
     let tenant = caller.tenant(tenant)?;
     let items = batches::list(&*door.state.journal, tenant.as_deref()).await;
-    Ok(Json(DeclaredBatches { items: items.map_err(|error| trouble::journal(&error))? }))
+    Ok(Json(DeclaredBatches { items: items? }))
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, HttpBody};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -88,14 +89,14 @@ pub(super) async fn read(door: &Door, body: Body, limit: usize) -> Result<Held, 
 /// Reads an operator's JSON. An empty body is `None`.
 pub(super) async fn read_json<T: DeserializeOwned>(
     door: &Door,
-    headers: &HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Option<T>, Problem> {
+    let (parts, body) = request.into_parts();
     let held = read(door, body, SMALL_BODY_BYTES).await?;
     if held.bytes.is_empty() {
         return Ok(None);
     }
-    media(headers, &[Media::Json])?;
+    media(&parts.headers, &[Media::Json])?;
     serde_json::from_slice(&held.bytes).map(Some).map_err(|error| trouble::invalid_at("", in_words(&error)))
 }
 

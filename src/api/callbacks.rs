@@ -191,7 +191,7 @@ fn absent() -> Problem {
 /// The callback that a path names, if the caller may see it.
 async fn find(door: &Door, caller: &Caller, id: Id) -> Result<Callback, Problem> {
     let id = id.ok().map(|Path(id)| id).filter(|id| id.len() <= 64).ok_or_else(absent)?;
-    let found = callback::get(&*door.state.journal, &id).await.map_err(|error| trouble::journal(&error))?;
+    let found = callback::get(&*door.state.journal, &id).await?;
     found.filter(|callback| caller.0.may_act_for(&callback.tenant)).ok_or_else(absent)
 }
 
@@ -210,7 +210,7 @@ fn secret_of(given: Option<String>) -> Result<(Secret, Option<String>), Problem>
 }
 
 fn written<T>(changed: Result<Option<T>, JournalError>) -> Result<T, Problem> {
-    changed.map_err(|error| trouble::journal(&error))?.ok_or_else(absent)
+    changed?.ok_or_else(absent)
 }
 
 /// List callbacks
@@ -233,7 +233,7 @@ pub(super) async fn list(
     let tenant = caller.tenant(tenant)?;
     let found = callback::list(&*door.state.journal, tenant.as_deref()).await;
     let mut items = Vec::new();
-    for callback in found.map_err(|error| trouble::journal(&error))? {
+    for callback in found? {
         items.push(door.callback_view(callback).await);
     }
     Ok(Json(CallbacksView { items }))
@@ -259,20 +259,16 @@ pub(super) async fn add(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
-    let (parts, body) = request.into_parts();
-    let asked: Option<New> = body::read_json(&door, &parts.headers, body).await?;
+    let asked: Option<New> = body::read_json(&door, request).await?;
     let New { url, tenant, statuses, secret, from } =
         asked.ok_or_else(|| trouble::invalid_at("/url", "is missing"))?;
-    let tenant = tenant.unwrap_or_else(|| caller.0.tenant.clone());
-    if !caller.0.may_act_for(&tenant) {
-        return Err(trouble::foreign_tenant("/tenant"));
-    }
+    let tenant = caller.acts_for(tenant)?;
     let cursor = start(&door, &tenant, from).await?;
     let (secret, made) = secret_of(secret)?;
     let checked = courier_of(&door)?.check(&url).await;
     checked.map_err(|error| trouble::invalid_at("/url", error.to_string()))?;
     let (journal, now) = (&*door.state.journal, door.state.clock.now());
-    let known = callback::list(journal, None).await.map_err(|error| trouble::journal(&error))?;
+    let known = callback::list(journal, None).await?;
     if known.iter().filter(|one| one.tenant == tenant).count() >= PER_TENANT {
         return Err(trouble::forbidden_now(format!(
             "a tenant may have {PER_TENANT} callbacks; remove one first"
@@ -297,7 +293,7 @@ pub(super) async fn add(
         taken: 0,
         taken_at: None,
     };
-    callback::add(journal, &callback).await.map_err(|error| trouble::journal(&error))?;
+    callback::add(journal, &callback).await?;
     tracing::info!(
         callback = callback.id,
         tenant = callback.tenant,
@@ -310,11 +306,11 @@ pub(super) async fn add(
 
 async fn start(door: &Door, tenant: &str, from: From) -> Result<Cursor, Problem> {
     let feed = &door.state.telling.feed;
-    let end = feed.end(tenant).await.map_err(|error| trouble::feed(&error))?;
+    let end = feed.end(tenant).await?;
     if from == From::Now {
         return Ok(end);
     }
-    feed.begin(tenant).await.map_err(|error| trouble::feed(&error))
+    Ok(feed.begin(tenant).await?)
 }
 
 /// Remove a callback
@@ -332,7 +328,7 @@ pub(super) async fn remove(
     id: Id,
 ) -> Result<StatusCode, Problem> {
     let callback = find(&door, &caller, id).await?;
-    callback::remove(&*door.state.journal, &callback.id).await.map_err(|error| trouble::journal(&error))?;
+    callback::remove(&*door.state.journal, &callback.id).await?;
     tracing::info!(
         callback = callback.id,
         tenant = callback.tenant,

@@ -145,7 +145,7 @@ pub(super) async fn dead_letters(
     }
     let all = question.all == Some(true);
     let copies = dead_letters::list(door.state.journal.as_ref(), None, MOST_KEPT).await;
-    let copies = copies.map_err(|error| trouble::journal(&error))?;
+    let copies = copies?;
     let mut more = copies.len() == MOST_KEPT;
     let mut found: BTreeMap<String, DeadLetterView> =
         copies.into_iter().map(|kept| (kept.key.clone(), DeadLetterView::of_copy(kept))).collect();
@@ -214,9 +214,9 @@ fn nothing() -> Problem {
 /// Whose it is, and what is in it: from the copy, else from the queue.
 async fn content(door: &Door, key: &str) -> Result<(Option<String>, Option<Bytes>), Problem> {
     let journal = door.state.journal.as_ref();
-    let kept = dead_letters::kept(journal, key).await.map_err(|error| trouble::journal(&error))?;
+    let kept = dead_letters::kept(journal, key).await?;
     if let Some(kept) = kept {
-        let body = dead_letters::body(journal, &kept).await.map_err(|error| trouble::journal(&error))?;
+        let body = dead_letters::body(journal, &kept).await?;
         return Ok((kept.tenant, body));
     }
     let mut walk = Walk::over(door.state.queue.as_ref(), MOST_LOOKED_AT);

@@ -88,7 +88,7 @@ pub(super) async fn engagement(
         people: Reached::default(),
         engagement: Engagement::default(),
     };
-    view.count(&door, &filter, now).await.map_err(|error| trouble::log(&error))?;
+    view.count(&door, &filter, now).await?;
     Ok(Json(view))
 }
 

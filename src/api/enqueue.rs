@@ -176,7 +176,7 @@ pub(super) async fn record(
     let state = &door.state;
     let count = slots.iter().filter(|slot| slot.is_ok()).count();
     let has_room = door.backlog.has_room(count, state.log.as_ref(), &state.clock).await;
-    if !has_room.map_err(|error| trouble::log(&error))? {
+    if !has_room? {
         return Err(trouble::backlog_full());
     }
     refuse_late(door, &mut slots, now).await;

@@ -29,6 +29,15 @@ impl Caller {
             None => Ok(Some(self.0.tenant.clone())),
         }
     }
+
+    /// The one tenant to act for: the one asked for if the key may, and the key's own where none is.
+    pub(super) fn acts_for(&self, asked: Option<String>) -> Result<String, Problem> {
+        match asked {
+            Some(tenant) if !self.0.may_act_for(&tenant) => Err(trouble::foreign_tenant("/tenant")),
+            Some(tenant) => Ok(tenant),
+            None => Ok(self.0.tenant.clone()),
+        }
+    }
 }
 
 /// Lets a request with a key that allows the route's scope pass, at the key's rate.

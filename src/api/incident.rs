@@ -79,7 +79,7 @@ pub(super) async fn incident(
     question.in_full = caller.0.allows(Scope::Read);
     // Never closed.
     let _turn = door.incidents.acquire().await;
-    let report = read(&door, question, now).await.map_err(|error| trouble::log(&error))?;
+    let report = read(&door, question, now).await?;
     Ok(Json(report))
 }
 

@@ -52,23 +52,22 @@ pub(super) async fn create_job(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let asked: Option<JobRequest> = body::read_json(&door, &parts.headers, body).await?;
+    let asked: Option<JobRequest> = body::read_json(&door, request).await?;
     let asked = asked.ok_or_else(|| trouble::invalid_at("", "a JSON body is needed"))?;
     let (now, is_dry) = (door.state.clock.now(), asked.dry_run);
     let mut new = asked.lower(&caller, door.state.bell.sees_outcomes(), now)?;
     if is_dry {
-        let preview = preview::preview(&door, &new, now).await.map_err(|error| trouble::log(&error))?;
+        let preview = preview::preview(&door, &new, now).await?;
         return Ok(Json(preview).into_response());
     }
     // First of all: from now on nothing that it concerns is set on its way.
     standing::set_or_lift(&door, &new, now).await?;
     let now = door.state.clock.now();
-    new.planned = preview::matched(&door, &new, now).await.map_err(|error| trouble::log(&error))?;
+    new.planned = preview::matched(&door, &new, now).await?;
     let job = Job::new(new, now);
     let body = journal::write(&job);
     let put = door.state.journal.put(Kind::Job, &job.id, &body, 0, Some(job.keep_until()));
-    put.await.map_err(|error| trouble::journal(&error))?;
+    put.await?;
     let (id, action, who, matched) = (&job.id, job.action.as_str(), &job.who, job.progress.planned);
     tracing::info!(job = id, action, who, matched, "a job was asked for");
     door.state.bell.ring(id);
@@ -113,7 +112,7 @@ pub(super) async fn list_jobs(
     let mut looked_through = 0;
     while looked_through < LOOKED_THROUGH {
         let found = jobs::list(door.state.journal.as_ref(), after.as_deref(), MAX_LIMIT).await;
-        let found = found.map_err(|error| trouble::journal(&error))?;
+        let found = found?;
         let is_last = found.len() < MAX_LIMIT;
         looked_through += found.len();
         for job in found {
@@ -181,7 +180,7 @@ pub(super) async fn resume_job(
         }
         false
     });
-    let job = job.await.map_err(|error| trouble::journal(&error))?.ok_or_else(no_such_job)?;
+    let job = job.await?.ok_or_else(no_such_job)?;
     tracing::info!(job = job.id, who = caller.0.id, "a job is to go on");
     door.state.bell.ring(&job.id);
     Ok(Json(JobView::from(job)))
@@ -214,7 +213,7 @@ pub(super) async fn stop_job(
         }
         is_active
     });
-    let job = job.await.map_err(|error| trouble::journal(&error))?.ok_or_else(no_such_job)?;
+    let job = job.await?.ok_or_else(no_such_job)?;
     match job.state {
         JobState::Stopped => Ok(Json(JobView::from(job))),
         _ => Err(trouble::forbidden_now("it is not under way")),
@@ -232,7 +231,7 @@ pub(super) async fn list_stops(
     State(door): State<Shared>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<StopsView>, Problem> {
-    door.state.stops.refresh().await.map_err(|error| trouble::journal(&error))?;
+    door.state.stops.refresh().await?;
     let known = door.state.stops.known().unwrap_or_default();
     let is_theirs = |tenant: Option<&str>| tenant.is_some_and(|tenant| caller.0.may_act_for(tenant));
     let may_see = |tenant: Option<&str>| caller.0.allows(KeyScope::Admin) || is_theirs(tenant);
@@ -268,7 +267,7 @@ async fn change(
 async fn find(door: &Door, caller: &Caller, id: Result<Path<String>, PathRejection>) -> Result<Job, Problem> {
     let Path(id) = id.map_err(|_| no_such_job())?;
     let job = jobs::get(door.state.journal.as_ref(), &id).await;
-    let job = job.map_err(|error| trouble::journal(&error))?;
+    let job = job?;
     job.filter(|job| may_see(caller, job)).ok_or_else(no_such_job)
 }
 

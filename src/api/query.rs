@@ -121,6 +121,13 @@ impl Criteria {
     }
 }
 
+/// How long a page may be, as the text of a parameter says; an empty one counts as not given.
+pub(super) fn limit(text: Option<String>) -> Result<usize, &'static str> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(DEFAULT_LIMIT) };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or("must be a whole number from 1 to 1000")
+}
+
 /// A moment: RFC 3339 with any offset, or a span back from `now` such as `90s`, `2h`, `1d12h`.
 pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     // A `+` that a client did not escape comes out of a query as a blank, and no other blank is right here.
@@ -215,8 +222,7 @@ impl Question {
                 return put(&mut self.order, order);
             }
             "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                return put(&mut self.limit, limit.ok_or("must be a whole number from 1 to 1000")?);
+                return put(&mut self.limit, limit(Some(value))?);
             }
             "tenant" => &mut self.tenant,
             "batch" => &mut self.batch,
@@ -233,7 +239,7 @@ impl Question {
 
     fn take_statuses(&mut self, value: &str) -> Result<(), &'static str> {
         for name in value.split(',').map(str::trim) {
-            let status = Status::ALL.into_iter().find(|status| status.as_str() == name);
+            let status = Status::named(name);
             let status = status.ok_or(
                 "must be of accepted, scheduled, held, attempting, retrying, unknown, sent, failed, expired, \
                  cancelled, suppressed",

@@ -53,7 +53,7 @@ pub(super) async fn find(
 ) -> Result<Record, Problem> {
     let id =
         id.ok().and_then(|Path(text)| text.parse::<NotificationId>().ok()).ok_or_else(trouble::not_found)?;
-    let record = door.state.log.get(id).await.map_err(|error| trouble::log(&error))?;
+    let record = door.state.log.get(id).await?;
     record.filter(|record| caller.0.may_act_for(&record.tenant)).ok_or_else(trouble::not_found)
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn list(
     } else {
         let listed =
             door.state.log.list(&selection.filter, wanted.cursor.as_deref(), wanted.limit, now).await;
-        listed.map_err(|error| trouble::log(&error))?
+        listed?
     };
     let items = page.items.into_iter().map(|record| door.view_with(record, None, now)).collect();
     Ok(Json(PageView { items, next_cursor: page.next_cursor }))

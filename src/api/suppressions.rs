@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::Json;
 use super::body::{self, Media};
 use super::guard::Caller;
-use super::query::{MAX_LIMIT, moment};
+use super::query::{self, moment};
 use super::{Door, Shared, trouble};
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
@@ -28,7 +28,6 @@ pub(super) use remove::{Removals, Removed, RemovedAnswer};
 pub(super) const MAX_ENTRIES: usize = 1000;
 /// How large a request may be: a thousand entries fit.
 const MAX_BODY_BYTES: usize = 1 << 20;
-const DEFAULT_LIMIT: usize = 100;
 
 /// Why nothing is sent to one mailbox: one reason of perhaps several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -140,7 +139,7 @@ pub(super) async fn list(
     let (mut filter, cursor, limit) = question.lower(door.state.clock.now())?;
     filter.tenant = caller.tenant(filter.tenant.take())?;
     let page = door.state.suppressions.list(&filter, cursor.as_deref(), limit).await;
-    let page = page.map_err(|error| trouble::suppressions(&error))?;
+    let page = page?;
     let items = page.items.into_iter().map(SuppressionView::from).collect();
     Ok(Json(SuppressionPage { items, next_cursor: page.next_cursor }))
 }
@@ -179,18 +178,13 @@ impl Question {
                 false
             }
         };
-        let limit = match given(self.limit) {
-            None => Some(DEFAULT_LIMIT),
-            Some(text) => text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)),
-        };
-        if limit.is_none() {
-            refuse("/limit", "must be a whole number from 1 to 1000");
+        let limit = query::limit(Some(self.limit));
+        if let Err(wrong) = limit {
+            refuse("/limit", wrong);
         }
-        if !faults.is_empty() {
-            return Err(trouble::invalid(faults));
-        }
+        let (Ok(limit), true) = (limit, faults.is_empty()) else { return Err(trouble::invalid(faults)) };
         let filter = Filter { tenant: given(self.tenant), reason, address, since, removed };
-        Ok((filter, given(self.cursor), limit.unwrap_or(DEFAULT_LIMIT)))
+        Ok((filter, given(self.cursor), limit))
     }
 }
 

@@ -167,3 +167,27 @@ pub(super) fn log_failed(error: &LogError) -> Problem {
     };
     problem.with_detail("the message log could not answer")
 }
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        log(&error)
+    }
+}
+
+impl From<JournalError> for Problem {
+    fn from(error: JournalError) -> Self {
+        journal(&error)
+    }
+}
+
+impl From<FeedError> for Problem {
+    fn from(error: FeedError) -> Self {
+        feed(&error)
+    }
+}
+
+impl From<ListError> for Problem {
+    fn from(error: ListError) -> Self {
+        suppressions(&error)
+    }
+}

@@ -10,15 +10,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Json;
 use super::guard::Caller;
-use super::{Shared, act, body, trouble};
+use super::{Shared, act, body, query, trouble};
 use crate::clock::Timestamp;
 use crate::message_log::Lacks;
 use crate::notification::NotificationId;
 use crate::server::problem::Problem;
 use crate::unconfirmed::{self, Dismissed, Finding, PAGE, Stand};
-
-/// Findings of a page, unless somebody says otherwise.
-const DEFAULT_LIMIT: usize = 100;
 
 /// How many were not heard of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -72,9 +69,9 @@ pub(super) struct Which {
     /// Only what lacks this: `processed` or `end`.
     #[param(inline)]
     lacks: Option<Lacks>,
-    /// How many, 1 to 1000; 100 when left out.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
+    /// 1 to 1000; 100 when not given.
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<String>,
     /// A former page's `next_cursor`.
     cursor: Option<String>,
 }
@@ -101,19 +98,15 @@ pub(super) async fn unconfirmed(
         let detail = "the parameters are tenant, lacks (processed or end), limit and cursor";
         return Err(trouble::invalid_at("", detail));
     };
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=PAGE).contains(&limit) {
-        return Err(trouble::invalid_at("/limit", "must be a whole number from 1 to 1000"));
-    }
+    let limit = query::limit(limit).map_err(|wrong| trouble::invalid_at("/limit", wrong))?;
     let tenant = caller.tenant(tenant)?;
     let journal = &*door.state.journal;
-    let failed = |error| trouble::journal(&error);
-    let stand = unconfirmed::stand(journal).await.map_err(failed)?;
+    let stand = unconfirmed::stand(journal).await?;
     let mut view = UnconfirmedView { items: Vec::new(), next_cursor: None, counts: (&stand).into() };
     let mut after = cursor;
     // Bounded: there are ten pages at the most.
     'pages: loop {
-        let found = unconfirmed::list(journal, after.as_deref(), PAGE).await.map_err(failed)?;
+        let found = unconfirmed::list(journal, after.as_deref(), PAGE).await?;
         let is_last = found.len() < PAGE;
         for finding in found {
             after = Some(finding.key());
@@ -176,8 +169,7 @@ pub(super) async fn dismiss(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Json<DismissalAnswer>, Problem> {
-    let (parts, body) = request.into_parts();
-    let asked: Option<Dismissal> = body::read_json(&door, &parts.headers, body).await?;
+    let asked: Option<Dismissal> = body::read_json(&door, request).await?;
     let Dismissal { lacks, tenant, id, reason, dry_run } = asked.unwrap_or_default();
     let mut faults = Vec::new();
     trouble::check(dry_run || !reason.trim().is_empty(), "/reason", "is required", &mut faults);
@@ -187,20 +179,18 @@ pub(super) async fn dismiss(
     }
     let tenant = caller.tenant(tenant)?;
     let (journal, now) = (&*door.state.journal, door.state.clock.now());
-    let failed = |error| trouble::journal(&error);
     let dismissed = Dismissed { at: now, who: caller.0.id.clone(), why: reason };
     let mut by_kind = BTreeMap::<Lacks, i64>::new();
     let mut after = None;
     loop {
-        let found = unconfirmed::list(journal, after.as_deref(), PAGE).await.map_err(failed)?;
+        let found = unconfirmed::list(journal, after.as_deref(), PAGE).await?;
         after = found.last().map(Finding::key);
         for finding in &found {
             let fits = finding.dismissed.is_none()
                 && lacks.is_none_or(|lacks| lacks == finding.lacks)
                 && tenant.as_ref().is_none_or(|tenant| *tenant == finding.tenant)
                 && id.is_none_or(|id| id == finding.id);
-            let is_done = fits
-                && (dry_run || unconfirmed::dismiss(journal, finding, &dismissed).await.map_err(failed)?);
+            let is_done = fits && (dry_run || unconfirmed::dismiss(journal, finding, &dismissed).await?);
             if is_done {
                 *by_kind.entry(finding.lacks).or_default() += 1;
             }
@@ -216,7 +206,7 @@ pub(super) async fn dismiss(
             by_kind.iter().for_each(|(lacks, count)| stand.add(*lacks, -count));
             Some(())
         });
-        counted.await.map_err(failed)?;
+        counted.await?;
         tracing::info!(count, who = dismissed.who, "what was not heard of was dismissed");
     }
     Ok(Json(DismissalAnswer { count }))

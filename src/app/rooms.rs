@@ -231,7 +231,9 @@ pub(super) fn watchdog(settings: &Settings, sandbox: Option<&Sandbox>) -> anyhow
 
 /// Who posts to the producers' endpoints.
 pub(super) fn courier(settings: &Settings) -> Arc<dyn Courier> {
-    Arc::new(HttpCourier::new(settings.callback.allow_insecure, Arc::new(SystemResolver)))
+    let from = &settings.callback;
+    let courier = HttpCourier::new(from.allow_insecure, Arc::new(SystemResolver));
+    Arc::new(courier.trusting(from.authorities.clone()))
 }
 
 /// Callbacks are retried on the worker's schedule.

@@ -7,8 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reqwest::Certificate;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, RootCertStore};
 
 use super::address::{self, PRIVATE};
 use crate::feed::courier::{Courier, Message, PostError};
@@ -36,10 +40,29 @@ impl Resolver for SystemResolver {
     }
 }
 
+/// Who may have issued an endpoint's certificate, beside those whom the machine trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Authorities(Vec<Certificate>);
+
+impl Authorities {
+    /// Those in a PEM text. `None`: there is none, or something that is no certificate.
+    pub fn parse(pem: &str) -> Option<Self> {
+        let mut roots = RootCertStore::empty();
+        let mut found = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            let certificate = certificate.ok()?;
+            found.push(Certificate::from_der(&certificate).ok()?);
+            roots.add(certificate).ok()?;
+        }
+        (!found.is_empty()).then_some(Self(found))
+    }
+}
+
 /// Carries messages over HTTP.
 pub struct HttpCourier {
     guard: Guard,
     timeout: Duration,
+    authorities: Authorities,
     // Made when first needed: without the machine's root certificates the one for TLS cannot be, and need not.
     secure: OnceLock<reqwest::Client>,
     plain: OnceLock<reqwest::Client>,
@@ -49,7 +72,13 @@ impl HttpCourier {
     /// `is_open`: also http, and any port and address. For tests and development.
     pub fn new(is_open: bool, resolver: Arc<dyn Resolver>) -> Self {
         let guard = Guard { is_open, resolver };
-        Self { guard, timeout: TIMEOUT, secure: OnceLock::new(), plain: OnceLock::new() }
+        let authorities = Authorities::default();
+        Self { guard, timeout: TIMEOUT, authorities, secure: OnceLock::new(), plain: OnceLock::new() }
+    }
+
+    /// That also trusts certificates by these.
+    pub fn trusting(self, authorities: Authorities) -> Self {
+        Self { authorities, ..self }
     }
 
     /// With another limit for one post.
@@ -72,9 +101,11 @@ impl HttpCourier {
             .pool_max_idle_per_host(0)
             .dns_resolver(self.guard.clone())
             .user_agent(concat!("kakitome/", env!("CARGO_PKG_VERSION")));
-        if !is_secure {
-            builder = builder.tls_certs_only([]);
-        }
+        builder = if is_secure {
+            builder.tls_certs_merge(self.authorities.0.iter().cloned())
+        } else {
+            builder.tls_certs_only([])
+        };
         let client = builder.build().map_err(|error| {
             tracing::error!(%error, "there is no client for callbacks");
             PostError::Unreachable
@@ -118,7 +149,7 @@ impl Courier for HttpCourier {
             } else if error.is_timeout() {
                 PostError::Timeout
             } else {
-                PostError::Unreachable
+                certificate_fault(&error).map_or(PostError::Unreachable, PostError::Certificate)
             }
         })?;
         let status = answer.status();
@@ -176,14 +207,31 @@ impl Resolve for Guard {
 }
 
 fn is_denial(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        // An I/O error that wraps another does not name it as its source.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if error.is::<Denied>() || inner.is_some_and(|inner| inner.is::<Denied>()) {
-            return true;
+    cause::<Denied>(error).is_some()
+}
+
+/// What is wrong with the certificate that the endpoint showed, where that was it.
+fn certificate_fault(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let rustls::Error::InvalidCertificate(fault) = cause(error)? else { return None };
+    Some(match fault {
+        CertificateError::UnknownIssuer => "nobody who is trusted issued its certificate",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is another name's"
         }
-        cause = error.source();
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
+        _ => "its certificate is not valid",
+    })
+}
+
+/// What led to an error. An I/O error does not name what it wraps as its source, but that one's.
+fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
     }
-    false
+}
+
+/// The error of this type that led to `error`, or that is it.
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |error| behind(*error)).find_map(|error| error.downcast_ref())
 }

@@ -28,10 +28,22 @@ pub struct CallbacksArgs {
 enum CallbacksCommand {
     List(ListArgs),
     Add(AddArgs),
+    /// Remove a callback: nothing more is posted there
+    #[command(after_help = "\
+Example:
+  kakitome callbacks remove 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")]
     Remove(OneArgs),
+    /// Pause a callback: nothing is posted until it is resumed, and nothing is lost that is still kept
+    #[command(after_help = "\
+Example:
+  kakitome callbacks pause 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")]
     Pause(OneArgs),
     Resume(ResumeArgs),
     Rotate(RotateArgs),
+    /// Post a trial message, once: exit 0 if the endpoint took it
+    #[command(after_help = "\
+Example:
+  kakitome callbacks test 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")]
     Test(OneArgs),
 }
 
@@ -55,7 +67,8 @@ struct ListArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: tell the hotel's system what was not delivered
-  kakitome callbacks add https://bookings.example.jp/kakitome --tenant hotel --status failed,bounced,blocked")]
+  kakitome callbacks add https://bookings.example.jp/kakitome \\
+      --tenant hotel --status failed,bounced,blocked")]
 struct AddArgs {
     /// Where to
     // Not `url`: that is the server, everywhere.
@@ -92,11 +105,7 @@ impl From {
     }
 }
 
-/// Remove it, pause it, or post a trial message to it once
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  kakitome callbacks test 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")]
 struct OneArgs {
     /// Its id, as `callbacks list` shows it
     id: String,
@@ -181,16 +190,17 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Output) -> anyhow::Res
         return Ok(out.note("there is no callback; `kakitome callbacks add URL` makes one")?);
     }
     let now = out.now();
-    let mut table = table::table(
-        &["callback", "tenant", "url", "state", "taken", "behind", "trouble"],
-        out.is_out_terminal(),
-    );
+    let heads = ["callback", "tenant", "url", "state", "taken", "behind"];
+    let mut table = table::table(&heads, out.is_out_terminal());
+    let mut troubles = Vec::new();
     for item in found.items {
         let one: CallbackView = serde_json::from_str(item.get())?;
         let failing = one.failing.map(|failing| {
             let error = failing.error.unwrap_or_default();
             format!("{error}, {} times since {}", failing.tries, relative(failing.since, now))
         });
+        // Below, not beside: a sentence has no room there.
+        troubles.extend(one.note.or(failing).map(|trouble| format!("{}: {trouble}", one.id)));
         table.add_row([
             one.id,
             one.tenant,
@@ -198,11 +208,10 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Output) -> anyhow::Res
             serde_json::to_value(one.state)?.as_str().unwrap_or_default().to_owned(),
             one.taken.to_string(),
             one.behind.map_or_else(|| "?".into(), |behind| behind.to_string()),
-            one.note.or(failing).unwrap_or_default(),
         ]);
     }
     out.line(table::render(&table))?;
-    Ok(())
+    Ok(troubles.iter().try_for_each(|trouble| out.line(trouble))?)
 }
 
 async fn add(args: &AddArgs, client: &Client, out: &mut Output) -> anyhow::Result<()> {
@@ -254,6 +263,11 @@ async fn rotate(args: &RotateArgs, client: &Client, out: &mut Output) -> anyhow:
 
 async fn test(args: &OneArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
     let Trial { ok, error } = client.post(&path(&args.id, "/test"), &json!({})).await?;
-    out.line(format_args!("{}", error.as_deref().unwrap_or("it took the trial message")))?;
+    match error {
+        Some(error) => {
+            out.line(format_args!("not taken: {error}; runbooks/callback-paused.md says what to do"))?
+        }
+        None => out.line("it took the trial message")?,
+    }
     Ok(if ok { Exit::Done } else { Exit::Failed })
 }

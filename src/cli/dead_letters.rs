@@ -64,7 +64,8 @@ struct ListArgs {
 #[command(after_help = "\
 Example: mend a field that does not exist, and send again
   kakitome dead-letters export > dead.ndjson
-  jq -c '{key, notification: (.body | fromjson | del(.recipient))}' dead.ndjson > mended.ndjson
+  jq -c '{key, notification: (.body | fromjson | del(.recipient))}' \\
+      dead.ndjson > mended.ndjson
   kakitome dead-letters resend mended.ndjson
 
 Repeat it where there are more than 5,000.")]

@@ -16,7 +16,7 @@ use super::table;
 Example: what became of the broadcast of the new terms
   kakitome engagement --batch tos-2026-11
 
-What a machine did is derived whenever it is read: the provider's own flag, excluded networks and programs, data centres
+What a machine did is derived whenever it is read: the provider's own flag, excluded networks and programs, data centres \
 around a delivery, and what is faster than a person. machines.file adds rules; changed, they tell anew what was before.
 It looks at the latest 200,000 notifications at most, and says if there were more.")]
 pub struct EngagementArgs {
@@ -58,9 +58,13 @@ pub async fn run(args: &EngagementArgs, client: &Client, out: &mut Output) -> an
     }
     let found: BatchEngagement = serde_json::from_str(raw.get())?;
     let BatchEngagement { batch, notifications, is_complete, people, engagement } = found;
+    if notifications == 0 {
+        out.note(format_args!("no notification belongs to the batch {batch}"))?;
+        return Ok(Exit::Done);
+    }
     let cut = if is_complete { "" } else { ", the latest; there are more" };
     out.line(format_args!("batch {batch}: {notifications} notifications{cut}"))?;
-    let mut rows = table::table(&["", "by people", "by machines", "people"], out.is_out_terminal());
+    let mut rows = table::table(&["", "by people", "by machines", "different people"], out.is_out_terminal());
     for (name, counted, who) in
         [("opens", engagement.opens, people.opened), ("clicks", engagement.clicks, people.clicked)]
     {

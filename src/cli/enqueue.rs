@@ -37,13 +37,14 @@ const PATIENCE: Duration = Duration::from_millis(100);
 #[command(after_help = "\
 Example:
   kakitome enqueue bookings.ndjson > results.ndjson
-  echo '{\"idempotency_key\":\"booking-8123:confirmed:1\",\"from\":{\"email\":\"reserve@example.jp\"},
-    \"to\":[{\"email\":\"guest@example.com\"}],\"subject\":\"ご予約が確定しました\",\"text\":\"…\"}' \\
+  echo '{\"idempotency_key\":\"booking-8123:confirmed:1\",
+    \"from\":{\"email\":\"reserve@example.jp\"},\"to\":[{\"email\":\"guest@example.com\"}],
+    \"subject\":\"ご予約が確定しました\",\"text\":\"…\"}' \\
     | tr -d '\\n' | kakitome enqueue -
 
 Results:
   {\"line\":1,\"id\":\"…\",\"status\":\"accepted\",\"duplicate\":false}
-  {\"line\":2,\"error\":{\"status\":422,\"title\":\"…\",\"errors\":[{\"pointer\":\"/to\",\"detail\":\"…\"}]}}")]
+  {\"line\":2,\"error\":{\"status\":422,\"title\":\"…\",\"errors\":[{\"pointer\":\"/to\",…}]}}")]
 pub struct EnqueueArgs {
     /// NDJSON; - or nothing: standard input
     #[arg(value_name = "FILE|-")]

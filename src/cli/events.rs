@@ -2,12 +2,15 @@
 
 mod unmatched;
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 use serde_json::value::RawValue;
 
 use super::client::Client;
 use super::output::Output;
 use super::{Exit, table};
+use crate::clock::Timestamp;
 use crate::feed::{Cursor, Entry};
 
 /// What changed, in order: notifications that came to an end, are held or came back, and what became of recipients
@@ -20,7 +23,7 @@ Example: what happens, as it happens; and everything since a cursor, for a progr
   kakitome events --follow
   kakitome events --since 41.a8cfde63 --json
 Example: whose mail does a provider account tell of that is not ours?
-  kakitome events --unmatched --json | jq -r .recipient | sort | uniq -c | sort -n")]
+  kakitome events --unmatched --json | jq -r .recipient | sort | uniq -c")]
 pub struct EventsArgs {
     /// Whose [default: the key's own tenant]
     #[arg(long)]
@@ -34,9 +37,9 @@ pub struct EventsArgs {
     /// Instead: the providers' events that match no notification; kept for 30 days and looked at again
     #[arg(long, conflicts_with_all = ["tenant", "since", "follow"])]
     unmatched: bool,
-    /// At most this many of those [default: 50 in a table]
-    #[arg(long, value_name = "N", requires = "unmatched")]
-    limit: Option<usize>,
+    /// At most this many [default: all; of the unmatched 50 in a table]
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroUsize>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -53,13 +56,15 @@ const PAGE: usize = 1000;
 
 /// Runs `events`.
 pub async fn run(args: &EventsArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
+    let limit = args.limit.map(NonZeroUsize::get);
     if args.unmatched {
-        return unmatched::run(args.limit, args.json, client, out).await;
+        return unmatched::run(limit, args.json, client, out).await;
     }
     let mut cursor = args.since.clone().or_else(|| args.follow.then(|| "latest".to_owned()));
-    let mut has_head = false;
+    let (mut has_head, mut left) = (false, limit.unwrap_or(usize::MAX));
     loop {
-        let mut query = vec![("limit", PAGE.to_string())];
+        let asked = left.clamp(1, PAGE);
+        let mut query = vec![("limit", asked.to_string())];
         query.extend(args.tenant.iter().map(|tenant| ("tenant", tenant.clone())));
         query.extend(cursor.iter().map(|cursor| ("cursor", cursor.clone())));
         if args.follow {
@@ -73,9 +78,13 @@ pub async fn run(args: &EventsArgs, client: &Client, out: &mut Output) -> anyhow
             has_head = true;
         }
         out.flush()?;
-        let is_end = page.items.len() < PAGE;
+        left = left.saturating_sub(page.items.len());
+        let is_end = page.items.len() < asked && !args.follow;
         cursor = Some(page.next_cursor.as_str().to_owned());
-        if is_end && !args.follow {
+        if is_end || left == 0 {
+            if !has_head && !args.json {
+                out.note("nothing has changed")?;
+            }
             out.note(format_args!("to go on: --since {}", page.next_cursor.as_str()))?;
             return Ok(Exit::Done);
         }
@@ -89,8 +98,9 @@ fn print(items: &[Box<RawValue>], with_head: bool, out: &mut Output) -> anyhow::
     for item in items {
         let Entry { at, status, id, recipient, reason, batch, .. } = serde_json::from_str(item.get())?;
         table.add_row([
-            at.to_string(),
-            status.as_str().to_owned(),
+            seconds(at),
+            // As wide as any: with --follow each page is a table of its own.
+            format!("{status:<10}"),
             id.to_string(),
             recipient.map_or_else(String::new, |address| address.reveal().to_owned()),
             reason.unwrap_or_default(),
@@ -99,4 +109,10 @@ fn print(items: &[Box<RawValue>], with_head: bool, out: &mut Output) -> anyhow::
     }
     out.line(table::render(&table))?;
     Ok(())
+}
+
+/// To the second: an id and an address have to stand beside it.
+fn seconds(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(..19).map_or(text.clone(), |text| format!("{text}Z"))
 }

@@ -55,8 +55,8 @@ pub struct ReleaseArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: two bookings that were withdrawn
-  kakitome cancel --id 0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3b,0197a3c2-7a11-7000-8000-00163e1a2b3c \\
-      --reason 'booking withdrawn'")]
+  kakitome cancel --reason 'booking withdrawn' --id \\
+      0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3b,0197a3c2-7a11-7000-8000-00163e1a2b3c")]
 pub struct CancelArgs {
     #[command(flatten)]
     named: CancelNamed,

@@ -31,10 +31,11 @@ const MOST_ROWS: usize = 50_000;
 #[command(after_help = "\
 Example: during an outage, and afterwards for the support desk
   kakitome incident --since 2h
-  kakitome incident --since 2026-11-21T18:00:00+09:00 --until 2026-11-21T18:45:00+09:00 --csv affected.csv
+  kakitome incident --since 2026-11-21T18:00:00+09:00 \\
+      --until 2026-11-21T18:45:00+09:00 --csv affected.csv
 
-Affected is what is not sent yet and should be, dead letters, expired, unknown and held ones, and what was sent later
-than the alert delay or perhaps twice. It looks at 200,000 records at most, what is not sent first, and says if there
+Affected is what is not sent yet and should be, dead letters, expired, unknown and held ones, and what was sent later \
+than the alert delay or perhaps twice. It looks at 200,000 records at most, what is not sent first, and says if there \
 were more. Addresses are only in the CSV and the JSON, in full for a key with the scope read.")]
 pub struct IncidentArgs {
     /// From when on: 2h, 2026-11-21T09:00:00Z or 2026-11-21T18:00:00+09:00

@@ -18,7 +18,8 @@ use crate::notification::NotificationId;
 #[command(after_help = "\
 Example: look first; then send again what failed in the last two hours, 50 a second, ten of them first
   kakitome redrive --since 2h --dry-run
-  kakitome redrive --since 2h --rate 50/s --canary 10 --stop-above 20 --note 'key is valid again' --yes
+  kakitome redrive --since 2h --rate 50/s --canary 10 --stop-above 20 \\
+      --note 'key is valid again' --yes
   kakitome redrive --resume 0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3b")]
 pub struct RedriveArgs {
     /// This notification; several with commas

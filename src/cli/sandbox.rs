@@ -17,7 +17,8 @@ use crate::settings::parse_span;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: one answer in ten is a 503, and events go to a server on this machine
-  kakitome sandbox --faults 5xx=10% --webhook-url http://127.0.0.1:7625/webhooks/sendgrid
+  kakitome sandbox --faults 5xx=10% \\
+      --webhook-url http://127.0.0.1:7625/webhooks/sendgrid
   curl http://127.0.0.1:7626/sandbox/stats")]
 pub struct SandboxArgs {
     /// Where it listens

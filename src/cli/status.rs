@@ -181,9 +181,9 @@ impl Inbox {
         let lag =
             self.lag_seconds.map_or_else(String::new, |_| format!(", the oldest for {}", human(self.lag())));
         match self.events {
-            _ if self.parcels == 0 => "none waits".into(),
-            Some(events) => format!("{events} wait{lag}"),
-            None => format!("about {} parcels of them wait{lag}", self.parcels),
+            _ if self.parcels == 0 => "none".into(),
+            Some(events) => format!("{events}{lag}"),
+            None => format!("about {} parcels{lag}", self.parcels),
         }
     }
 }
@@ -270,7 +270,7 @@ fn facts(report: &Report, alert_delay: Duration, now: Timestamp) -> Vec<(&'stati
         ("drained", drain),
         ("last receive", received),
     ];
-    facts.extend(report.inbox.map(|inbox| ("events", inbox.tell())));
+    facts.extend(report.inbox.map(|inbox| ("events waiting", inbox.tell())));
     if let Some(count) = report.unmatched_events.filter(|count| *count > 0) {
         facts.push(("unmatched", format!("{count} events; `kakitome events --unmatched` lists them")));
     }

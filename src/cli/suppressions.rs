@@ -110,7 +110,8 @@ struct AddArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: a mailbox that was full works again; what was not sent meanwhile is sent now
-  kakitome suppressions remove guest@example.com --reason bounce --note 'mailbox is back'
+  kakitome suppressions remove guest@example.com --reason bounce \\
+      --note 'mailbox is back'
   kakitome redrive --status suppressed --recipient guest@example.com")]
 struct RemoveArgs {
     /// The addresses
@@ -296,8 +297,7 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Output) -> anyhow::Res
 fn by(source: &Source) -> (String, String) {
     match source {
         Source::Event { provider, notification, .. } => {
-            let about = notification.map(|id| format!(", about {id}")).unwrap_or_default();
-            (format!("{provider}'s event"), about.trim_start_matches(", ").to_owned())
+            (format!("{provider}'s event"), notification.map(|id| id.to_string()).unwrap_or_default())
         }
         Source::Operator { who, note, .. } => (who.clone(), note.clone().unwrap_or_default()),
     }

@@ -1,6 +1,6 @@
 //! `unconfirmed`.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -10,15 +10,17 @@ use super::output::Output;
 use super::when::relative;
 use super::{Exit, Usage, table};
 use crate::clock::Timestamp;
+use crate::message_log::Lacks;
 
 /// List what a provider took and was not heard of: nothing within 15 minutes, or no end within 72 hours
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: what was accepted by the provider and may be lost there
   kakitome unconfirmed --lacks processed
-  kakitome unconfirmed --lacks processed --dismiss 'lost at the provider, handed in again'
+  kakitome unconfirmed --lacks processed \\
+      --dismiss 'lost at the provider, handed in again'
 
-The deadlines are watchdog.processed_within and watchdog.end_within. What is heard of later leaves the list by itself. At
+The deadlines are watchdog.processed_within and watchdog.end_within. What is heard of later leaves the list by itself. At \
 most 10,000 are kept; with more it says so. The runbook is runbooks/unconfirmed.md.")]
 pub struct UnconfirmedArgs {
     /// Only what lacks this
@@ -41,23 +43,6 @@ pub struct UnconfirmedArgs {
     yes: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Lacks {
-    /// Nothing at all was heard
-    Processed,
-    /// No end was heard: delivered, refused, dropped
-    End,
-}
-
-impl Lacks {
-    fn as_str(self) -> &'static str {
-        match self {
-            Lacks::Processed => "processed",
-            Lacks::End => "end",
-        }
-    }
-}
-
 /// How many there are.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -73,13 +58,13 @@ impl Counts {
     /// In words; nothing where there are none.
     pub fn words(&self) -> Option<String> {
         let at_least = if self.at_least { "at least " } else { "" };
-        let parts = [(self.processed, "of which nothing was heard"), (self.end, "without an end")];
+        let parts = [(self.processed, "sent and not heard of"), (self.end, "sent without an end")];
         let parts: Vec<_> = parts
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
-        (!parts.is_empty()).then(|| format!("{at_least}{} sent", parts.join(", ")))
+        (!parts.is_empty()).then(|| format!("{at_least}{}", parts.join(", ")))
     }
 }
 

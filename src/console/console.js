@@ -263,11 +263,24 @@ function troubles(stand) {
   const found = stand.providers
     .filter((provider) => provider.circuit !== "closed")
     .map((provider) => `Provider ${provider.name} ${CIRCUITS[provider.circuit] ?? provider.circuit}.`);
+  for (const { action, id, state, is_orphaned } of stand.jobs ?? []) {
+    const isRunning = ["canary", "running"].includes(state) && !is_orphaned;
+    if (state !== "watching" && !isRunning) found.push(`The ${action} ${id} ${is_orphaned ? "is not heard of" : `was ${state}`}.`);
+  }
   if (!stand.queue) found.push("The queue does not answer.");
   if (stand.oldest_unsent_seconds > ALERT_SECONDS) {
     const age = human(stand.oldest_unsent_seconds);
     found.push(`The oldest unsent has waited for ${age}, above ${human(ALERT_SECONDS)}.`);
   }
+  const late = stand.inbox?.lag_seconds ?? 0;
+  if (late > ALERT_SECONDS) found.push(`Events are folded ${human(late)} late.`);
+  const aside = stand.events_aside?.count ?? 0;
+  if (aside > 0) found.push(`${aside} events are set aside: kakitome events aside lists them.`);
+  const { processed = 0, end = 0 } = stand.unconfirmed ?? {};
+  if (processed > 0) found.push(`${processed} sent and not heard of: kakitome unconfirmed lists them.`);
+  if (end > 0) found.push(`${end} sent without an end: kakitome unconfirmed lists them.`);
+  const silent = (stand.callbacks ?? []).filter((callback) => callback.state !== "paused").length;
+  if (silent > 0) found.push(`${silent} callbacks are told nothing: kakitome callbacks list says why.`);
   const dead = stand.by_status.failed ?? 0;
   if (dead > 0) found.push(`${dead} failed: look at why, mend it, redrive them.`);
   return found;
@@ -326,6 +339,7 @@ function showOverview() {
     const { visible, in_flight, delayed, dead } = stand.queue ?? {};
     const depth = [["Ready", visible], ["In flight", in_flight], ["Delayed", delayed], ["Dead", dead]];
     define($("queue"), depth.map(([term, number]) => [term, number?.toLocaleString() ?? "no answer"]));
+    define($("events"), events(stand));
     showProviders(stand.providers);
     showStops(stops.items);
     showJobs(jobs.items);
@@ -336,6 +350,20 @@ function showOverview() {
     $("verdict-box").classList.remove("good", "bad");
     $("troubles").replaceChildren();
   });
+}
+
+/** What providers told, and how lately. */
+function events(stand) {
+  const { parcels, events, lag_seconds } = stand.inbox ?? {};
+  const lag = lag_seconds ? `, the oldest for ${human(lag_seconds)}` : "";
+  const waiting = parcels === 0 ? "none" : events != null ? `${events}${lag}` : `about ${parcels} parcels${lag}`;
+  const newest = (stand.witnesses ?? []).map(({ provider, newest_event_at }) =>
+    [`Newest of ${provider}`, newest_event_at ? relative(newest_event_at) : "none yet"]);
+  return [
+    ["Waiting to be folded", parcels == null ? "no answer" : waiting],
+    ["That match nothing", stand.unmatched_events?.toLocaleString() ?? "no answer"],
+    ...newest,
+  ];
 }
 
 function forecast(stand) {

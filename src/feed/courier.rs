@@ -95,6 +95,9 @@ pub enum PostError {
     /// It cannot be reached.
     #[error("it cannot be reached")]
     Unreachable,
+    /// Its certificate is not one to be trusted.
+    #[error("{0}")]
+    Certificate(&'static str),
     /// The address is not one that we post to.
     #[error("{0}")]
     Forbidden(&'static str),

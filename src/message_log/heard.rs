@@ -4,11 +4,25 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::named::named;
 use crate::notification::NotificationId;
 use crate::notification::status::recipient::RecipientStatus;
 
 /// What a provider owes a word of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Lacks {
     /// Nothing at all was heard of some recipient.
@@ -17,16 +31,11 @@ pub enum Lacks {
     End,
 }
 
-impl Lacks {
+named! {
     /// Both.
-    pub const ALL: [Lacks; 2] = [Lacks::Processed, Lacks::End];
-
-    /// Its name in JSON, and as a metric label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Lacks::Processed => "processed",
-            Lacks::End => "end",
-        }
+    Lacks {
+        Processed: "processed",
+        End: "end",
     }
 }
 

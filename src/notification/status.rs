@@ -1,6 +1,5 @@
 //! A notification's life: which facts change it, and how. Pure; every adapter applies these very functions.
 
-use std::fmt;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OnUnknown;
 use crate::clock::Timestamp;
+use crate::named::named;
 
 mod act;
 mod after;
@@ -60,39 +60,24 @@ pub enum Status {
     Suppressed,
 }
 
-impl Status {
+named! {
     /// Every status, in the order of a life.
-    pub const ALL: [Status; 11] = [
-        Status::Accepted,
-        Status::Scheduled,
-        Status::Held,
-        Status::Attempting,
-        Status::Retrying,
-        Status::Unknown,
-        Status::Sent,
-        Status::Failed,
-        Status::Expired,
-        Status::Cancelled,
-        Status::Suppressed,
-    ];
-
-    /// The name used in JSON, on the command line and as a metric label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Accepted => "accepted",
-            Status::Scheduled => "scheduled",
-            Status::Held => "held",
-            Status::Attempting => "attempting",
-            Status::Retrying => "retrying",
-            Status::Unknown => "unknown",
-            Status::Sent => "sent",
-            Status::Failed => "failed",
-            Status::Expired => "expired",
-            Status::Cancelled => "cancelled",
-            Status::Suppressed => "suppressed",
-        }
+    Status {
+        Accepted: "accepted",
+        Scheduled: "scheduled",
+        Held: "held",
+        Attempting: "attempting",
+        Retrying: "retrying",
+        Unknown: "unknown",
+        Sent: "sent",
+        Failed: "failed",
+        Expired: "expired",
+        Cancelled: "cancelled",
+        Suppressed: "suppressed",
     }
+}
 
+impl Status {
     /// Whether it lists as unsent: accepted, not handed to a provider, and nobody decided that it should not be.
     /// Dead letters and expired ones stay listed until an operator deals with them.
     pub fn is_unsent(self) -> bool {
@@ -105,12 +90,6 @@ impl Status {
             self,
             Status::Sent | Status::Failed | Status::Expired | Status::Cancelled | Status::Suppressed
         )
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

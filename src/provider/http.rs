@@ -8,7 +8,7 @@ use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 
 use super::redact::redact;
 use super::{SendError, SendErrorClass};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::notification::Notification;
 use crate::secret::Secret;
 
@@ -65,46 +65,75 @@ pub enum ConfigError {
     Client(String),
 }
 
-/// The way to one account.
+/// One account: its name, the way to it, and what every request to it says.
 pub(super) struct Wire {
+    /// The name that records and metrics use.
+    pub name: String,
     client: Client,
     base_url: Url,
+    /// Where mail is posted to.
+    pub send_url: Url,
+    /// The headers of every request.
+    pub headers: HeaderMap,
+    api_key: Option<Secret>,
+    pub clock: Clock,
 }
 
 impl Wire {
-    /// Connects to nothing yet.
-    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+    /// Whose requests need no key, as they are signed. `path` of the send call. Connects to nothing yet.
+    pub fn new(name: &str, config: &Config, path: &str) -> Result<Self, ConfigError> {
         let base_url = parse_base_url(&config.base_url)?;
-        Ok(Self { client: client(config, base_url.scheme() == "https")?, base_url })
+        let mut send_url = base_url.clone();
+        send_url.set_path(&format!("{}{path}", base_url.path().trim_end_matches('/')));
+        Ok(Self {
+            name: name.to_owned(),
+            client: client(config, base_url.scheme() == "https")?,
+            base_url,
+            send_url,
+            headers: json_headers(),
+            api_key: None,
+            clock: Clock::system(),
+        })
     }
 
-    /// This path below the base URL.
-    pub fn url(&self, path: &str) -> Url {
-        let mut url = self.base_url.clone();
-        url.set_path(&format!("{}{path}", self.base_url.path().trim_end_matches('/')));
-        url
+    /// Whose requests carry its key. One that was read from a file usually ends with a line feed.
+    pub fn with_key(name: &str, config: &Config, path: &str) -> Result<Self, ConfigError> {
+        let key = Secret::new(config.api_key.reveal().trim());
+        let mut wire = Self::new(name, config, path)?;
+        wire.headers.insert(AUTHORIZATION, bearer(&key)?);
+        Ok(Self { api_key: Some(key), ..wire })
     }
 
-    /// One `POST`, and the head of its answer.
-    pub async fn post(&self, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response, SendError> {
-        self.post_within(url, headers, body, None).await
+    /// One `POST` of a mail, and the head of its answer.
+    pub async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<Response, SendError> {
+        self.post_within(headers, body, None).await
     }
 
     /// The same in what is left of the attempt, where a part of it is used up.
     pub async fn post_within(
         &self,
-        url: Url,
         headers: HeaderMap,
         body: Vec<u8>,
         within: Option<Duration>,
     ) -> Result<Response, SendError> {
-        let mut request = Request::new(Method::POST, url);
+        let mut request = Request::new(Method::POST, self.send_url.clone());
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
         if within.is_some() {
             *request.timeout_mut() = within;
         }
         self.client.execute(request).await.map_err(|error| failure(&error))
+    }
+
+    /// What an answer may repeat and a record must not: everybody's address and name, and the key. A name of one or two
+    /// letters is left, as masking it would leave nothing to read.
+    pub fn private_texts<'a>(&'a self, notification: &'a Notification) -> Vec<&'a str> {
+        let senders = [Some(&notification.from), notification.reply_to.as_ref()].into_iter().flatten();
+        let parties = notification.recipients().map(|(_, mailbox)| mailbox).chain(senders);
+        let texts =
+            parties.flat_map(|party| [Some(party.email.reveal()), party.name.as_ref().map(|n| n.0.as_str())]);
+        let key = self.api_key.as_ref().map(Secret::reveal);
+        texts.flatten().filter(|text| text.len() > 2).chain(key).collect()
     }
 
     /// Whether it can be reached: any answer will do, a 404 included. It came from an HTTP server that the connection
@@ -129,35 +158,22 @@ pub(super) async fn body(mut response: Response) -> Vec<u8> {
 }
 
 /// The headers of every request to an API that takes and gives JSON.
-pub(super) fn json_headers() -> HeaderMap {
+fn json_headers() -> HeaderMap {
     let json = HeaderValue::from_static("application/json");
     let agent = HeaderValue::from_static(AGENT);
     // A missing Accept is answered with 406 by SendGrid's v3 API, a missing User-Agent with 403 by Resend's.
     [(ACCEPT, json.clone()), (CONTENT_TYPE, json), (USER_AGENT, agent)].into_iter().collect()
 }
 
-/// The same with the key. A key that was read from a file usually ends with a line feed.
-pub(super) fn bearer_headers(api_key: &Secret) -> Result<HeaderMap, ConfigError> {
-    let key = api_key.reveal().trim();
-    if key.is_empty() {
+/// The key as a header.
+fn bearer(key: &Secret) -> Result<HeaderValue, ConfigError> {
+    if key.reveal().is_empty() {
         return Err(ConfigError::ApiKey("is empty"));
     }
-    let mut authorization = HeaderValue::from_str(&format!("Bearer {key}"))
+    let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))
         .map_err(|_| ConfigError::ApiKey("holds characters that no HTTP header can carry"))?;
     authorization.set_sensitive(true);
-    let mut headers = json_headers();
-    headers.insert(AUTHORIZATION, authorization);
-    Ok(headers)
-}
-
-/// What an answer may repeat and a record must not: everybody's address and name. A name of one or two letters is left,
-/// as masking it would leave nothing to read.
-pub(super) fn private_texts(notification: &Notification) -> Vec<&str> {
-    let senders = [Some(&notification.from), notification.reply_to.as_ref()].into_iter().flatten();
-    let parties = notification.recipients().map(|(_, mailbox)| mailbox).chain(senders);
-    let texts =
-        parties.flat_map(|party| [Some(party.email.reveal()), party.name.as_ref().map(|n| n.0.as_str())]);
-    texts.flatten().filter(|text| text.len() > 2).collect()
+    Ok(authorization)
 }
 
 /// A message id that may be kept.

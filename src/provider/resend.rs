@@ -12,15 +12,12 @@ pub use signature::SecretError;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::http::{self, Wire};
 use super::{Handover, Idempotency, Provider, SendError};
-use crate::clock::Clock;
 use crate::notification::{Notification, NotificationId};
-use crate::secret::Secret;
 
 /// The tag that carries our id: it comes back in events.
 const ID_TAG: &str = "kakitome_id";
@@ -34,14 +31,7 @@ const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 pub const IDEMPOTENCY: Idempotency = Idempotency::Key { ttl: Duration::from_secs(24 * 3600) };
 
 /// Hands notifications to one Resend account, one request each.
-pub struct Resend {
-    name: String,
-    wire: Wire,
-    send_url: Url,
-    headers: HeaderMap,
-    api_key: Secret,
-    clock: Clock,
-}
+pub struct Resend(Wire);
 
 /// The answer to a mail that was taken.
 #[derive(Deserialize)]
@@ -52,22 +42,14 @@ struct Taken {
 impl Resend {
     /// An account under the name that records and metrics use. Connects to nothing yet.
     pub fn new(name: &str, config: Config) -> Result<Self, ConfigError> {
-        let wire = Wire::new(&config)?;
-        Ok(Self {
-            name: name.to_owned(),
-            send_url: wire.url("/emails"),
-            wire,
-            headers: http::bearer_headers(&config.api_key)?,
-            api_key: Secret::new(config.api_key.reveal().trim()),
-            clock: Clock::system(),
-        })
+        Wire::with_key(name, &config, "/emails").map(Self)
     }
 }
 
 #[async_trait]
 impl Provider for Resend {
     fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     async fn send(&self, id: NotificationId, notification: &Notification) -> Result<Handover, SendError> {
@@ -75,9 +57,9 @@ impl Provider for Resend {
         // The same for every attempt of a notification: that is what makes the second one the same mail.
         let key = HeaderValue::from_str(&id.to_string())
             .map_err(|_| http::unsendable("the idempotency key cannot be written"))?;
-        let mut headers = self.headers.clone();
+        let mut headers = self.0.headers.clone();
         headers.insert(KEY_HEADER, key);
-        let response = self.wire.post(self.send_url.clone(), headers, body).await?;
+        let response = self.0.post(headers, body).await?;
         let status = response.status();
         let headers = response.headers().clone();
         let body = http::body(response).await;
@@ -87,10 +69,9 @@ impl Provider for Resend {
             let message_id = message_id.and_then(|taken| http::message_id(&taken.id));
             return Ok(Handover { message_id, http_status: status.as_u16() });
         }
-        let mut private = http::private_texts(notification);
-        private.push(self.api_key.reveal());
+        let private = self.0.private_texts(notification);
         let asked = (private.as_slice(), notification.template.is_some());
-        Err(classify::answer(status, &headers, &body, asked, self.clock.now()))
+        Err(classify::answer(status, &headers, &body, asked, self.0.clock.now()))
     }
 
     fn idempotency(&self) -> Idempotency {
@@ -98,6 +79,6 @@ impl Provider for Resend {
     }
 
     async fn reach(&self) -> Result<(), String> {
-        self.wire.reach().await
+        self.0.reach().await
     }
 }

@@ -11,50 +11,31 @@ pub use request::ID_ARGUMENT;
 pub use signature::{KeyError, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
 use async_trait::async_trait;
-use reqwest::Url;
-use reqwest::header::HeaderMap;
 
 use super::http::{self, Wire};
 use super::{Handover, Provider, SendError};
-use crate::clock::Clock;
 use crate::notification::{Notification, NotificationId};
-use crate::secret::Secret;
 
 /// Hands notifications to one SendGrid account, one request each.
-pub struct SendGrid {
-    name: String,
-    wire: Wire,
-    send_url: Url,
-    headers: HeaderMap,
-    api_key: Secret,
-    clock: Clock,
-}
+pub struct SendGrid(Wire);
 
 impl SendGrid {
     /// An account under the name that records and metrics use. Connects to nothing yet.
     pub fn new(name: &str, config: Config) -> Result<Self, ConfigError> {
-        let wire = Wire::new(&config)?;
-        Ok(Self {
-            name: name.to_owned(),
-            send_url: wire.url("/v3/mail/send"),
-            wire,
-            headers: http::bearer_headers(&config.api_key)?,
-            api_key: Secret::new(config.api_key.reveal().trim()),
-            clock: Clock::system(),
-        })
+        Wire::with_key(name, &config, "/v3/mail/send").map(Self)
     }
 }
 
 #[async_trait]
 impl Provider for SendGrid {
     fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     async fn send(&self, id: NotificationId, notification: &Notification) -> Result<Handover, SendError> {
         let body = request::body(id, notification)
             .map_err(|error| http::unsendable(format!("the request cannot be written: {error}")))?;
-        let response = self.wire.post(self.send_url.clone(), self.headers.clone(), body).await?;
+        let response = self.0.post(self.0.headers.clone(), body).await?;
         let status = response.status();
         if status.is_success() {
             // The status alone is the acceptance: a body that is cut off afterwards changes nothing.
@@ -64,12 +45,11 @@ impl Provider for SendGrid {
         }
         let headers = response.headers().clone();
         let body = http::body(response).await;
-        let mut private = http::private_texts(notification);
-        private.push(self.api_key.reveal());
-        Err(classify::answer(status, &headers, &body, &private, self.clock.now()))
+        let private = self.0.private_texts(notification);
+        Err(classify::answer(status, &headers, &body, &private, self.0.clock.now()))
     }
 
     async fn reach(&self) -> Result<(), String> {
-        self.wire.reach().await
+        self.0.reach().await
     }
 }

@@ -14,14 +14,12 @@ pub use web::{FetchError, Internet, Web};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::http::{self, Wire};
 use super::{Handover, Provider, SendError, SendErrorClass};
 use crate::aws::sign::{Identity, Signer};
-use crate::clock::Clock;
 use crate::notification::{Notification, NotificationId};
 
 /// The tag that carries our id: it comes back in events.
@@ -44,14 +42,10 @@ pub struct Account {
 
 /// Hands notifications to one SES account in one region, one request each.
 pub struct Ses {
-    name: String,
     wire: Wire,
-    send_url: Url,
-    headers: HeaderMap,
     signer: Signer,
     configuration_set: Option<String>,
     attempt_timeout: Duration,
-    clock: Clock,
 }
 
 /// The answer to a mail that was taken.
@@ -70,28 +64,23 @@ pub fn regional_url(region: &str) -> String {
 impl Ses {
     /// An account under the name that records and metrics use; its requests need no key. Connects to nothing yet.
     pub fn new(name: &str, config: Config, account: Account) -> Result<Self, ConfigError> {
-        let wire = Wire::new(&config)?;
         Ok(Self {
-            name: name.to_owned(),
-            send_url: wire.url("/v2/email/outbound-emails"),
-            wire,
-            headers: http::json_headers(),
+            wire: Wire::new(name, &config, "/v2/email/outbound-emails")?,
             signer: Signer::new(account.identity, &account.region, SERVICE),
             configuration_set: account.configuration_set,
             attempt_timeout: config.attempt_timeout,
-            clock: Clock::system(),
         })
     }
 
     /// The signed headers of a request with this body.
     async fn signed(&self, body: &[u8]) -> Result<HeaderMap, SendError> {
-        let signing = self.signer.sign(self.send_url.as_str(), body, self.clock.now());
+        let signing = self.signer.sign(self.wire.send_url.as_str(), body, self.wire.clock.now());
         // Credentials may have to be fetched; half of the attempt is enough for that, and leaves a half.
         let signed = match tokio::time::timeout(self.attempt_timeout / 2, signing).await {
             Ok(signed) => signed.map_err(|why| unsigned(&why))?,
             Err(_) => return Err(unsigned("the AWS credentials did not come in time")),
         };
-        let mut headers = self.headers.clone();
+        let mut headers = self.wire.headers.clone();
         for (name, value) in signed {
             let mut value =
                 HeaderValue::from_str(value.reveal()).map_err(|_| unsigned("it cannot stand in a header"))?;
@@ -111,7 +100,7 @@ fn unsigned(why: &str) -> SendError {
 #[async_trait]
 impl Provider for Ses {
     fn name(&self) -> &str {
-        &self.name
+        &self.wire.name
     }
 
     async fn send(&self, id: NotificationId, notification: &Notification) -> Result<Handover, SendError> {
@@ -120,7 +109,7 @@ impl Provider for Ses {
         let body = request::body(id, notification, set).map_err(http::unsendable)?;
         let headers = self.signed(&body).await?;
         let within = Some(self.attempt_timeout.saturating_sub(begun.elapsed()));
-        let response = self.wire.post_within(self.send_url.clone(), headers, body, within).await?;
+        let response = self.wire.post_within(headers, body, within).await?;
         let status = response.status();
         let headers = response.headers().clone();
         let body = http::body(response).await;
@@ -130,13 +119,13 @@ impl Provider for Ses {
             let message_id = message_id.and_then(|taken| http::message_id(&taken.message_id));
             return Ok(Handover { message_id, http_status: status.as_u16() });
         }
-        let private = http::private_texts(notification);
+        let private = self.wire.private_texts(notification);
         let asked = (private.as_slice(), notification.template.is_some());
-        Err(classify::answer(status, &headers, &body, asked, self.clock.now()))
+        Err(classify::answer(status, &headers, &body, asked, self.wire.clock.now()))
     }
 
     async fn reach(&self) -> Result<(), String> {
         self.wire.reach().await?;
-        self.signer.check(self.clock.now()).await
+        self.signer.check(self.wire.clock.now()).await
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
+use crate::callbacks::post::Authorities;
 
 /// The feed and the callbacks.
 #[derive(Debug, Clone)]
@@ -11,6 +12,8 @@ pub struct CallbackSettings {
     pub retention: Duration,
     /// Callbacks may be posted over http, and to any port and address.
     pub allow_insecure: bool,
+    /// Who may have issued an endpoint's certificate, beside those that the machine trusts.
+    pub authorities: Authorities,
 }
 
 impl CallbackSettings {
@@ -18,6 +21,7 @@ impl CallbackSettings {
         Self {
             retention: reader.span("feed.retention"),
             allow_insecure: reader.switch("callback.allow_insecure"),
+            authorities: reader.authorities("callback.ca"),
         }
     }
 }

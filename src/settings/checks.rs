@@ -74,7 +74,7 @@ fn backend(settings: &Settings, reader: &mut Reader) {
         }
         return;
     };
-    for path in ["feed.retention", "callback.allow_insecure"] {
+    for path in ["feed.retention", "callback.allow_insecure", "callback.ca"] {
         if reader.is_given(path) {
             reader.refuse(path, "the feed and callbacks are not there on backend `aws` yet");
         }

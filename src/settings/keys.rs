@@ -43,6 +43,8 @@ pub enum Kind {
     Choices(&'static [&'static str]),
     /// A list of base64 public keys. Also from a file.
     PublicKeys,
+    /// X.509 certificates, as PEM. Also from a file.
+    Certificates,
     /// A text that is never printed. Also from a file.
     Secret,
     /// A log filter.
@@ -52,7 +54,7 @@ pub enum Kind {
 impl Kind {
     /// Whether `…_file` may name a file that holds the value.
     pub fn has_file(&self) -> bool {
-        matches!(self, Kind::Secret | Kind::PublicKeys)
+        matches!(self, Kind::Secret | Kind::PublicKeys | Kind::Certificates)
     }
 
     /// What is allowed, in words.
@@ -73,6 +75,7 @@ impl Kind {
             Kind::Choice(words) => words.join(" or "),
             Kind::Choices(words) => format!("one or more of {}, each once", words.join(", ")),
             Kind::PublicKeys => "base64 public keys, separated by commas".into(),
+            Kind::Certificates => "X.509 certificates as PEM (-----BEGIN CERTIFICATE-----)".into(),
             Kind::LogFilter => {
                 "a level (error, warn, info, debug, trace) or a list such as info,kakitome=debug".into()
             }
@@ -109,7 +112,7 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 74] = [
+pub const KEYS: [Key; 75] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -153,6 +156,8 @@ pub const KEYS: [Key; 74] = [
         "how long what changed can be pulled, and a paused callback can go on without loss"),
     key("callback.allow_insecure", Kind::Switch, Some("false"),
         "callbacks may go over http, and to any port and private address: for tests and development"),
+    key("callback.ca", Kind::Certificates, None,
+        "authorities of one's own that callbacks' certificates may come from, beside those that the machine trusts"),
     key("threads", Kind::Count(1, 1024), None, "threads that do the work; one a processor core"),
     key("log", Kind::LogFilter, None, "what is logged; servers info, client commands warn"),
     key("log_format", Kind::Choice(&["json", "pretty"]), None, "how it is logged; pretty on a terminal, else json"),

@@ -2,6 +2,7 @@
 
 use super::reader::Reader;
 use super::{Roles, Settings};
+use crate::named::named;
 use crate::secret::Secret;
 
 /// A provider that can be configured.
@@ -17,25 +18,20 @@ pub enum ProviderName {
     Ses,
 }
 
-impl ProviderName {
+named! {
     /// Every one.
-    const ALL: [ProviderName; 4] =
-        [ProviderName::Sandbox, ProviderName::Sendgrid, ProviderName::Resend, ProviderName::Ses];
-
-    /// The name in configuration, records and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ProviderName::Sandbox => "sandbox",
-            ProviderName::Sendgrid => "sendgrid",
-            ProviderName::Resend => "resend",
-            ProviderName::Ses => "ses",
-        }
+    ProviderName {
+        Sandbox: "sandbox",
+        Sendgrid: "sendgrid",
+        Resend: "resend",
+        Ses: "ses",
     }
+}
 
+impl ProviderName {
     pub(super) fn read(reader: &mut Reader) -> Vec<Self> {
         let given = reader.choices("provider");
-        let named = |name: &String| Self::ALL.into_iter().find(|one| one.as_str() == name);
-        given.iter().filter_map(named).collect()
+        given.iter().filter_map(|name| Self::named(name)).collect()
     }
 }
 

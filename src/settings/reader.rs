@@ -11,6 +11,7 @@ use super::fault::{Fault, Faults, Origin};
 use super::keys::{Key, Kind, find};
 use super::sources::{ApiKeyTable, Gathered};
 use super::value::{parse_bytes, parse_span};
+use crate::callbacks::post::Authorities;
 use crate::secret::Secret;
 
 /// Reads typed values. A faulty one is noted and replaced by something harmless: with a fault noted,
@@ -220,6 +221,10 @@ impl Reader {
             (!keys.is_empty() && keys.iter().all(readable)).then_some(keys)
         })
         .unwrap_or_default()
+    }
+
+    pub fn authorities(&mut self, path: &str) -> Authorities {
+        self.read(path, |_, text| Authorities::parse(text)).unwrap_or_default()
     }
 
     pub fn log_filter(&mut self, path: &str) -> Option<String> {

@@ -3,6 +3,7 @@
 mod guard;
 mod house;
 pub mod receiver;
+mod tls;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -117,6 +117,19 @@ async fn the_script_knows_every_status() {
     world.close().await;
 }
 
+/// The page and `status` are to come to the same verdict.
+#[tokio::test]
+async fn the_script_looks_at_everything_that_may_be_wrong() {
+    let world = World::open(&[], "").await;
+    let script = text(&world, "/console/app.js").await;
+    let stand = world.get("/v1/status").await;
+    for field in ["providers", "jobs", "queue", "oldest_unsent_seconds", "inbox", "unconfirmed", "callbacks"]
+    {
+        assert!(stand.get(field).is_some() && script.contains(&format!("stand.{field}")), "{field}");
+    }
+    world.close().await;
+}
+
 #[tokio::test]
 async fn the_page_is_told_from_when_on_a_wait_is_an_alert() {
     let world = World::open(&[("alert.delay", "90s")], "").await;

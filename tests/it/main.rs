@@ -22,6 +22,7 @@ mod flow;
 mod folding;
 mod kill;
 mod killing;
+mod names;
 mod notification;
 mod outage;
 mod process;

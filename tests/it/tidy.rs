@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 37] = [
+const LAYERS: [(&str, u8); 38] = [
     ("clock", 0),
     ("background", 0),
     ("shutdown", 0),
@@ -13,6 +13,7 @@ const LAYERS: [(&str, u8); 37] = [
     ("secret", 0),
     ("sign", 0),
     ("jitter", 0),
+    ("named", 0),
     ("notification", 0),
     ("queue", 1),
     ("message_log", 1),
@@ -47,8 +48,9 @@ const LAYERS: [(&str, u8); 37] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 47] = [
+const SIDEWAYS: [(&str, &str); 48] = [
     ("notification", "clock"),
+    ("notification", "named"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
     ("message_log", "sqlite"),

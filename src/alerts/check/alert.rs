@@ -1,8 +1,8 @@
 //! The closed vocabulary of alerts, each with its runbook.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::named::named;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,19 +14,11 @@ pub enum Severity {
     Critical,
 }
 
-impl Severity {
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+named! {
+    /// The milder one first.
+    Severity {
+        Warning: "warning",
+        Critical: "critical",
     }
 }
 
@@ -81,63 +73,36 @@ pub enum AlertName {
     CallbackPaused,
 }
 
-impl AlertName {
+named! {
     /// Every alert.
-    pub const ALL: [AlertName; 23] = [
-        AlertName::OldestUnsent,
-        AlertName::DeadLetters,
-        AlertName::Unreadable,
-        AlertName::Unknown,
-        AlertName::UnknownHeld,
-        AlertName::ProviderRefused,
-        AlertName::BreakerOpen,
-        AlertName::ProviderTls,
-        AlertName::Failover,
-        AlertName::BounceRate,
-        AlertName::ComplaintRate,
-        AlertName::UnusualRate,
-        AlertName::GuardHeld,
-        AlertName::NotPolling,
-        AlertName::WebhookSilent,
-        AlertName::WebhookRefused,
-        AlertName::EventsWaiting,
-        AlertName::Unconfirmed,
-        AlertName::LogUnreachable,
-        AlertName::QueueUnreachable,
-        AlertName::JournalUnreachable,
-        AlertName::JobInterrupted,
-        AlertName::CallbackPaused,
-    ];
-
-    /// The name in messages, metrics and the journal.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AlertName::OldestUnsent => "oldest_unsent",
-            AlertName::DeadLetters => "dead_letters",
-            AlertName::Unreadable => "unreadable_messages",
-            AlertName::Unknown => "unknown_outcomes",
-            AlertName::UnknownHeld => "unknown_held",
-            AlertName::ProviderRefused => "provider_refused",
-            AlertName::BreakerOpen => "breaker_open",
-            AlertName::ProviderTls => "provider_tls",
-            AlertName::Failover => "failover",
-            AlertName::BounceRate => "bounce_rate",
-            AlertName::ComplaintRate => "complaint_rate",
-            AlertName::UnusualRate => "unusual_rate",
-            AlertName::GuardHeld => "guard_held",
-            AlertName::NotPolling => "not_polling",
-            AlertName::WebhookSilent => "webhook_silent",
-            AlertName::WebhookRefused => "webhook_refused",
-            AlertName::EventsWaiting => "events_waiting",
-            AlertName::Unconfirmed => "unconfirmed",
-            AlertName::LogUnreachable => "log_unreachable",
-            AlertName::QueueUnreachable => "queue_unreachable",
-            AlertName::JournalUnreachable => "journal_unreachable",
-            AlertName::JobInterrupted => "job_interrupted",
-            AlertName::CallbackPaused => "callback_paused",
-        }
+    AlertName {
+        OldestUnsent: "oldest_unsent",
+        DeadLetters: "dead_letters",
+        Unreadable: "unreadable_messages",
+        Unknown: "unknown_outcomes",
+        UnknownHeld: "unknown_held",
+        ProviderRefused: "provider_refused",
+        BreakerOpen: "breaker_open",
+        ProviderTls: "provider_tls",
+        Failover: "failover",
+        BounceRate: "bounce_rate",
+        ComplaintRate: "complaint_rate",
+        UnusualRate: "unusual_rate",
+        GuardHeld: "guard_held",
+        NotPolling: "not_polling",
+        WebhookSilent: "webhook_silent",
+        WebhookRefused: "webhook_refused",
+        EventsWaiting: "events_waiting",
+        Unconfirmed: "unconfirmed",
+        LogUnreachable: "log_unreachable",
+        QueueUnreachable: "queue_unreachable",
+        JournalUnreachable: "journal_unreachable",
+        JobInterrupted: "job_interrupted",
+        CallbackPaused: "callback_paused",
     }
+}
 
+impl AlertName {
     /// Its page in `runbooks/`.
     pub fn runbook(self) -> &'static str {
         match self {

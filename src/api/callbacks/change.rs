@@ -83,8 +83,7 @@ pub(in crate::api) async fn resume(
     id: Id,
     request: Request,
 ) -> Result<Json<Resumed>, Problem> {
-    let (parts, body) = request.into_parts();
-    let Resume { from } = body::read_json(&door, &parts.headers, body).await?.unwrap_or_default();
+    let Resume { from } = body::read_json(&door, request).await?.unwrap_or_default();
     let (callback, now) = (find(&door, &caller, id).await?, door.state.clock.now());
     let feed = &door.state.telling.feed;
     let cursor = match from {
@@ -147,8 +146,7 @@ pub(in crate::api) async fn rotate(
     id: Id,
     request: Request,
 ) -> Result<Json<Made>, Problem> {
-    let (parts, body) = request.into_parts();
-    let Rotate { secret, keep_old } = body::read_json(&door, &parts.headers, body).await?.unwrap_or_default();
+    let Rotate { secret, keep_old } = body::read_json(&door, request).await?.unwrap_or_default();
     let keep = match keep_old {
         Some(text) => query::span(&text).filter(|keep| *keep <= KEEP_OLD_MOST).ok_or_else(|| {
             trouble::invalid_at("/keep_old", "must be a span of at most 30d, such as 24h or 0s")

@@ -188,7 +188,7 @@ async fn find(door: &Door, keys: &[&str], now: Timestamp) -> Result<Found, Probl
     let mut found = Found::default();
     let mut missing = HashSet::new();
     for key in keys {
-        match dead_letters::kept(journal, key).await.map_err(|error| trouble::journal(&error))? {
+        match dead_letters::kept(journal, key).await? {
             Some(kept) => drop(found.kept.insert((*key).to_owned(), kept)),
             None => drop(missing.insert(*key)),
         }
@@ -246,7 +246,7 @@ async fn prepare(
     let mended = line.notification.is_some();
     let body = match line.notification {
         Some(notification) => Some(notification),
-        None => dead_letters::body(journal, kept).await.map_err(|error| trouble::journal(&error))?,
+        None => dead_letters::body(journal, kept).await?,
     };
     let body =
         body.as_deref().and_then(|body| if mended { Some(body) } else { dead_letters::original(body) });
@@ -261,7 +261,7 @@ async fn prepare(
 
 /// Where that stands which was resent before.
 async fn known(door: &Door, resent: &Resent, now: Timestamp) -> Result<Enqueued, Problem> {
-    let lives = door.state.log.lives(&[resent.id]).await.map_err(|error| trouble::log(&error))?;
+    let lives = door.state.log.lives(&[resent.id]).await?;
     let life = lives.into_iter().next().flatten().ok_or_else(|| {
         let detail = format!("it was resent as {}, whose record is gone", resent.id);
         Problem::new(StatusCode::CONFLICT).with_detail(detail)

@@ -4,7 +4,7 @@ use super::super::{Door, trouble};
 use super::keep_until;
 use crate::clock::Timestamp;
 use crate::jobs::{Action, New};
-use crate::journal::{JournalError, Kind};
+use crate::journal::Kind;
 use crate::server::problem::Problem;
 use crate::stops::{KNOWN_WITHIN, MAX_STOPS, Stop, StopKind};
 
@@ -15,12 +15,11 @@ const NO_REASON: &str = "operator";
 /// still holds in its name belongs to the release.
 pub(super) async fn set_or_lift(door: &Door, new: &New, now: Timestamp) -> Result<(), Problem> {
     let Some(scope) = &new.scope else { return Ok(()) };
-    let failed = |error: JournalError| trouble::journal(&error);
     let stops = &door.state.stops;
     let kind = match new.action {
         Action::Redrive => return Ok(()),
         Action::Release => {
-            let lifted = stops.lift(StopKind::Hold, scope).await.map_err(failed)?;
+            let lifted = stops.lift(StopKind::Hold, scope).await?;
             if !lifted.is_empty() {
                 tokio::time::sleep(KNOWN_WITHIN).await;
             }
@@ -29,7 +28,7 @@ pub(super) async fn set_or_lift(door: &Door, new: &New, now: Timestamp) -> Resul
         Action::Hold => StopKind::Hold,
         Action::Cancel => StopKind::Cancel,
     };
-    stops.refresh().await.map_err(failed)?;
+    stops.refresh().await?;
     let known = stops.known().unwrap_or_default();
     if known.len() >= MAX_STOPS {
         return Err(trouble::forbidden_now("1000 stops stand already; release some first: GET /v1/stops"));
@@ -44,10 +43,10 @@ pub(super) async fn set_or_lift(door: &Door, new: &New, now: Timestamp) -> Resul
         accepted_before: (kind == StopKind::Cancel).then_some(now),
     };
     let is_for_a_while = kind == StopKind::Cancel || !scope.ids.is_empty();
-    stops.set(&stop, is_for_a_while.then(|| keep_until(now))).await.map_err(failed)?;
+    stops.set(&stop, is_for_a_while.then(|| keep_until(now))).await?;
     // The new one says all that these said, and concerns also what was released since.
     for former in known.iter().filter(|former| former.kind == kind && former.scope == *scope) {
-        door.state.journal.delete(Kind::Stop, &former.id).await.map_err(failed)?;
+        door.state.journal.delete(Kind::Stop, &former.id).await?;
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ pub(in crate::api) async fn remove(
     let removal = ground.removal(&address, "/address")?;
     let removed = door.state.suppressions.remove(&[removal]).await.pop();
     let removed = removed.unwrap_or_else(|| Err(trouble::no_answer()));
-    let removed = removed.map_err(|error| trouble::suppressions(&error))?;
+    let removed = removed?;
     tell(&caller, removed);
     Ok(Json(Removed { removed }))
 }
@@ -129,8 +129,7 @@ pub(in crate::api) async fn remove_many(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let asked: Option<Removals> = body::read_json(&door, &parts.headers, body).await?;
+    let asked: Option<Removals> = body::read_json(&door, request).await?;
     let Removals { addresses, reason, tenant, note, dry_run } =
         asked.ok_or_else(|| trouble::invalid_at("/addresses", "is missing"))?;
     if !(1..=MAX_ENTRIES).contains(&addresses.len()) {

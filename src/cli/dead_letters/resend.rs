@@ -29,12 +29,13 @@ const LINE_BYTES: usize = 30 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: send two of them as they are, and what was mended
-  echo '{\"key\":\"0f1e8a54-6f0c-4a4c-9f40-3f3c7c2b5a11\"}' | kakitome dead-letters resend - --yes
+  echo '{\"key\":\"0f1e8a54-6f0c-4a4c-9f40-3f3c7c2b5a11\"}' \\
+      | kakitome dead-letters resend - --yes
   kakitome dead-letters resend mended.ndjson
 
 Results:
   {\"line\":1,\"key\":\"…\",\"id\":\"…\",\"status\":\"accepted\",\"duplicate\":false}
-  {\"line\":2,\"key\":\"…\",\"error\":{\"status\":422,\"errors\":[{\"pointer\":\"/to\",\"detail\":\"…\"}]}}")]
+  {\"line\":2,\"key\":\"…\",\"error\":{\"status\":422,\"errors\":[{\"pointer\":\"/to\",…}]}}")]
 pub(super) struct ResendArgs {
     /// NDJSON; -: standard input
     #[arg(value_name = "FILE|-")]

@@ -38,6 +38,10 @@ pub(super) async fn run(
     if json {
         return Ok(Exit::Done);
     }
+    if items.is_empty() {
+        out.note("every event matches a notification")?;
+        return Ok(Exit::Done);
+    }
     let now = out.now();
     let rows = items.iter().map(|event| {
         let named = event.id.as_ref().or(event.provider_message_id.as_ref());

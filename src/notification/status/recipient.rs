@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::named::named;
 
 /// What the provider's events say of one recipient. Declared in rank order: a later one is never taken back by an
 /// earlier one.
@@ -44,38 +45,25 @@ pub enum RecipientStatus {
     Complained,
 }
 
-impl RecipientStatus {
+named! {
     /// Every status, by its code in storage: never to be sorted anew.
-    pub const ALL: [RecipientStatus; 9] = [
-        RecipientStatus::Pending,
-        RecipientStatus::Processed,
-        RecipientStatus::Deferred,
-        RecipientStatus::Delivered,
-        RecipientStatus::Blocked,
-        RecipientStatus::Dropped,
-        RecipientStatus::Bounced,
-        RecipientStatus::Complained,
-        RecipientStatus::Suppressed,
-    ];
+    RecipientStatus {
+        Pending: "pending",
+        Processed: "processed",
+        Deferred: "deferred",
+        Delivered: "delivered",
+        Blocked: "blocked",
+        Dropped: "dropped",
+        Bounced: "bounced",
+        Complained: "complained",
+        Suppressed: "suppressed",
+    }
+}
 
+impl RecipientStatus {
     /// As the outside sees it: nothing was sent to whom we left out, as if the provider had dropped it.
     pub fn shown(self) -> Self {
         if self == RecipientStatus::Suppressed { RecipientStatus::Dropped } else { self }
-    }
-
-    /// The name used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RecipientStatus::Pending => "pending",
-            RecipientStatus::Suppressed => "suppressed",
-            RecipientStatus::Processed => "processed",
-            RecipientStatus::Deferred => "deferred",
-            RecipientStatus::Delivered => "delivered",
-            RecipientStatus::Blocked => "blocked",
-            RecipientStatus::Dropped => "dropped",
-            RecipientStatus::Bounced => "bounced",
-            RecipientStatus::Complained => "complained",
-        }
     }
 }
 

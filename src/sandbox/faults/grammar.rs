@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{BounceType, Fault, Kind, OutageMode, Plan, PlanError, Rate};
+use crate::named::named;
 
 /// The longest duration that any setting takes.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -125,12 +126,12 @@ impl Item<'_> {
                 after: self.duration("after")?.unwrap_or_default(),
                 length: self.duration("for")?,
                 mode: self
-                    .take("mode", "503, refuse or timeout", OutageMode::parse)?
+                    .take("mode", "503, refuse or timeout", OutageMode::named)?
                     .unwrap_or(OutageMode::Answers503),
             },
             "bounce" => Kind::Bounce {
                 how: self
-                    .take("type", "bounce, blocked or dropped", BounceType::parse)?
+                    .take("type", "bounce, blocked or dropped", BounceType::named)?
                     .unwrap_or(BounceType::Bounce),
                 status: self
                     .take("status", "an enhanced status code such as 5.1.1", enhanced_status)?
@@ -203,33 +204,14 @@ fn enhanced_status(text: &str) -> Option<String> {
     fine.then(|| text.to_owned())
 }
 
-impl OutageMode {
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Answers503, Self::Refuse, Self::Timeout].into_iter().find(|mode| mode.as_str() == text)
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            OutageMode::Answers503 => "503",
-            OutageMode::Refuse => "refuse",
-            OutageMode::Timeout => "timeout",
-        }
-    }
+named! {
+    /// How a provider may be out of order.
+    OutageMode { Answers503: "503", Refuse: "refuse", Timeout: "timeout" }
 }
 
-impl BounceType {
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Bounce, Self::Blocked, Self::Dropped].into_iter().find(|how| how.as_str() == text)
-    }
-
-    /// The name in a plan, and for the first two the event's `type`.
-    pub(in crate::sandbox) fn as_str(self) -> &'static str {
-        match self {
-            BounceType::Bounce => "bounce",
-            BounceType::Blocked => "blocked",
-            BounceType::Dropped => "dropped",
-        }
-    }
+named! {
+    /// By their names in a plan, and for the first two the event's `type`.
+    BounceType { Bounce: "bounce", Blocked: "blocked", Dropped: "dropped" }
 }
 
 impl Fault {

@@ -12,14 +12,14 @@ use super::receiver::{Mood, Receiver};
 
 /// Says what it is told to say, and remembers what it was asked.
 #[derive(Default)]
-struct Names {
+pub struct Names {
     answers: Mutex<Vec<Vec<IpAddr>>>,
     asked: Mutex<Vec<String>>,
 }
 
 impl Names {
     /// One answer after the other; the last for ever.
-    fn saying(answers: &[&[&str]]) -> Arc<Self> {
+    pub fn saying(answers: &[&[&str]]) -> Arc<Self> {
         let parse = |answer: &&[&str]| answer.iter().map(|text| text.parse().unwrap()).collect();
         Arc::new(Self { answers: Mutex::new(answers.iter().map(parse).collect()), ..Self::default() })
     }

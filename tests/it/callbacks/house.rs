@@ -98,3 +98,30 @@ async fn after_kill_9_everything_is_told_in_order_and_a_message_again_under_its_
     let pulled = house.get("/v1/events?limit=1000").await;
     assert_eq!(pulled["items"], Value::from(receiver.events()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_tells_as_many_changes_as_it_is_asked_for_and_from_where_to_go_on() {
+    if crate::backend::is_aws() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let house = House::start(home.path());
+    let pull = |args: &[&str]| {
+        let mut command = crate::backend::command(home.path());
+        command.arg("events").args(args).env("KAKITOME_URL", &house.server.url).env("KAKITOME_API_KEY", KEY);
+        let output = command.output().unwrap();
+        let [told, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{said}");
+        (told, said)
+    };
+    let (_, said) = pull(&[]);
+    assert!(said.starts_with("nothing has changed\nto go on: --since "), "{said}");
+    house.hand_in("one").await;
+    let both_are_there =
+        async { while house.get("/v1/events?wait=1").await["items"].as_array().unwrap().len() < 2 {} };
+    tokio::time::timeout(Duration::from_secs(60), both_are_there).await.unwrap();
+    let (first, said) = pull(&["--limit", "1", "--json"]);
+    let (rest, _) = pull(&["--since", said.trim().strip_prefix("to go on: --since ").unwrap(), "--json"]);
+    let status = |text: &str| serde_json::from_str::<Value>(text).unwrap()["status"].clone();
+    assert_eq!([status(&first), status(&rest)], ["sent", "delivered"]);
+}

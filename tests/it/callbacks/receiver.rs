@@ -45,9 +45,18 @@ impl Receiver {
         let _tls = crate::process::http();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let receiver = Self { url: format!("http://127.0.0.1:{port}/hook"), port, heard: Arc::default() };
+        Self::behind(listener, format!("http://127.0.0.1:{port}/hook"), port)
+    }
+
+    /// Whatever comes through this door.
+    pub fn behind<L>(door: L, url: String, port: u16) -> Self
+    where
+        L: axum::serve::Listener,
+        L::Addr: std::fmt::Debug,
+    {
+        let receiver = Self { url, port, heard: Arc::default() };
         let router = Router::new().route("/hook", post(hear)).with_state(receiver.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(async move { axum::serve(door, router).await });
         receiver
     }
 

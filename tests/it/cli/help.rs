@@ -3,10 +3,14 @@
 use std::process::Command;
 
 fn help(command: &[&str]) -> String {
+    help_within(100, command)
+}
+
+fn help_within(columns: usize, command: &[&str]) -> String {
     let said = Command::new(env!("CARGO_BIN_EXE_kakitome"))
         .args(command)
         .arg("--help")
-        .env("COLUMNS", "100")
+        .env("COLUMNS", columns.to_string())
         .output()
         .unwrap();
     assert!(said.status.success());
@@ -15,7 +19,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 35] = [
+    const COMMANDS: [&str; 39] = [
         "serve",
         "demo",
         "drill",
@@ -33,11 +37,15 @@ fn every_command_explains_itself_with_an_example() {
         "dead-letters export",
         "dead-letters resend",
         "status",
+        "unconfirmed",
+        "engagement",
         "incident",
         "alerts",
         "events",
         "callbacks list",
         "callbacks add",
+        "callbacks remove",
+        "callbacks pause",
         "callbacks resume",
         "callbacks rotate",
         "callbacks test",
@@ -58,5 +66,10 @@ fn every_command_explains_itself_with_an_example() {
         let text = help(&words);
         assert!(text.contains("Example") && text.contains(&format!("kakitome {command}")), "{text}");
         insta::assert_snapshot!(format!("help_{}", command.replace(' ', "_")), text);
+        // What is broken at a terminal's edge is no command any more once it is pasted.
+        let wide = help_within(110, &words);
+        let (_, examples) = wide.split_once("\nExample").unwrap();
+        let long = examples.lines().find(|line| line.starts_with("  ") && line.chars().count() > 80);
+        assert_eq!(long, None, "an example of `{command}`");
     }
 }
