@@ -24,6 +24,7 @@ mod kill;
 mod killing;
 mod notification;
 mod outage;
+mod points;
 mod process;
 mod provider_contract;
 mod proxy;
