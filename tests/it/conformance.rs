@@ -1,5 +1,6 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
+pub mod aside;
 mod feed;
 mod inbox;
 mod journal;
@@ -160,6 +161,18 @@ mod dynoxide_log {
 
 mod sqlite_journal {
     super::journal::suite!(super::sqlite_journal_bench);
+}
+
+mod sqlite_aside {
+    super::aside::suite!(super::sqlite_journal_bench);
+}
+
+mod ministack_aside {
+    super::aside::suite!(super::ministack_journal_bench);
+}
+
+mod dynoxide_aside {
+    super::aside::suite!(super::dynoxide_journal_bench);
 }
 
 mod sqlite_feed {

@@ -67,6 +67,8 @@ pub enum AlertName {
     WebhookRefused,
     /// Events that came in wait to be folded.
     EventsWaiting,
+    /// Events that came in could not be folded.
+    EventsAside,
     /// Mail was sent, and its provider does not speak of it.
     Unconfirmed,
     /// The message log does not answer.
@@ -83,7 +85,7 @@ pub enum AlertName {
 
 impl AlertName {
     /// Every alert.
-    pub const ALL: [AlertName; 23] = [
+    pub const ALL: [AlertName; 24] = [
         AlertName::OldestUnsent,
         AlertName::DeadLetters,
         AlertName::Unreadable,
@@ -101,6 +103,7 @@ impl AlertName {
         AlertName::WebhookSilent,
         AlertName::WebhookRefused,
         AlertName::EventsWaiting,
+        AlertName::EventsAside,
         AlertName::Unconfirmed,
         AlertName::LogUnreachable,
         AlertName::QueueUnreachable,
@@ -129,6 +132,7 @@ impl AlertName {
             AlertName::WebhookSilent => "webhook_silent",
             AlertName::WebhookRefused => "webhook_refused",
             AlertName::EventsWaiting => "events_waiting",
+            AlertName::EventsAside => "events_aside",
             AlertName::Unconfirmed => "unconfirmed",
             AlertName::LogUnreachable => "log_unreachable",
             AlertName::QueueUnreachable => "queue_unreachable",
@@ -155,9 +159,9 @@ impl AlertName {
             AlertName::Unconfirmed => "unconfirmed.md",
             AlertName::CallbackPaused => "callback-paused.md",
             AlertName::GuardHeld => "duplicate-broadcast.md",
-            AlertName::WebhookSilent | AlertName::WebhookRefused | AlertName::EventsWaiting => {
-                "webhook-silent.md"
-            }
+            AlertName::WebhookSilent | AlertName::WebhookRefused => "webhook-silent.md",
+            AlertName::EventsWaiting => "events-waiting.md",
+            AlertName::EventsAside => "events-aside.md",
         }
     }
 }

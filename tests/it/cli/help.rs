@@ -15,7 +15,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 35] = [
+    const COMMANDS: [&str; 36] = [
         "serve",
         "demo",
         "drill",
@@ -36,6 +36,7 @@ fn every_command_explains_itself_with_an_example() {
         "incident",
         "alerts",
         "events",
+        "events aside",
         "callbacks list",
         "callbacks add",
         "callbacks resume",
