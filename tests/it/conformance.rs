@@ -6,6 +6,7 @@ mod inbox;
 mod journal;
 mod log;
 mod queue;
+pub mod slots;
 pub mod suppression;
 
 use std::any::Any;
@@ -173,6 +174,18 @@ mod ministack_aside {
 
 mod dynoxide_aside {
     super::aside::suite!(super::dynoxide_journal_bench);
+}
+
+mod sqlite_slots {
+    super::slots::suite!(super::sqlite_journal_bench);
+}
+
+mod ministack_slots {
+    super::slots::suite!(super::ministack_journal_bench);
+}
+
+mod dynoxide_slots {
+    super::slots::suite!(super::dynoxide_journal_bench);
 }
 
 mod sqlite_feed {
