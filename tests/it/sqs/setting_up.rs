@@ -128,7 +128,7 @@ async fn check_names_a_missing_permission_by_its_action() {
 async fn check_tries_what_the_webhook_needs_on_the_events_queue() {
     for denied in ["SendMessage", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"] {
         let (bench, _) = scripted::start(move |action, body, _| {
-            let is_of_events = body["QueueUrl"].as_str().is_some_and(|url| url.contains("/events-"));
+            let is_of_events = body["QueueUrl"].as_str().is_some_and(|url| url.ends_with("-events"));
             match action {
                 action if action == denied && is_of_events => refusal("AccessDeniedException"),
                 "GetQueueAttributes" => refusal("OverLimit"),
@@ -136,7 +136,7 @@ async fn check_tries_what_the_webhook_needs_on_the_events_queue() {
             }
         })
         .await;
-        let events_url = bench.queues.queue_url.replace("/mail-", "/events-");
+        let events_url = format!("{}-events", bench.queues.queue_url);
         let queues = Queues { events_url: Some(events_url.clone()), ..bench.queues.clone() };
         let findings = check(&bench.aws, &queues, Action::WORKER).await;
         let named = format!("sqs:{denied} on the events queue");
