@@ -2,7 +2,7 @@
 
 use super::check::{CheckLine, SetupLine};
 use crate::aws::{Aws, Done, Finding, Step};
-use crate::inbox::sqs as inbox_sqs;
+use crate::inbox::sqs::{self as inbox_sqs, lag};
 use crate::message_log::dynamodb;
 use crate::notification::content::Limits;
 use crate::queue::sqs;
@@ -23,6 +23,12 @@ pub(super) fn queue(settings: &Settings, from: &AwsSettings) -> sqs::Config {
 pub(super) fn inbox(settings: &Settings, from: &AwsSettings) -> Option<inbox_sqs::Config> {
     let url = from.events_url.clone()?;
     Some(inbox_sqs::Config { url, visibility_timeout: settings.queue.visibility })
+}
+
+/// SQS counts within a minute; where unknown outcomes rest for less than ten, in proportion.
+pub(super) fn lag(settings: &Settings) -> lag::Config {
+    let settles = lag::Config::default().settles.min(settings.worker.hold / 10);
+    lag::Config { settles, rests: lag::Config::default().rests.min(settles), ..lag::Config::default() }
 }
 
 pub(super) fn log(from: &AwsSettings) -> dynamodb::Config {

@@ -20,7 +20,7 @@ use crate::shutdown::Shutdown;
 use crate::suppression::listener::EventListener;
 use crate::tracking::folder::Folder;
 use crate::tracking::{Listener, Tracker};
-use crate::worker::{Guards, Worker};
+use crate::worker::{Evidence, Guards, Worker};
 
 /// What they stand on.
 pub(super) struct House<'a> {
@@ -100,6 +100,9 @@ impl House<'_> {
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {
         let (queue, log) = (self.storage.queue.clone(), self.storage.log.clone());
         let (clock, health, guards) = (self.clock.clone(), self.health.clone(), self.guards.clone());
+        if matches!(guards.evidence, Evidence::Elsewhere) {
+            tracing::warn!("without sqs.events_url every unknown outcome waits for worker.witness_cap");
+        }
         Worker::new(queue, log, providers, clock, health, guards, rooms::worker(self.settings))
     }
 }

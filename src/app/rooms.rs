@@ -30,7 +30,7 @@ use crate::stops::Stops;
 use crate::storm;
 use crate::suppression::guard::Suppressions;
 use crate::tracking::folder;
-use crate::worker::{self, Guards, breaker, concurrency, retry};
+use crate::worker::{self, Evidence, Guards, breaker, concurrency, retry};
 
 /// Makes rustls use ring. Once is enough; again is harmless.
 pub(super) fn install_tls() {
@@ -133,7 +133,15 @@ pub(super) fn guards(settings: &Settings, storage: &Storage, clock: &Clock) -> G
     let storm = storm::Guard::new(journal, log, stops.clone(), clock.clone(), &settings.guard);
     let (list, journal) = (storage.suppressions.clone(), storage.journal.clone());
     let suppressions = Suppressions::new(list, journal, settings.suppression.clone());
-    Guards { stops, storm, suppressions, inbox: storage.inbox.clone() }
+    Guards { stops, storm, suppressions, evidence: evidence(settings, storage) }
+}
+
+fn evidence(settings: &Settings, storage: &Storage) -> Evidence {
+    match (&storage.inbox, &settings.backend) {
+        (Some(inbox), _) => Evidence::In(inbox.clone()),
+        (None, Backend::Embedded) => Evidence::Nowhere,
+        (None, Backend::Aws(_)) => Evidence::Elsewhere,
+    }
 }
 
 /// What the door stands on, without keys and without a worker.

@@ -118,18 +118,21 @@ impl Storage {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let connected = aws::connect(from).await?;
         let mut queue = SqsQueue::open(&connected, aws::queue(settings, from));
-        let mut inbox = aws::inbox(settings, from).map(|config| SqsInbox::open(&connected, config));
+        let journal: Arc<dyn Journal> = Arc::new(DynamoJournal::open(&connected, &from.table, clock.clone()));
+        let mut inbox = aws::inbox(settings, from).map(|config| {
+            let inbox = SqsInbox::open(&connected, config);
+            inbox.telling(journal.clone(), clock.clone(), aws::lag(settings))
+        });
         if let Some(stopped) = stopped {
             queue = queue.waiting_until(stopped.clone());
             inbox = inbox.map(|inbox| inbox.waiting_until(stopped));
         }
         let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)));
-        let journal = DynamoJournal::open(&connected, &from.table, clock.clone());
         Ok(Self {
             log: log.clone(),
             unmatched: log.clone(),
             queue: Arc::new(queue),
-            journal: Arc::new(journal),
+            journal,
             feed: Arc::new(NoFeed),
             inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),
             suppressions: Arc::new(DynamoSuppressions::open(&connected, &from.table)),

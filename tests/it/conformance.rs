@@ -1,10 +1,12 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
+pub mod aside;
 mod feed;
 mod inbox;
 mod journal;
 mod log;
 mod queue;
+pub mod slots;
 pub mod suppression;
 
 use std::any::Any;
@@ -160,6 +162,30 @@ mod dynoxide_log {
 
 mod sqlite_journal {
     super::journal::suite!(super::sqlite_journal_bench);
+}
+
+mod sqlite_aside {
+    super::aside::suite!(super::sqlite_journal_bench);
+}
+
+mod ministack_aside {
+    super::aside::suite!(super::ministack_journal_bench);
+}
+
+mod dynoxide_aside {
+    super::aside::suite!(super::dynoxide_journal_bench);
+}
+
+mod sqlite_slots {
+    super::slots::suite!(super::sqlite_journal_bench);
+}
+
+mod ministack_slots {
+    super::slots::suite!(super::ministack_journal_bench);
+}
+
+mod dynoxide_slots {
+    super::slots::suite!(super::dynoxide_journal_bench);
 }
 
 mod sqlite_feed {
