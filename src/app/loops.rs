@@ -14,7 +14,7 @@ use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
 use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
-use crate::settings::{Backend, Roles, Settings};
+use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
 use crate::suppression::listener::EventListener;
 use crate::tracking::folder::Folder;
@@ -43,6 +43,9 @@ impl House<'_> {
             ("storm", tokio::spawn(storm.clone().run(stopped.clone()))),
             ("suppressions", tokio::spawn(suppressions.clone().run(stopped.clone()))),
         ];
+        if let Some(tenants) = &storage.feed_tenants {
+            loops.push(("feed tenants", tokio::spawn(tenants.clone().run(stopped.clone()))));
+        }
         if roles.worker || roles.webhook || roles.api {
             let board = (clock, health, storm.meter());
             let watch = alerts::watch(settings, roles, sandbox, storage, board)?;
@@ -66,9 +69,7 @@ impl House<'_> {
             loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
-            if matches!(settings.backend, Backend::Embedded) {
-                loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
-            }
+            loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
             let (log, journal) = (storage.log.clone(), storage.journal.clone());
             let watchdog = Watchdog::new(log, journal, clock.clone(), rooms::watchdog(settings, sandbox)?);

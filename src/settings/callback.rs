@@ -9,6 +9,8 @@ use super::reader::Reader;
 pub struct CallbackSettings {
     /// How long changes are kept.
     pub retention: Duration,
+    /// Tenants with a feed though they have no callback; `*`: all. On AWS alone: elsewhere all have.
+    pub tenants: Vec<String>,
     /// Callbacks may be posted over http, and to any port and address.
     pub allow_insecure: bool,
 }
@@ -17,6 +19,7 @@ impl CallbackSettings {
     pub(super) fn read(reader: &mut Reader) -> Self {
         Self {
             retention: reader.span("feed.retention"),
+            tenants: reader.tenants("feed.tenants"),
             allow_insecure: reader.switch("callback.allow_insecure"),
         }
     }

@@ -41,6 +41,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Some of these words, each once, in order of preference.
     Choices(&'static [&'static str]),
+    /// Tenants, separated by commas; `*` for all.
+    Tenants,
     /// A list of base64 public keys. Also from a file.
     PublicKeys,
     /// A text that is never printed. Also from a file.
@@ -72,6 +74,7 @@ impl Kind {
             Kind::Switch => "true or false".into(),
             Kind::Choice(words) => words.join(" or "),
             Kind::Choices(words) => format!("one or more of {}, each once", words.join(", ")),
+            Kind::Tenants => "names of tenants, separated by commas, or *".into(),
             Kind::PublicKeys => "base64 public keys, separated by commas".into(),
             Kind::LogFilter => {
                 "a level (error, warn, info, debug, trace) or a list such as info,kakitome=debug".into()
@@ -109,7 +112,7 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 74] = [
+pub const KEYS: [Key; 75] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -151,6 +154,8 @@ pub const KEYS: [Key; 74] = [
     key("alert.webhook_secret", Kind::Secret, None, "signs what is posted there"),
     key("feed.retention", Kind::Span(s(48 * HOUR), s(90 * 24 * HOUR)), Some("7d"),
         "how long what changed can be pulled, and a paused callback can go on without loss"),
+    key("feed.tenants", Kind::Tenants, None,
+        "aws: tenants with a feed though they have no callback, separated by commas; `*`: all. An entry costs a write unit"),
     key("callback.allow_insecure", Kind::Switch, Some("false"),
         "callbacks may go over http, and to any port and private address: for tests and development"),
     key("threads", Kind::Count(1, 1024), None, "threads that do the work; one a processor core"),

@@ -11,6 +11,7 @@ use super::fault::{Fault, Faults, Origin};
 use super::keys::{Key, Kind, find};
 use super::sources::{ApiKeyTable, Gathered};
 use super::value::{parse_bytes, parse_span};
+use crate::notification::content::is_tenant_name;
 use crate::secret::Secret;
 
 /// Reads typed values. A faulty one is noted and replaced by something harmless: with a fault noted,
@@ -218,6 +219,16 @@ impl Reader {
                 .collect();
             let readable = |key: &String| base64::engine::general_purpose::STANDARD.decode(key).is_ok();
             (!keys.is_empty() && keys.iter().all(readable)).then_some(keys)
+        })
+        .unwrap_or_default()
+    }
+
+    /// Tenants, each once; `*` is one as well.
+    pub fn tenants(&mut self, path: &str) -> Vec<String> {
+        self.read(path, |_, text| {
+            let names: BTreeSet<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+            let is_all = names.iter().eq(["*"]);
+            (is_all || names.iter().all(|name| is_tenant_name(name))).then(|| names.into_iter().collect())
         })
         .unwrap_or_default()
     }

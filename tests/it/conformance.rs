@@ -12,13 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use kakitome::aws::Aws;
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::feed::dynamodb::{self as feed_dynamodb, DynamoFeed, FeedTenants, Named};
 use kakitome::feed::sqlite::SqliteFeed;
 use kakitome::inbox::Inbox;
 use kakitome::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
 use kakitome::inbox::sqs::{self as inbox_sqs, SqsInbox};
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
+use kakitome::message_log::dynamodb::told::{self, Telling};
 use kakitome::message_log::dynamodb::{self, DynamoLog};
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::unmatched::{Looked, Unmatched, UnmatchedEvents, UnmatchedPage};
@@ -166,6 +169,18 @@ mod sqlite_feed {
     super::feed::suite!(super::sqlite_feed_bench);
 }
 
+mod sqlite_feed_prune {
+    super::feed::prune_suite!(super::sqlite_feed_bench);
+}
+
+mod ministack_feed {
+    super::feed::suite!(super::ministack_feed_bench);
+}
+
+mod dynoxide_feed {
+    super::feed::suite!(super::dynoxide_feed_bench);
+}
+
 mod ministack_journal {
     super::journal::suite!(super::ministack_journal_bench);
 }
@@ -200,6 +215,13 @@ mod dynamodb_local_log {
     super::log::suite!(
         #[ignore = "DynamoDB Local needs Java: `make aws-second` installs and runs it"]
         super::dynamodb_local_log_bench
+    );
+}
+
+mod dynamodb_local_feed {
+    super::feed::suite!(
+        #[ignore = "DynamoDB Local needs Java: `make aws-second` installs and runs it"]
+        super::dynamodb_local_feed_bench
     );
 }
 
@@ -373,6 +395,64 @@ async fn sqlite_feed_bench() -> FeedBench {
     let engine = Engine::open(home.path(), Config::default()).unwrap();
     let (log, feed) = (SqliteLog::new(engine.clone()), SqliteFeed::new(engine));
     FeedBench { server: "sqlite", log: Arc::new(log), feed: Arc::new(feed), _home: Box::new(home) }
+}
+
+async fn ministack_feed_bench() -> FeedBench {
+    dynamodb_feed_bench(Emulator::ministack()).await
+}
+
+async fn dynoxide_feed_bench() -> FeedBench {
+    dynamodb_feed_bench(Emulator::dynoxide()).await
+}
+
+async fn dynamodb_local_feed_bench() -> FeedBench {
+    dynamodb_feed_bench(Emulator::dynamodb_local()).await
+}
+
+/// Whoever reads is ten minutes ahead of whoever writes: all is settled by then.
+async fn dynamodb_feed_bench(emulator: &'static Emulator) -> FeedBench {
+    let aws = emulator::connect(&emulator.url, &emulator.url).await;
+    let config = dynamodb::Config { table: emulator::fresh_name("feed"), ..dynamodb::Config::default() };
+    dynamodb::setup(&aws, &config).await.unwrap();
+    let clock = Clock::manual(log::start());
+    let house = FeedHouse::open(&aws, &config, &clock, Named::All);
+    let later = Clock::manual(log::start().plus(Duration::from_secs(600)));
+    let feed = house.read_by(later);
+    FeedBench { server: emulator.name, log: house.log.clone(), feed: Arc::new(feed), _home: Box::new(()) }
+}
+
+/// A log on DynamoDB that tells its feed.
+pub struct FeedHouse {
+    pub log: Arc<DynamoLog>,
+    pub journal: Arc<DynamoJournal>,
+    pub tenants: FeedTenants,
+}
+
+/// As the program has it.
+pub fn feed_config() -> feed_dynamodb::Config {
+    let settled = told::settled(&kakitome::aws::Config::default());
+    feed_dynamodb::Config { retention: kakitome::feed::RETENTION, settled }
+}
+
+impl FeedHouse {
+    /// In a table that is set up.
+    pub fn open(aws: &Aws, config: &dynamodb::Config, clock: &Clock, named: Named) -> Self {
+        let journal = Arc::new(DynamoJournal::open(aws, &config.table, clock.clone()));
+        let tenants = FeedTenants::new(journal.clone(), named);
+        let telling = Telling {
+            audience: Arc::new(tenants.clone()),
+            clock: clock.clone(),
+            kept: feed_config().kept(),
+            settled: feed_config().settled,
+        };
+        let log = Arc::new(DynamoLog::open(aws, config).telling(telling));
+        Self { log, journal, tenants }
+    }
+
+    /// Its feed, for who has this clock.
+    pub fn read_by(&self, clock: Clock) -> DynamoFeed {
+        DynamoFeed::new(self.log.clone(), self.tenants.clone(), clock, feed_config())
+    }
 }
 
 async fn sqlite_journal_bench() -> JournalBench {
