@@ -6,22 +6,21 @@ mod journal;
 mod log;
 mod queue;
 pub mod suppression;
+pub mod told;
 
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use kakitome::aws::Aws;
 use kakitome::clock::{Clock, Timestamp};
-use kakitome::feed::dynamodb::{self as feed_dynamodb, DynamoFeed, FeedTenants, Named};
+use kakitome::feed::dynamodb::Named;
 use kakitome::feed::sqlite::SqliteFeed;
 use kakitome::inbox::Inbox;
 use kakitome::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
 use kakitome::inbox::sqs::{self as inbox_sqs, SqsInbox};
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
-use kakitome::message_log::dynamodb::told::{self, Telling};
 use kakitome::message_log::dynamodb::{self, DynamoLog};
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::unmatched::{Looked, Unmatched, UnmatchedEvents, UnmatchedPage};
@@ -39,6 +38,7 @@ use feed::FeedBench;
 use inbox::InboxBench;
 use journal::JournalBench;
 use suppression::SuppressionBench;
+use told::FeedHouse;
 
 /// A fresh, empty queue and what the suite needs to know of it.
 pub struct QueueBench {
@@ -409,50 +409,13 @@ async fn dynamodb_local_feed_bench() -> FeedBench {
     dynamodb_feed_bench(Emulator::dynamodb_local()).await
 }
 
-/// Whoever reads is ten minutes ahead of whoever writes: all is settled by then.
 async fn dynamodb_feed_bench(emulator: &'static Emulator) -> FeedBench {
     let aws = emulator::connect(&emulator.url, &emulator.url).await;
     let config = dynamodb::Config { table: emulator::fresh_name("feed"), ..dynamodb::Config::default() };
     dynamodb::setup(&aws, &config).await.unwrap();
-    let clock = Clock::manual(log::start());
-    let house = FeedHouse::open(&aws, &config, &clock, Named::All);
-    let later = Clock::manual(log::start().plus(Duration::from_secs(600)));
-    let feed = house.read_by(later);
-    FeedBench { server: emulator.name, log: house.log.clone(), feed: Arc::new(feed), _home: Box::new(()) }
-}
-
-/// A log on DynamoDB that tells its feed.
-pub struct FeedHouse {
-    pub log: Arc<DynamoLog>,
-    pub journal: Arc<DynamoJournal>,
-    pub tenants: FeedTenants,
-}
-
-/// As the program has it.
-pub fn feed_config() -> feed_dynamodb::Config {
-    let settled = told::settled(&kakitome::aws::Config::default());
-    feed_dynamodb::Config { retention: kakitome::feed::RETENTION, settled }
-}
-
-impl FeedHouse {
-    /// In a table that is set up.
-    pub fn open(aws: &Aws, config: &dynamodb::Config, clock: &Clock, named: Named) -> Self {
-        let journal = Arc::new(DynamoJournal::open(aws, &config.table, clock.clone()));
-        let tenants = FeedTenants::new(journal.clone(), named);
-        let telling = Telling {
-            audience: Arc::new(tenants.clone()),
-            clock: clock.clone(),
-            kept: feed_config().kept(),
-            settled: feed_config().settled,
-        };
-        let log = Arc::new(DynamoLog::open(aws, config).telling(telling));
-        Self { log, journal, tenants }
-    }
-
-    /// Its feed, for who has this clock.
-    pub fn read_by(&self, clock: Clock) -> DynamoFeed {
-        DynamoFeed::new(self.log.clone(), self.tenants.clone(), clock, feed_config())
-    }
+    let house = FeedHouse::open(&aws, &config, &Clock::manual(log::start()), Named::All);
+    let feed = Arc::new(house.settling());
+    FeedBench { server: emulator.name, log: house.log, feed, _home: Box::new(()) }
 }
 
 async fn sqlite_journal_bench() -> JournalBench {

@@ -82,6 +82,8 @@ impl<'a> Asking<'a> {
 impl DynamoLog {
     pub(super) async fn claim_all(&self, requests: &[ClaimRequest], now: Timestamp) -> Vec<Result<Claim>> {
         let mut asking: Vec<Asking<'_>> = requests.iter().map(Asking::of).collect();
+        // Only for what the outcomes will be told by: a claim itself is not told.
+        let _unknown_yet = self.teller.tenants().await;
         self.register_new(&mut asking).await;
         for _round in 0..ROUNDS {
             if !asking.iter().any(Asking::is_open) {
