@@ -43,9 +43,6 @@ impl House<'_> {
             ("storm", tokio::spawn(storm.clone().run(stopped.clone()))),
             ("suppressions", tokio::spawn(suppressions.clone().run(stopped.clone()))),
         ];
-        if let Some(tenants) = &storage.feed_tenants {
-            loops.push(("feed tenants", tokio::spawn(tenants.clone().run(stopped.clone()))));
-        }
         if roles.worker || roles.webhook || roles.api {
             let board = (clock, health, storm.meter());
             let watch = alerts::watch(settings, roles, sandbox, storage, board)?;

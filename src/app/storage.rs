@@ -50,8 +50,6 @@ pub(super) struct Storage {
     pub(super) queue: Arc<dyn Queue>,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) feed: Arc<dyn Feed>,
-    /// Who knows whose changes are told, where not everybody's are.
-    pub(super) feed_tenants: Option<FeedTenants>,
     /// On AWS only where there is a queue for it.
     pub(super) inbox: Option<Arc<dyn Inbox>>,
     pub(super) suppressions: Arc<dyn SuppressionList>,
@@ -106,7 +104,6 @@ impl Storage {
             queue: Arc::new(queue),
             journal: Arc::new(journal),
             feed: Arc::new(SqliteFeed::new(engine.clone())),
-            feed_tenants: None,
             inbox: Some(Arc::new(inbox)),
             suppressions: Arc::new(SqliteSuppressions::new(engine.clone(), clock.clone())),
             ground: Ground::Embedded(engine),
@@ -143,8 +140,7 @@ impl Storage {
             unmatched: log.clone(),
             queue: Arc::new(queue),
             journal,
-            feed: Arc::new(DynamoFeed::new(log.clone(), tenants.clone(), clock.clone(), config)),
-            feed_tenants: Some(tenants),
+            feed: Arc::new(DynamoFeed::new(log.clone(), tenants, clock.clone(), config)),
             inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),
             suppressions: Arc::new(DynamoSuppressions::open(&connected, &from.table)),
             ground: Ground::Aws(log),

@@ -46,7 +46,7 @@ const LAYERS: [(&str, u8); 36] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 47] = [
+const SIDEWAYS: [(&str, &str); 48] = [
     ("notification", "clock"),
     ("message_log", "provider"),
     ("queue", "sqlite"),
@@ -76,6 +76,7 @@ const SIDEWAYS: [(&str, &str); 47] = [
     ("inbox", "queue"),
     ("tracking", "inbox"),
     ("feed", "journal"),
+    ("feed", "message_log"),
     ("tracking", "journal"),
     ("tracking", "message_log"),
     ("engagement", "message_log"),

@@ -1,20 +1,20 @@
 //! Whose changes are told on DynamoDB, where an entry is paid for: the tenants that the settings name, and those that have
-//! a callback. Every process reads the callbacks anew each [`REFRESH`], as the standing stops are.
+//! a callback. Whoever changes something has read the callbacks at most [`REFRESH`] before, in one query for all; a process
+//! that rests reads nothing.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::feed::{FeedError, callback};
 use crate::journal::{Journal, JournalError};
 use crate::message_log::LogError;
 use crate::message_log::dynamodb::told::{Audience, Tenants};
-use crate::shutdown::Shutdown;
 
-/// How often each process reads the callbacks anew.
+/// For how long what was read holds.
 const REFRESH: Duration = Duration::from_secs(1);
 
 /// Every process knows of a new callback after this long, and what it did before has reached the log.
@@ -34,10 +34,19 @@ pub enum Named {
 pub struct FeedTenants {
     journal: Arc<dyn Journal>,
     named: Named,
-    /// `None` until the callbacks were read once.
-    known: Arc<RwLock<Option<Tenants>>>,
+    known: Arc<RwLock<Known>>,
     /// One reading at a time, so that an older one never takes the place of a newer one.
     reading: Arc<Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// What the journal said; stays while it is away.
+    tenants: Option<Tenants>,
+    /// When it was asked last.
+    asked: Option<Instant>,
+    /// Why it did not answer then.
+    failed: Option<JournalError>,
 }
 
 impl std::fmt::Debug for FeedTenants {
@@ -49,34 +58,68 @@ impl std::fmt::Debug for FeedTenants {
 impl FeedTenants {
     /// Those, and whoever has a callback in this journal.
     pub fn new(journal: Arc<dyn Journal>, named: Named) -> Self {
-        let known = (named == Named::All).then_some(Tenants::All);
-        Self { journal, named, known: Arc::new(RwLock::new(known)), reading: Arc::default() }
+        Self { journal, named, known: Arc::default(), reading: Arc::default() }
     }
 
-    fn known(&self) -> Option<Tenants> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What is known, if the journal was asked lately.
+    fn fresh(&self) -> Option<Result<Tenants, JournalError>> {
+        if self.named == Named::All {
+            return Some(Ok(Tenants::All));
+        }
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.asked.filter(|asked| asked.elapsed() < REFRESH)?;
+        match (&known.tenants, &known.failed) {
+            (Some(tenants), _) => Some(Ok(tenants.clone())),
+            (None, failed) => failed.clone().map(Err),
+        }
     }
 
-    /// Reads the callbacks anew.
-    async fn refresh(&self) -> Result<Tenants, JournalError> {
-        let Named::These(named) = &self.named else { return Ok(Tenants::All) };
-        let _alone = self.reading.lock().await;
-        let mut tenants: BTreeSet<String> = named.iter().cloned().collect();
-        tenants.extend(callback::list(&*self.journal, None).await?.into_iter().map(|one| one.tenant));
-        let tenants = Tenants::These(Arc::new(tenants));
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(tenants.clone());
-        Ok(tenants)
+    async fn now(&self) -> Result<Tenants, JournalError> {
+        if let Some(known) = self.fresh() {
+            return known;
+        }
+        let alone = self.reading.lock().await;
+        match self.fresh() {
+            Some(known) => known,
+            None => self.read(&alone).await,
+        }
+    }
+
+    async fn anew(&self) -> Result<Tenants, JournalError> {
+        let alone = self.reading.lock().await;
+        self.read(&alone).await
+    }
+
+    async fn read(&self, _alone: &MutexGuard<'_, ()>) -> Result<Tenants, JournalError> {
+        let read = callback::list(&*self.journal, None).await;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.asked = Some(Instant::now());
+        match read {
+            Ok(callbacks) => {
+                let mut tenants: BTreeSet<String> = callbacks.into_iter().map(|one| one.tenant).collect();
+                if let Named::These(named) = &self.named {
+                    tenants.extend(named.iter().cloned());
+                }
+                (known.tenants, known.failed) = (Some(Tenants::These(Arc::new(tenants))), None);
+            }
+            Err(error) => {
+                if known.failed.is_none() {
+                    tracing::warn!(%error, "cannot read anew which tenants have callbacks");
+                }
+                known.failed = Some(error);
+            }
+        }
+        match (&known.tenants, &known.failed) {
+            (None, Some(error)) => Err(error.clone()),
+            (tenants, _) => Ok(tenants.clone().unwrap_or(Tenants::All)),
+        }
     }
 
     /// Fails where this tenant's changes are not told.
     pub(super) async fn check(&self, tenant: &str) -> Result<(), FeedError> {
-        if self.known().is_some_and(|known| known.include(tenant)) {
-            return Ok(());
-        }
-        if self.refresh().await.map_err(unavailable)?.include(tenant) {
-            return Ok(());
-        }
-        Err(FeedError::NotKept { tenant: tenant.to_owned() })
+        let is_told = self.now().await.map_err(unavailable)?.include(tenant)
+            || self.anew().await.map_err(unavailable)?.include(tenant);
+        is_told.then_some(()).ok_or_else(|| FeedError::NotKept { tenant: tenant.to_owned() })
     }
 
     /// Returns once every process tells this tenant's changes, which has a callback now.
@@ -86,35 +129,16 @@ impl FeedTenants {
             Named::These(named) if named.iter().any(|one| one == tenant) => return Ok(()),
             Named::These(_) => {}
         }
-        self.refresh().await.map_err(unavailable)?;
+        self.anew().await.map_err(unavailable)?;
         tokio::time::sleep(KNOWN_WITHIN).await;
         Ok(())
-    }
-
-    /// Keeps it fresh until the shutdown is pulled. What was known stays known while the journal is away.
-    pub async fn run(self, stopped: Shutdown) {
-        let mut was_ill = false;
-        while self.named != Named::All && !stopped.is_pulled() {
-            let refreshed = self.refresh().await;
-            if let (Err(error), false) = (&refreshed, was_ill) {
-                tracing::warn!(%error, "cannot read anew which tenants have callbacks");
-            }
-            was_ill = refreshed.is_err();
-            tokio::select! {
-                () = tokio::time::sleep(REFRESH) => {}
-                () = stopped.pulled() => {}
-            }
-        }
     }
 }
 
 #[async_trait]
 impl Audience for FeedTenants {
     async fn tenants(&self) -> Result<Tenants, LogError> {
-        match self.known() {
-            Some(known) => Ok(known),
-            None => self.refresh().await.map_err(|error| LogError::Unavailable(error.to_string())),
-        }
+        self.now().await.map_err(|error| LogError::Unavailable(error.to_string()))
     }
 }
 

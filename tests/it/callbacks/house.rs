@@ -16,8 +16,12 @@ struct House {
 
 impl House {
     fn start(dir: &std::path::Path) -> Self {
-        let env =
-            [("KAKITOME_CALLBACK_ALLOW_INSECURE", "true".to_owned()), ("KAKITOME_LOG", "debug".to_owned())];
+        let env = [
+            ("KAKITOME_CALLBACK_ALLOW_INSECURE", "true".to_owned()),
+            ("KAKITOME_LOG", "debug".to_owned()),
+            // On SQS what a killed process had received comes again after this.
+            ("KAKITOME_QUEUE_VISIBILITY", "15s".to_owned()),
+        ];
         Self { server: Kakitome::start(dir, &["serve"], &env), http: http() }
     }
 
