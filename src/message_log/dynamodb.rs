@@ -61,6 +61,7 @@ mod due;
 mod entry;
 mod event;
 mod events_item;
+mod folded;
 mod heard;
 mod hours;
 mod keys;

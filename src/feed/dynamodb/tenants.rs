@@ -111,7 +111,8 @@ impl FeedTenants {
         }
         match (&known.tenants, &known.failed) {
             (None, Some(error)) => Err(error.clone()),
-            (tenants, _) => Ok(tenants.clone().unwrap_or(Tenants::All)),
+            (Some(tenants), _) => Ok(tenants.clone()),
+            (None, None) => Ok(Tenants::All),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::change::{Known, changed, write_id};
+use super::folded::Folded;
 use super::keys::{self, Item};
 use super::row::{Row, WriteId};
 use super::told::{self, Note, Place, Tenants};
@@ -13,7 +14,7 @@ use super::{DynamoLog, ROUNDS};
 use crate::clock::Timestamp;
 use crate::message_log::{Applied, LogError};
 use crate::notification::NotificationId;
-use crate::notification::status::{Fact, Life, State};
+use crate::notification::status::{Fact, State};
 
 type Result<T> = std::result::Result<T, LogError>;
 
@@ -33,51 +34,16 @@ struct Group<'a> {
 /// A write whose answer is not known yet.
 struct Tried {
     w: WriteId,
+    /// That of a try before, which came too late to be sent again, and may have been done all the same.
+    former: Option<WriteId>,
     folded: Folded,
     /// What the feed is told of it.
     note: Option<Note>,
 }
 
-/// Facts told to a life, one after the other.
-struct Folded {
-    results: Vec<Applied>,
-    before: Arc<Life>,
-    /// The last life that a fact led to; `None` where none applied.
-    last: Option<usize>,
-}
-
-impl Folded {
-    fn of(known: &Known, facts: &[(usize, &Fact)], now: Timestamp) -> Self {
-        let mut results: Vec<Applied> = Vec::with_capacity(facts.len());
-        let mut last = None;
-        for (_, fact) in facts {
-            let current = last.and_then(|ix: usize| after_of(&results[ix])).unwrap_or(&known.life);
-            let before = current.status(now);
-            let result = match current.after(fact, now) {
-                Ok(life) => Applied::Done { before, life: Box::new(life) },
-                Err(refusal) => Applied::Refused(refusal),
-            };
-            if matches!(result, Applied::Done { .. }) {
-                last = Some(results.len());
-            }
-            results.push(result);
-        }
-        Self { results, before: known.life.clone(), last }
-    }
-
-    fn after(&self) -> &Life {
-        self.last.and_then(|ix| after_of(&self.results[ix])).unwrap_or(&self.before)
-    }
-
-    fn is_refused(&self) -> bool {
-        self.results.iter().any(|result| matches!(result, Applied::Refused(_)))
-    }
-}
-
-fn after_of(applied: &Applied) -> Option<&Life> {
-    match applied {
-        Applied::Done { life, .. } => Some(life),
-        _ => None,
+impl Tried {
+    fn is(&self, write_id: WriteId) -> bool {
+        self.w == write_id || self.former == Some(write_id)
     }
 }
 
@@ -116,7 +82,10 @@ impl DynamoLog {
                     }
                     Ok(Written::Refused(None)) => group.known = None,
                     Ok(Written::TooLate) => {}
-                    Err(error) => fail(group, &mut results, &error),
+                    Err(error) => {
+                        late.extend(group.tried.take().and_then(|tried| tried.note));
+                        fail(group, &mut results, &error);
+                    }
                 }
             }
             self.repeat_late(&mut late).await;
@@ -194,7 +163,7 @@ impl DynamoLog {
             return None;
         };
         match Row::read(item) {
-            Ok(row) if group.tried.as_ref().is_some_and(|tried| tried.w == row.write_id) => {
+            Ok(row) if group.tried.as_ref().is_some_and(|tried| tried.is(row.write_id)) => {
                 group.known = Some(Known { version: row.version - 1, ..Known::of(row) });
                 return self.finish(group, results, now);
             }
@@ -236,7 +205,8 @@ impl DynamoLog {
                 settle(group, folded, results);
                 continue;
             }
-            group.tried = Some(Tried { w: write_id(), folded, note: None });
+            let former = group.tried.as_ref().map(|tried| tried.w);
+            group.tried = Some(Tried { w: write_id(), former, folded, note: None });
             waiting.push(place);
         }
         self.save_contents(groups, &waiting, results).await;

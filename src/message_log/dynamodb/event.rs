@@ -256,7 +256,10 @@ impl<'a> Slot<'a> {
                     let found = log.table.get([self.key.clone()]).await;
                     found.map(|mut found| found.remove(&self.key))
                 }
-                Some(Err(error)) => Err(error),
+                Some(Err(error)) => {
+                    log.repeat_late_notes(notes).await;
+                    return self.all_failed(&error);
+                }
                 None => Err(LogError::Unavailable("a write came to no answer".into())),
             };
             match now {

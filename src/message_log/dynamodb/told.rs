@@ -290,11 +290,12 @@ impl DynamoLog {
         &self,
         notes: impl Iterator<Item = &'a Note>,
     ) -> Vec<Result<(), LogError>> {
-        self.writer.put(notes.map(Note::item).collect()).await
+        let items: Vec<Item> = notes.map(Note::item).collect();
+        if items.is_empty() { Vec::new() } else { self.writer.put(items).await }
     }
 
-    /// After their changes were made: those that somebody may have passed over, because this process stood still or
-    /// DynamoDB took very long, are written again where they are still to be read.
+    /// After their changes were made, or may have been: those that somebody may have passed over, because this process stood
+    /// still or DynamoDB took very long, are written again where they are still to be read.
     pub(super) async fn repeat_late(&self, notes: &mut [Note]) {
         for note in notes.iter_mut().filter(|note| self.teller.is_late(note)) {
             self.teller.stamp(note, note.stamp);
