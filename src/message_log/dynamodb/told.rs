@@ -320,3 +320,20 @@ fn partition(tenant: &str, shard: u8) -> String {
 fn micros(at: Timestamp) -> i64 {
     at.as_ms().saturating_mul(1000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::life::STATES;
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_notification_is_what_the_embedded_backends_trigger_tells() {
+        let stands = |code: usize| code == 2 || code >= 5;
+        for (old, before) in STATES.into_iter().enumerate() {
+            for (new, after) in STATES.into_iter().enumerate() {
+                let told = new != old && new != 3 && (stands(new) || stands(old));
+                assert_eq!(is_told(before, after), told, "{before:?} to {after:?}");
+            }
+        }
+    }
+}

@@ -156,6 +156,49 @@ async fn an_entry_whose_change_never_came_is_not_told_and_the_change_is_once_it_
     assert_eq!(again, page.entries, "what is told once stays told, and the same");
 }
 
+/// Of five requests one is lost, one is done without an answer, and one is refused for good.
+fn unreliable() -> Action {
+    let lost = Action::one_in(5, Action::LoseAnswer, Action::Pass);
+    let failed = Action::one_in(5, Action::Fail(500, "InternalServerError"), lost);
+    Action::one_in(5, Action::Fail(400, "ValidationException"), failed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_fails_on_the_way_each_change_is_told_in_its_order_and_nothing_else_is() {
+    let bench = told_bench().await;
+    let mut all = Vec::new();
+    for _ in 0..24 {
+        all.push(bench.claimed(|_| ()).await);
+    }
+    bench.proxy.always(CHANGE, unreliable());
+    bench.proxy.always(ENTRY, unreliable());
+    let by = || By::new("ops", None);
+    let live = async |ix: usize, one: &Sending| {
+        if ix % 2 == 0 {
+            while apply_to(&bench.house, one.id, accepted()).await.is_err() {}
+            let event = delivered(one.id, "guest@example.com");
+            while bench.house.log.record_events(std::slice::from_ref(&event), start()).await[0].is_err() {}
+            return;
+        }
+        for fact in [one.refused(), Fact::Redriven { by: by(), late: false }, Fact::Cancelled { by: by() }] {
+            while apply_to(&bench.house, one.id, fact.clone()).await.is_err() {}
+        }
+    };
+    futures::future::join_all(all.iter().enumerate().map(|(ix, one)| live(ix, one))).await;
+    bench.proxy.pass_all();
+    let (mut seen, told) = (std::collections::BTreeSet::new(), bench.entries().await);
+    let first: Vec<&Entry> = told.iter().filter(|entry| seen.insert(entry.event_id.clone())).collect();
+    for (ix, one) in all.iter().enumerate() {
+        let of: Vec<_> = first.iter().filter(|entry| entry.id == one.id).map(|entry| entry.status).collect();
+        let expected: &[Told] = match ix % 2 {
+            0 => &[Told::Sent, Told::Delivered],
+            _ => &[Told::Failed, Told::Retrying, Told::Cancelled],
+        };
+        assert_eq!(of, expected);
+    }
+    assert!(bench.written().await > first.len() as u64, "nothing was left behind: the test shows nothing");
+}
+
 #[tokio::test]
 async fn no_change_is_made_whose_entry_cannot_be_written() {
     let bench = told_bench().await;
