@@ -251,7 +251,6 @@ pub(super) async fn list(
         (status = 201, description = "Added", body = Made),
         (status = 409, description = "There are as many as there may be", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The address may not be posted to, or a field is not valid", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "This backend has no feed yet", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn add(
@@ -295,6 +294,7 @@ pub(super) async fn add(
         taken_at: None,
     };
     callback::add(journal, &callback).await?;
+    door.state.telling.feed.follow(&callback.tenant).await?;
     tracing::info!(
         callback = callback.id,
         tenant = callback.tenant,

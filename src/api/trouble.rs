@@ -122,7 +122,7 @@ pub(super) fn feed(error: &FeedError) -> Problem {
         FeedError::Expired { since } => at_cursor(StatusCode::GONE).with_detail(format!(
             "some of what follows the cursor is gone: entries are kept from {since} on"
         )),
-        FeedError::Absent => Problem::new(StatusCode::NOT_IMPLEMENTED).with_detail(error.to_string()),
+        FeedError::NotKept { .. } => Problem::new(StatusCode::NOT_FOUND).with_detail(error.to_string()),
         FeedError::Unavailable(_) => {
             tracing::error!(%error, "a request could not be answered");
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE);

@@ -2,8 +2,9 @@
 
 use super::check::{CheckLine, SetupLine};
 use crate::aws::{Aws, Done, Finding, Step};
+use crate::feed::dynamodb::{self as feed, Named};
 use crate::inbox::sqs::{self as inbox_sqs, lag};
-use crate::message_log::dynamodb;
+use crate::message_log::dynamodb::{self, told};
 use crate::notification::content::Limits;
 use crate::queue::sqs;
 use crate::settings::{AwsSettings, Settings};
@@ -33,6 +34,17 @@ pub(super) fn lag(settings: &Settings) -> lag::Config {
 
 pub(super) fn log(from: &AwsSettings) -> dynamodb::Config {
     dynamodb::Config { table: from.table.clone(), retention: from.retention, ..dynamodb::Config::default() }
+}
+
+/// How the feed is read, and whose it is without a callback.
+pub(super) fn feed(settings: &Settings, from: &AwsSettings) -> (feed::Config, Named) {
+    let (callback, settled) = (&settings.callback, told::settled(&from.calls));
+    let named = if callback.tenants.iter().any(|tenant| tenant == "*") {
+        Named::All
+    } else {
+        Named::These(callback.tenants.clone())
+    };
+    (feed::Config { retention: callback.retention, settled }, named)
 }
 
 fn queues(settings: &Settings, from: &AwsSettings) -> sqs::setup::Queues {

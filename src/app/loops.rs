@@ -15,7 +15,7 @@ use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
 use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
-use crate::settings::{Backend, Roles, Settings};
+use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
 use crate::suppression::listener::EventListener;
 use crate::tracking::folder::Folder;
@@ -68,9 +68,7 @@ impl House<'_> {
             loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
-            if matches!(settings.backend, Backend::Embedded) {
-                loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
-            }
+            loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
             let (log, journal) = (storage.log.clone(), storage.journal.clone());
             let watchdog = Watchdog::new(log, journal, clock.clone(), rooms::watchdog(settings, sandbox)?);

@@ -166,7 +166,7 @@ pub(super) fn api_state(
         keys: Arc::default(),
         health: HealthBoard::default(),
         worker_expected: false,
-        telling: Telling::new(storage.feed.clone(), Some(courier(settings))),
+        telling: telling(settings, storage),
         channels: None,
         metrics: None,
         config: api(settings),
@@ -250,10 +250,25 @@ pub(super) fn callbacks(settings: &Settings) -> callbacks::Config {
     let schedule = Schedule { base: from.backoff_base, cap: from.backoff_cap, ..Schedule::default() };
     callbacks::Config {
         patience: Patience { schedule, ..Patience::default() },
+        look_every: feed_look(settings).unwrap_or(callbacks::Config::default().look_every),
         retention: settings.callback.retention,
         alone: matches!(settings.backend, Backend::Embedded),
         ..callbacks::Config::default()
     }
+}
+
+/// What changed, for the API.
+pub(super) fn telling(settings: &Settings, storage: &Storage) -> Telling {
+    let telling = Telling::new(storage.feed.clone(), Some(courier(settings)));
+    match feed_look(settings) {
+        Some(look) => telling.looking_every(look),
+        None => telling,
+    }
+}
+
+/// On AWS a look at a tenant's feed is four queries, and what changed is told after a while in any case.
+fn feed_look(settings: &Settings) -> Option<Duration> {
+    matches!(settings.backend, Backend::Aws(_)).then_some(Duration::from_secs(5))
 }
 
 /// On AWS a look costs a request for every hundred that are awaited, and a write of the journal is paid for by its size.
