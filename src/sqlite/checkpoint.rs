@@ -2,19 +2,15 @@
 //! 100 ms in a flood. <https://sqlite.org/wal.html#ckpt>
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rusqlite::{Connection, OpenFlags};
 
-/// Frames in the write-ahead log above which it is copied into the database: 64 MiB. Half of that wrote a third more
-/// bytes at 150,000 records, as it writes pages that are still hot; more than that gained nothing.
-const DUE_FRAMES: u32 = 8000;
 /// Where a reader's snapshot kept a checkpoint from its end, the next is tried after so many further frames.
 const AGAIN_FRAMES: u32 = 1000;
-/// Each copies what was written during the one before, until nothing was.
-const PASSES: usize = 8;
 
 /// Lets the log be copied whenever it has grown.
 pub(super) struct Checkpointer {
@@ -23,35 +19,34 @@ pub(super) struct Checkpointer {
 }
 
 /// The write-ahead log, as far as its commits tell.
-#[derive(Default)]
 struct Log {
     size: Mutex<Size>,
     changed: Condvar,
+    /// All but what came last is copied.
+    has_rest: AtomicBool,
+    /// Frames above which it is copied.
+    due: u32,
 }
 
 #[derive(Default)]
 struct Size {
     frames: u32,
-    /// Frames above which a checkpoint is due, where that is more than usual.
-    tried_at: u32,
+    /// Frames above which it is tried again.
+    again_at: u32,
     is_over: bool,
 }
 
-impl Size {
-    fn is_due(&self) -> bool {
-        self.frames >= DUE_FRAMES.max(self.tried_at)
-    }
-}
-
 impl Checkpointer {
-    /// Listens to the writer's commits. `pause` is asked to keep from writing whoever can wait, while the rest of the
-    /// log is copied: it starts anew only when nothing is left.
+    /// Listens to the writer's commits. `pause` is asked to keep from writing whoever can wait, while what was written
+    /// during a first copy is copied: the log starts anew only when nothing is left.
     pub(super) fn start(
         file: &Path,
         writer: &mut Connection,
+        due: u32,
         pause: impl Fn(bool) + Send + 'static,
     ) -> rusqlite::Result<Self> {
-        let log = Arc::new(Log::default());
+        let (size, changed, has_rest) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
+        let log = Arc::new(Log { size, changed, has_rest, due });
         let told = log.clone();
         writer.wal_hook(Some(move |_: &mut _, frames| {
             told.has(u32::try_from(frames).unwrap_or(0));
@@ -66,6 +61,18 @@ impl Checkpointer {
             .spawn(move || run(&own, &connection, &pause))
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         Ok(Self { log, thread: Some(thread) })
+    }
+}
+
+impl Checkpointer {
+    /// Copies what is left of the log, where that is little: while others go on writing, only the writer itself meets a
+    /// moment in which nothing is.
+    pub(super) fn copy_rest(&self, writer: &Connection) {
+        if self.log.has_rest.swap(false, Ordering::Relaxed)
+            && let Err(error) = checkpoint(writer)
+        {
+            tracing::warn!(%error, "the rest of the write-ahead log is left for later");
+        }
     }
 }
 
@@ -84,15 +91,19 @@ impl Log {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_due(&self, size: &Size) -> bool {
+        size.frames >= self.due.max(size.again_at)
+    }
+
     /// A commit left it with so many frames.
     fn has(&self, frames: u32) {
         let mut size = self.size();
         if frames < size.frames {
             // It started anew.
-            size.tried_at = 0;
+            size.again_at = 0;
         }
         size.frames = frames;
-        if size.is_due() {
+        if self.is_due(&size) {
             self.changed.notify_all();
         }
     }
@@ -101,7 +112,7 @@ impl Log {
 fn run(log: &Log, connection: &Connection, pause: &dyn Fn(bool)) {
     let mut is_ill = false;
     loop {
-        let is_waiting = |size: &mut Size| !size.is_due() && !size.is_over;
+        let is_waiting = |size: &mut Size| !log.is_due(size) && !size.is_over;
         let size = log.changed.wait_while(log.size(), is_waiting).unwrap_or_else(PoisonError::into_inner);
         if size.is_over {
             return;
@@ -116,23 +127,31 @@ fn run(log: &Log, connection: &Connection, pause: &dyn Fn(bool)) {
         }
         is_ill = copied.is_err();
         let mut size = log.size();
-        size.tried_at = size.frames + AGAIN_FRAMES;
+        size.again_at = size.frames + AGAIN_FRAMES;
     }
 }
 
-/// Copies until nothing is left, or a reader's snapshot is in the way.
+/// Copies the log, and then what was written meanwhile.
 fn copy(log: &Log, connection: &Connection, pause: &dyn Fn(bool)) -> rusqlite::Result<()> {
-    for pass in 0..PASSES {
-        pause(pass > 0);
-        let begun = Instant::now();
-        let told =
-            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)));
-        let (frames, copied): (i64, i64) = told?;
-        let took = begun.elapsed();
-        tracing::debug!(pass, frames, copied, ?took, "copied the write-ahead log into the database");
-        if copied < frames || i64::from(log.size().frames) <= frames {
-            break;
+    for is_rest in [false, true] {
+        pause(is_rest);
+        let (frames, copied) = checkpoint(connection)?;
+        let is_held_by_a_reader = copied < frames;
+        if is_held_by_a_reader || i64::from(log.size().frames) <= frames {
+            return Ok(());
         }
     }
+    log.has_rest.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+/// Copies what no reader's snapshot holds; the frames that were there, and those that are copied now. Waits for nobody.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let begun = Instant::now();
+    let told =
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)));
+    let (frames, copied) = told?;
+    let took = begun.elapsed();
+    tracing::debug!(frames, copied, ?took, "copied the write-ahead log into the database");
+    Ok((frames, copied))
 }

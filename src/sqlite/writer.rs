@@ -49,7 +49,9 @@ impl Writer {
     ) -> Result<Self, OpenError> {
         let turns: Arc<Commands> = Arc::new(Turns::new());
         let pausing = turns.clone();
-        let checkpointer = Checkpointer::start(file, &mut connection, move |is| pausing.pause(is))?;
+        let checkpointer = Checkpointer::start(file, &mut connection, config.checkpoint_frames, move |is| {
+            pausing.pause(is)
+        })?;
         let (tell_broken, broken) = watch::channel(None);
         let commits = Arc::new(AtomicU64::new(0));
         let desk = Desk {
@@ -171,6 +173,9 @@ impl Desk {
             };
             if !is_well {
                 return;
+            }
+            if let Some(checkpointer) = &self.checkpointer {
+                checkpointer.copy_rest(&self.connection);
             }
             self.look_at_wal();
         }

@@ -14,7 +14,7 @@ use kakitome::notification::{NotificationId, Priority};
 use kakitome::queue::sqlite::SqliteQueue;
 use kakitome::queue::{Message, Queue, Settlement, sqlite};
 use kakitome::shutdown;
-use kakitome::sqlite::{Config, Engine, EngineError, OpenError};
+use kakitome::sqlite::{Config, Engine, EngineError, OpenError, Pace};
 use tempfile::TempDir;
 
 fn home() -> TempDir {
@@ -61,6 +61,82 @@ async fn a_directory_serves_one_engine_at_a_time() {
     assert!(matches!(refused, Err(OpenError::Locked(dir)) if dir == home.path()));
     first.close().await;
     open(&home);
+}
+
+/// Work that may wait, in so many pieces; each writes a row.
+async fn pieces(engine: &Engine, count: usize) -> Result<usize, EngineError> {
+    let mut done = 0;
+    let work = move |tx: &rusqlite::Connection, pace: &Pace| {
+        while done < count {
+            tx.execute("INSERT INTO witness (provider, at) VALUES (?1, 1)", [format!("piece-{done}")])?;
+            done += 1;
+            if pace.is_over() {
+                break;
+            }
+        }
+        Ok((done == count).then_some(done))
+    };
+    engine.write_between(work).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_may_wait_lets_others_between_its_pieces_and_comes_to_its_end() {
+    let home = home();
+    let engine = open(&home);
+    let begun = engine.commits();
+    let waiting = engine.clone();
+    let long = tokio::spawn(async move { pieces(&waiting, 50_000).await });
+    // Somebody always waits, and each is answered long before the work is done.
+    let mut others = 0;
+    while !long.is_finished() && others < 200 {
+        mark(&engine, &format!("prompt-{others}")).await.unwrap();
+        others += 1;
+    }
+    assert!(others > 10, "only {others} had a turn");
+    assert_eq!(long.await.unwrap(), Ok(50_000));
+    assert!(engine.commits() - begun > others, "each piece is a commit of its own");
+    assert_eq!(marks(&engine).await, 50_000 + i64::try_from(others).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_lets_work_that_was_begun_come_to_its_end() {
+    let home = home();
+    let engine = open(&home);
+    let waiting = engine.clone();
+    let long = tokio::spawn(async move { pieces(&waiting, 20_000).await });
+    let begun = engine.commits();
+    while engine.commits() == begun {
+        tokio::task::yield_now().await;
+    }
+    engine.close().await;
+    assert_eq!(long.await.unwrap(), Ok(20_000));
+    assert_eq!(pieces(&engine, 1).await, Err(EngineError::Closed));
+    assert_eq!(marks(&open(&home)).await, 20_000);
+}
+
+/// How often the write-ahead log has started anew: its header's checkpoint number, <https://sqlite.org/fileformat.html>.
+fn starts_of_log(home: &TempDir) -> u32 {
+    let log = std::fs::read(home.path().join("kakitome.db-wal")).unwrap();
+    log.get(12..16).map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_starts_anew_although_somebody_always_writes() {
+    let home = home();
+    let engine = Engine::open(home.path(), Config { checkpoint_frames: 50, ..Config::default() }).unwrap();
+    let begun = (Instant::now(), starts_of_log(&home));
+    let patient = engine.clone();
+    let patient = tokio::spawn(async move { pieces(&patient, 100_000).await });
+    let mut i = 0;
+    while starts_of_log(&home) < begun.1 + 3 {
+        assert!(begun.0.elapsed() < Duration::from_secs(60), "it only grows");
+        mark(&engine, &format!("p{i}")).await.unwrap();
+        i += 1;
+    }
+    assert_eq!(patient.await.unwrap(), Ok(100_000));
+    let written = marks(&engine).await;
+    engine.close().await;
+    assert_eq!(marks(&open(&home)).await, written);
 }
 
 #[tokio::test(flavor = "multi_thread")]
