@@ -24,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::api::{self, ApiState, auth::KeyRing, events::Telling};
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::console;
 use crate::jobs::Bell;
@@ -77,6 +78,8 @@ pub struct Running {
     storage: Storage,
     loops: Vec<(&'static str, JoinHandle<()>)>,
     doors: JoinHandle<usize>,
+    /// Ends with this: the folder may still have something to do when the doors are closed.
+    _background: Background,
     stop: ShutdownTrigger,
     stop_sandbox: ShutdownTrigger,
     server_file: ServerFile,
@@ -161,6 +164,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         metrics: Some(prometheus),
         ..rooms::api_state(settings, &storage, &guards, (clock.clone(), bell))
     };
+    let background = rooms::background(settings)?;
     let mut router = if roles.api { api::router(state) } else { api::probes(state) };
     if roles.webhook {
         let sources = ways::event_sources(settings, sandbox.as_ref())?;
@@ -170,6 +174,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
             sources,
             clock: clock.clone(),
             health: health.clone(),
+            background: background.clone(),
             config,
         };
         router = router.merge(webhook::router(state));
@@ -184,6 +189,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         clock: &clock,
         health: &health,
         guards: &guards,
+        background: &background,
         sandbox: sandbox.as_ref(),
         stopped: &stopped,
     };
@@ -200,6 +206,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         storage,
         loops,
         doors,
+        _background: background,
         stop,
         stop_sandbox,
         server_file,

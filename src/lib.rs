@@ -6,7 +6,7 @@
 //!
 //! | layer | room | what it is |
 //! | --- | --- | --- |
-//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`], [`sign`], [`jitter`], `named` | ground |
+//! | L0 | [`clock`], [`shutdown`], [`metrics`], [`secret`], [`sign`], [`jitter`], [`background`], `named` | ground |
 //! | L0 | [`notification`] | what is asked, and its life: `Life::after(fact)`, pure |
 //! | L1 | [`queue`] | port: the timer that brings a notification to a worker |
 //! | L1 | [`message_log`] | port: the obligation, changed by compare-and-set |
@@ -39,6 +39,7 @@ pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod aws;
+pub mod background;
 pub mod callbacks;
 pub mod cli;
 pub mod clock;

@@ -2,8 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics::{Recorder, Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
 /// Notifications recorded, by the door in. Counter.
 pub const ACCEPTED_TOTAL: &str = "kakitome_accepted_total";
@@ -79,17 +81,40 @@ pub const DYNAMODB_UNITS_TOTAL: &str = "kakitome_dynamodb_units_total";
 const WAIT_BUCKETS: [f64; 16] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0];
 
+/// Why there is no recorder.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// There is one, and it is not ours.
+    #[error("somebody else's recorder is installed already")]
+    Taken,
+    /// It cannot be built.
+    #[error(transparent)]
+    Built(#[from] BuildError),
+}
+
 /// The process-wide recorder's handle, which renders `/metrics`; installed by the first call. Fails if somebody else's
 /// recorder is installed already.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
+pub fn install() -> Result<PrometheusHandle, InstallError> {
+    install_behind(|recorder| recorder)
+}
+
+/// The same behind what `front` makes of the recorder: it hears of every update.
+pub fn install_behind<R>(
+    front: impl FnOnce(PrometheusRecorder) -> R,
+) -> Result<PrometheusHandle, InstallError>
+where
+    R: Recorder + Sync + 'static,
+{
     static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = installed.as_ref() {
         return Ok(handle.clone());
     }
-    let handle = PrometheusBuilder::new()
+    let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &WAIT_BUCKETS)?
-        .install_recorder()?;
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(front(recorder)).map_err(|_| InstallError::Taken)?;
     describe();
     begin();
     *installed = Some(handle.clone());

@@ -5,9 +5,11 @@
 //! `fsync` nobody can say what the disk holds, so the group is rolled back, everybody in it is told, and the engine is
 //! broken for good. Whoever runs the process waits on [`Engine::broken`] and exits.
 
+mod checkpoint;
 pub mod heard;
 mod reader;
 mod schema;
+mod turns;
 mod writer;
 
 use std::fs::{self, File, TryLockError};
@@ -19,6 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use reader::Readers;
+pub use turns::Pace;
 use writer::Writer;
 
 /// How the engine works. The defaults suit both a laptop and a busy server.
@@ -117,12 +120,9 @@ const PAGE_BYTES: u32 = 8192;
 /// Negative: in KiB. The log's hot pages are few; 200,000 waiting notifications must not show in memory.
 const WRITER_CACHE_KIB: i64 = -24_576;
 
-/// Frames in the write-ahead log before a commit also checkpoints: 64 MiB. Half of that wrote a third more bytes at
-/// 150,000 records, as it writes pages that are still hot; more than that gained nothing.
-const CHECKPOINT_PAGES: u32 = 8000;
-
-/// What the write-ahead log is cut back to after a checkpoint that emptied it.
-const WAL_KEPT_BYTES: u32 = 64 << 20;
+/// What the write-ahead log is cut back to when it starts anew: what it usually grows to, as a file that grows again takes
+/// longer to be made durable.
+const WAL_KEPT_BYTES: u32 = 96 << 20;
 
 impl Engine {
     /// Opens the database in `dir`, which is made if it is missing, and takes the directory for this process alone.
@@ -132,8 +132,7 @@ impl Engine {
         let file = dir.join(DATABASE_FILE);
         make_private(&file).map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
         let connection = open_for_writing(&file)?;
-        let writer = Writer::start(connection, lock, dir.join("kakitome.db-wal"), &config)
-            .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
+        let writer = Writer::start(connection, lock, &file, &config)?;
         Ok(Self { readers: Arc::new(Readers::new(file, &config)), writer: Arc::new(writer) })
     }
 
@@ -146,7 +145,20 @@ impl Engine {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.writer.write(work).await
+        let mut work = Some(work);
+        let once = move |tx: &Connection, _: &Pace| work.take().map(|work| work(tx)).transpose();
+        self.writer.write(once, false).await
+    }
+
+    /// As [`Engine::write`], for work that may wait: it has its turns between what others wait for. It is to end a turn
+    /// when its pace is over, with `None` if something is left to do: then it is asked again, and each turn is a commit
+    /// of its own.
+    pub async fn write_between<T, F>(&self, work: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection, &Pace) -> rusqlite::Result<Option<T>> + Send + 'static,
+    {
+        self.writer.write(work, true).await
     }
 
     /// Runs `work` on a reader, in one snapshot of what is committed, also while the writer commits.
@@ -233,7 +245,6 @@ fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     connection.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(128);

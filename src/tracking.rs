@@ -16,7 +16,7 @@ use crate::provider::{EventKind, ProviderEvent};
 
 /// Events that are recorded in one call. A log folds many together far more cheaply than one by one, and lets others
 /// have their turn meanwhile; this bounds the memory.
-const EVENTS_PER_CALL: usize = 4_000;
+pub const EVENTS_PER_CALL: usize = 16_000;
 
 /// Acts on events that were folded. It may hear of one again, also as a repeat: until everybody has acted, events are
 /// not done, and come again after a crash.

@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use metrics::counter;
 
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::metrics::EVENTS_TOTAL;
@@ -75,19 +76,22 @@ pub struct WebhookState {
     pub clock: Clock,
     /// Where what came in is counted, for the alerts.
     pub health: HealthBoard,
+    /// Where posts are verified and read, so that a flood of them leaves time for sending.
+    pub background: Background,
     /// The bounds.
     pub config: Config,
 }
 
 /// `POST` on every source's path. Each has its own bounds: one source's flood takes nothing from another.
 pub fn router(state: WebhookState) -> Router {
-    let WebhookState { inbox, sources, clock, health, config } = state;
+    let WebhookState { inbox, sources, clock, health, background, config } = state;
     sources.into_iter().fold(Router::new(), |router, (path, source)| {
         for kind in EventKind::KNOWN.iter().map(EventKind::as_str).chain(["other"]) {
             let provider = source.name().to_owned();
             counter!(EVENTS_TOTAL, "provider" => provider, "kind" => kind.to_owned()).increment(0);
         }
-        let door = Door::new(inbox.clone(), source, clock.clone(), health.clone(), config.clone());
+        let board = (clock.clone(), health.clone());
+        let door = Door::new(inbox.clone(), source, board, background.clone(), config.clone());
         let only_post = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED);
         router.route(&path, post(receive).fallback(only_post).with_state(Arc::new(door)))
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::{Storage, alerts, gauges, rooms, ways};
+use crate::background::Background;
 use crate::callbacks::Deliverer;
 use crate::clock::Clock;
 use crate::jobs::Rings;
@@ -29,6 +30,7 @@ pub(super) struct House<'a> {
     pub(super) clock: &'a Clock,
     pub(super) health: &'a HealthBoard,
     pub(super) guards: &'a Guards,
+    pub(super) background: &'a Background,
     pub(super) sandbox: Option<&'a Sandbox>,
     pub(super) stopped: &'a Shutdown,
 }
@@ -36,7 +38,7 @@ pub(super) struct House<'a> {
 impl House<'_> {
     /// Starts what the roles need.
     pub(super) async fn start(&self, rings: Rings) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
-        let Self { settings, roles, storage, clock, health, guards, sandbox, stopped } = *self;
+        let Self { settings, roles, storage, clock, health, guards, background, sandbox, stopped } = *self;
         let Guards { stops, storm, suppressions, .. } = guards;
         let mut loops = vec![
             ("stops", tokio::spawn(stops.clone().run(stopped.clone()))),
@@ -53,10 +55,10 @@ impl House<'_> {
             let (inbox, journal, config) =
                 (storage.inbox()?, storage.journal.clone(), rooms::folder(settings));
             let folder = Folder::new(inbox, tracker.clone(), journal, clock.clone(), config);
-            loops.push(("folder", tokio::spawn(folder.run(stopped.clone()))));
+            loops.push(("folder", background.spawn(folder.run(stopped.clone()))));
             let (unmatched, config) = (storage.unmatched.clone(), rematch::Config::default());
             let rematcher = Rematcher::new(unmatched, tracker, clock.clone(), config);
-            loops.push(("rematcher", tokio::spawn(rematcher.run(stopped.clone()))));
+            loops.push(("rematcher", background.spawn(rematcher.run(stopped.clone()))));
         }
         if roles.worker {
             let providers = ways::providers(settings, sandbox)?;

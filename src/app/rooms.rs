@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::{Storage, ways};
 use crate::api::events::Telling;
 use crate::api::{self, ApiState};
+use crate::background::Background;
 use crate::callbacks;
 use crate::callbacks::post::{HttpCourier, SystemResolver};
 use crate::clock::Clock;
@@ -169,6 +172,14 @@ fn settle(settings: &Settings) -> worker::SettleConfig {
         Backend::Aws(_) => Duration::from_millis(25),
     };
     worker::SettleConfig { linger, ..worker::SettleConfig::default() }
+}
+
+/// On AWS folding is waiting for answers, and the clients' connections belong to the threads that opened them.
+pub(super) fn background(settings: &Settings) -> anyhow::Result<Background> {
+    match settings.backend {
+        Backend::Embedded => Background::start().context("cannot start the threads for what may wait"),
+        Backend::Aws(_) => Ok(Background::default()),
+    }
 }
 
 /// How events are folded. On AWS a step waits for the network most of the time.

@@ -70,7 +70,7 @@ impl Feed for SqliteFeed {
     }
 
     async fn prune(&self, before: Timestamp, limit: usize) -> Result<u64, FeedError> {
-        Ok(self.engine.write(move |tx| prune(tx, before, limit)).await?)
+        Ok(self.engine.write_between(move |tx, _| prune(tx, before, limit).map(Some)).await?)
     }
 }
 

@@ -82,7 +82,7 @@ impl SqliteInbox {
         let first = self.shared.lanes().admit(&parcels, &self.config)?;
         let parcels = Arc::new(parcels);
         let rows = parcels.clone();
-        let written = self.engine.write(move |tx| store::insert(tx, first, &rows)).await;
+        let written = self.engine.write_between(move |tx, _| store::insert(tx, first, &rows).map(Some)).await;
         let mut lanes = self.shared.lanes();
         lanes.written(first, &parcels, written.is_ok().then_some(folded), &self.config);
         drop(lanes);
@@ -96,7 +96,7 @@ impl SqliteInbox {
         let left_behind: Vec<i64> =
             heads.iter().filter(|head| head.is_left_behind).map(|head| head.seq).collect();
         if !left_behind.is_empty() {
-            self.engine.write(move |tx| store::count_tries(tx, &left_behind)).await?;
+            self.engine.write_between(move |tx, _| store::count_tries(tx, &left_behind).map(Some)).await?;
         }
         let unread: Vec<i64> = heads.iter().filter(|head| head.body.is_none()).map(|head| head.seq).collect();
         if unread.is_empty() {
@@ -153,7 +153,7 @@ impl Inbox for SqliteInbox {
     async fn done(&self, receipts: &[Receipt]) -> Result<(), InboxError> {
         let seqs: Vec<i64> = receipts.iter().filter_map(|receipt| receipt.0.parse().ok()).collect();
         let gone = seqs.clone();
-        self.engine.write(move |tx| store::delete(tx, &gone)).await?;
+        self.engine.write_between(move |tx, _| store::delete(tx, &gone).map(Some)).await?;
         self.shared.lanes().done(&seqs);
         // What is handed out only by itself may have waited for this.
         self.shared.arrived.notify_waiters();

@@ -143,7 +143,7 @@ impl UnmatchedEvents for SqliteLog {
 
     async fn looked(&self, looked: &[Looked], now: Timestamp) -> Result<(), LogError> {
         let looked = looked.to_vec();
-        Ok(self.engine.write(move |tx| event::looked(tx, &looked, now)).await?)
+        Ok(self.engine.write_between(move |tx, _| event::looked(tx, &looked, now).map(Some)).await?)
     }
 
     async fn list(&self, cursor: Option<&str>, limit: usize) -> Result<UnmatchedPage, LogError> {

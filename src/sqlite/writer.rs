@@ -1,19 +1,20 @@
-//! Writing: one thread, one connection, and a commit for as many commands as are waiting.
+//! Writing: one thread, one connection, and a commit for as many commands as are waiting. What may wait has its turns
+//! between those that somebody waits for.
 
-use std::fs;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::{fmt, fs};
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::{Config, DirLock, EngineError};
+use super::checkpoint::Checkpointer;
+use super::turns::{Pace, Turn, Turns};
+use super::{Config, DirLock, EngineError, OpenError};
 use crate::metrics::STORAGE_COMMITS_TOTAL;
 
 /// The writer lingers only after a group of at least this many commands: below that, waiting costs more than it saves.
@@ -22,61 +23,69 @@ const BUSY_GROUP: usize = 4;
 /// How often, in groups, the size of the write-ahead log is looked at.
 const WAL_LOOK_GROUPS: u64 = 64;
 
-#[derive(Debug)]
+type Commands = Turns<Box<dyn Command>>;
+
 pub(super) struct Writer {
-    commands: Mutex<Option<Sender<Box<dyn Command>>>>,
-    room: Arc<Semaphore>,
+    turns: Arc<Commands>,
+    /// For prompt ones, and for patient ones.
+    rooms: [Arc<Semaphore>; 2],
     broken: watch::Receiver<Option<EngineError>>,
     commits: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
 impl Writer {
     pub(super) fn start(
-        connection: Connection,
+        mut connection: Connection,
         lock: DirLock,
-        wal: PathBuf,
+        file: &Path,
         config: &Config,
-    ) -> std::io::Result<Self> {
-        let (sender, commands) = channel();
+    ) -> Result<Self, OpenError> {
+        let turns: Arc<Commands> = Arc::new(Turns::new());
+        let pausing = turns.clone();
+        let checkpointer = Checkpointer::start(file, &mut connection, move |is| pausing.pause(is))?;
         let (tell_broken, broken) = watch::channel(None);
         let commits = Arc::new(AtomicU64::new(0));
         let desk = Desk {
+            turns: turns.clone(),
+            checkpointer: Some(checkpointer),
             connection,
-            commands,
             config: config.clone(),
             tell_broken,
-            commits: Arc::clone(&commits),
+            commits: commits.clone(),
             groups: 0,
-            wal,
+            wal: file.with_file_name(format!("{}-wal", super::DATABASE_FILE)),
             wal_warned: false,
             _lock: lock,
         };
-        let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(move || desk.run())?;
-        Ok(Self {
-            commands: Mutex::new(Some(sender)),
-            room: Arc::new(Semaphore::new(config.queued_max.max(1))),
-            broken,
-            commits,
-            thread: Mutex::new(Some(thread)),
-        })
+        let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(move || desk.run());
+        let thread = thread.map_err(|source| OpenError::Io { dir: file.to_owned(), source })?;
+        let room = || Arc::new(Semaphore::new(config.queued_max.max(1)));
+        Ok(Self { turns, rooms: [room(), room()], broken, commits, thread: Mutex::new(Some(thread)) })
     }
 
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
+    pub(super) async fn write<T, F>(&self, work: F, is_patient: bool) -> Result<T, EngineError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&Connection, &Pace) -> rusqlite::Result<Option<T>> + Send + 'static,
     {
-        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
-            return Err(self.gone());
-        };
+        let room = self.rooms[usize::from(is_patient)].clone();
+        let Ok(permit) = room.acquire_owned().await else { return Err(self.gone()) };
         let (reply, answer) = oneshot::channel();
-        let command = Box::new(Typed { work: Some(work), done: None, reply, _permit: permit });
-        let sent = locked(&self.commands).as_ref().is_some_and(|commands| commands.send(command).is_ok());
-        if !sent {
+        let command = Box::new(Typed { work, done: None, reply, _permit: permit });
+        if !self.turns.push(command, is_patient) {
             return Err(self.gone());
         }
-        answer.await.unwrap_or_else(|_unanswered| Err(self.gone()))
+        match answer.await {
+            Ok((answer, _work)) => answer,
+            Err(_unanswered) => Err(self.gone()),
+        }
     }
 
     /// Why nobody answers.
@@ -110,7 +119,7 @@ impl Writer {
 
     /// Hangs up, which makes the writer finish what is waiting and end.
     fn stop(&self) -> Option<JoinHandle<()>> {
-        drop(locked(&self.commands).take());
+        self.turns.close();
         locked(&self.thread).take()
     }
 }
@@ -127,8 +136,10 @@ impl Drop for Writer {
 
 /// What the writer's thread owns.
 struct Desk {
+    turns: Arc<Commands>,
+    /// Gone before the last checkpoint, and before the connection.
+    checkpointer: Option<Checkpointer>,
     connection: Connection,
-    commands: Receiver<Box<dyn Command>>,
     config: Config,
     tell_broken: watch::Sender<Option<EngineError>>,
     commits: Arc<AtomicU64>,
@@ -139,43 +150,41 @@ struct Desk {
     _lock: DirLock,
 }
 
+/// Commands of one commit.
+type Group = Vec<Box<dyn Command>>;
+
 impl Desk {
     fn run(mut self) {
         let mut last = 0;
-        while let Ok(first) = self.commands.recv() {
-            let group = self.collect(first, last >= BUSY_GROUP);
-            last = group.len();
-            if !self.settle(group) {
+        loop {
+            let linger = (last >= BUSY_GROUP).then_some(self.config.linger);
+            let is_well = match self.turns.next(self.config.group_max, linger) {
+                Some(Turn::Prompt(group)) => {
+                    last = group.len();
+                    self.settle(group, &Pace::start(), None)
+                }
+                Some(Turn::Patient(first, pace)) => {
+                    let turns = self.turns.clone();
+                    self.settle(vec![first], &pace, Some(&turns))
+                }
+                None => break,
+            };
+            if !is_well {
                 return;
             }
             self.look_at_wal();
         }
+        self.checkpointer = None;
         let closed = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = closed {
             tracing::warn!(%error, "the write-ahead log stays for the next start");
         }
     }
 
-    /// The commands that share the next commit.
-    fn collect(&self, first: Box<dyn Command>, busy: bool) -> Vec<Box<dyn Command>> {
-        let mut group = vec![first];
-        let until = busy.then(|| Instant::now() + self.config.linger);
-        while group.len() < self.config.group_max.max(1) {
-            let next = match until {
-                None => self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout),
-                Some(until) => self.commands.recv_timeout(until.saturating_duration_since(Instant::now())),
-            };
-            match next {
-                Ok(command) => group.push(command),
-                Err(_) => break,
-            }
-        }
-        group
-    }
-
-    /// Runs a group in one transaction and answers everybody. Whether the engine is still well.
-    fn settle(&mut self, mut group: Vec<Box<dyn Command>>) -> bool {
-        let committed = self.commit(&mut group).map_err(EngineError::Broken);
+    /// Runs a group in one transaction, with `more` while there is time for it, and answers everybody. Whether the
+    /// engine is still well.
+    fn settle(&mut self, mut group: Group, pace: &Pace, more: Option<&Commands>) -> bool {
+        let committed = self.commit(&mut group, pace, more).map_err(EngineError::Broken);
         if let Err(error) = &committed {
             tracing::error!(%error, "nothing is written any more");
             if !self.connection.is_autocommit()
@@ -187,20 +196,30 @@ impl Desk {
             self.tell_broken.send_replace(Some(error.clone()));
         }
         for command in group {
-            command.answer(committed.clone());
+            if committed.is_ok() && !command.is_done() {
+                self.turns.push_again(command);
+            } else {
+                command.answer(committed.clone());
+            }
         }
         committed.is_ok()
     }
 
-    fn commit(&mut self, group: &mut [Box<dyn Command>]) -> Result<(), String> {
+    fn commit(&mut self, group: &mut Group, pace: &Pace, more: Option<&Commands>) -> Result<(), String> {
         let sql = |error: rusqlite::Error| error.to_string();
         let connection = &self.connection;
         let before = connection.total_changes();
         connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map_err(sql)?;
-        for command in group.iter_mut() {
-            match catch_unwind(AssertUnwindSafe(|| command.run(connection))) {
+        let mut done = 0;
+        while let Some(command) = group.get_mut(done) {
+            match catch_unwind(AssertUnwindSafe(|| command.run(connection, pace))) {
                 Ok(done) => done.map_err(sql)?,
                 Err(_) => return Err("a command panicked".into()),
+            }
+            done += 1;
+            let is_ahead = group.last().is_some_and(|last| last.is_done()) && !pace.is_over();
+            if done == group.len() && is_ahead {
+                group.extend(more.and_then(Turns::another));
             }
         }
         connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(sql)?;
@@ -228,36 +247,49 @@ impl Desk {
     }
 }
 
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // Nobody waits for what is not written any more.
+        self.turns.end();
+    }
+}
+
 /// One waiting piece of work.
 trait Command: Send {
-    /// Does the work inside the group's transaction.
-    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    /// Does the work inside the group's transaction, or a piece of it.
+    fn run(&mut self, connection: &Connection, pace: &Pace) -> rusqlite::Result<()>;
+    /// Whether it needs no further turn.
+    fn is_done(&self) -> bool;
     /// Tells the waiter, after the commit.
     fn answer(self: Box<Self>, committed: Result<(), EngineError>);
 }
 
 struct Typed<F, T> {
-    work: Option<F>,
+    work: F,
     done: Option<T>,
-    reply: oneshot::Sender<Result<T, EngineError>>,
+    /// The work goes back with it: what it holds may take longer to be freed than it took to be written.
+    reply: oneshot::Sender<(Result<T, EngineError>, F)>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl<F, T> Command for Typed<F, T>
 where
     T: Send,
-    F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+    F: FnMut(&Connection, &Pace) -> rusqlite::Result<Option<T>> + Send,
 {
-    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        if let Some(work) = self.work.take() {
-            self.done = Some(work(connection)?);
-        }
+    fn run(&mut self, connection: &Connection, pace: &Pace) -> rusqlite::Result<()> {
+        self.done = (self.work)(connection, pace)?;
         Ok(())
     }
 
+    fn is_done(&self) -> bool {
+        self.done.is_some()
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), EngineError>) {
-        let Typed { done, reply, .. } = *self;
-        let _nobody_waits_any_more = reply.send(committed.and_then(|()| done.ok_or(EngineError::Closed)));
+        let Typed { work, done, reply, .. } = *self;
+        let answer = committed.and_then(|()| done.ok_or(EngineError::Closed));
+        let _nobody_waits_any_more = reply.send((answer, work));
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use super::{TrackError, Tracker};
+use super::{EVENTS_PER_CALL, TrackError, Tracker};
 use crate::clock::{Clock, Timestamp};
 use crate::inbox::{Inbox, Receipt, Taken};
 use crate::journal::Journal;
@@ -26,8 +26,7 @@ pub use mend::Aside;
 /// How the folder works.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Takes no further parcel once it holds so many events. Every one of the log's commands waits while a call for so
-    /// many is folded.
+    /// Takes no further parcel once it holds so many events: in a flood, what comes later waits while so many are folded.
     pub events: usize,
     /// Steps at once: while one waits for the log, another reads its parcels.
     pub at_once: usize,
@@ -50,7 +49,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            events: 4_000,
+            events: EVENTS_PER_CALL,
             at_once: 2,
             wait: Duration::from_secs(20),
             first_backoff: Duration::from_millis(100),

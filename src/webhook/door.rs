@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Config;
 use super::callers::{Admitted, Bounds, Callers};
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::inbox::{Appended, Inbox, InboxError, Parcel, pack};
 use crate::metrics::WEBHOOK_POSTS_TOTAL;
@@ -36,6 +37,7 @@ pub(super) struct Door {
     callers: Callers,
     clock: Clock,
     health: HealthBoard,
+    background: Background,
     config: Config,
 }
 
@@ -60,8 +62,8 @@ impl Door {
     pub(super) fn new(
         inbox: Arc<dyn Inbox>,
         source: Arc<dyn EventSource>,
-        clock: Clock,
-        health: HealthBoard,
+        (clock, health): (Clock, HealthBoard),
+        background: Background,
         config: Config,
     ) -> Self {
         for outcome in ["taken", "refused", "malformed", "turned_away"] {
@@ -78,6 +80,7 @@ impl Door {
             source,
             clock,
             health,
+            background,
             config,
         }
     }
@@ -151,15 +154,13 @@ impl Door {
         let _turn = self.readers.acquire().await;
         let now = self.clock.now();
         let provider = self.source.name();
-        let error = match self.source.events(post, now).await {
-            Ok(events) => {
+        let source = self.source.clone();
+        let reading = async move { Ok(pack(&source.events(post, now).await?, now)) };
+        let read = self.background.spawn(reading).await;
+        let error = match read.unwrap_or_else(|panic| Err(WebhookError::Unavailable(panic.to_string()))) {
+            Ok(parcels) => {
                 self.health.count(Tick::PostTaken, now);
-                // Off the async threads, as the reading is.
-                let packed = tokio::task::spawn_blocking(move || pack(&events, now)).await;
-                return packed.map_err(|error| {
-                    tracing::error!(provider, %error, "events could not be packed");
-                    self.come_back("the events could not be recorded")
-                });
+                return Ok(parcels);
             }
             Err(error) => error,
         };

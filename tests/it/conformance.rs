@@ -112,7 +112,7 @@ macro_rules! on_each {
 }
 pub(crate) use on_each;
 
-pub use log::{accept, new, notification, send, start, to};
+pub use log::{accept, claim, new, notification, send, start, to};
 
 mod sqlite_queue {
     super::queue::suite!(super::sqlite_queue_bench);

@@ -25,6 +25,7 @@ mod killing;
 mod names;
 mod notification;
 mod outage;
+mod points;
 mod process;
 mod provider_contract;
 mod proxy;

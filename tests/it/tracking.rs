@@ -30,11 +30,15 @@ fn key() -> SigningKey {
     SigningKey::from_slice(&[7; 32]).unwrap()
 }
 
-/// A server whose events are signed with our key. It sends nothing.
-fn serve(dir: &std::path::Path) -> Kakitome {
+/// Of a server whose events are signed with our key.
+pub fn environment() -> [(&'static str, String); 2] {
     let public = STANDARD.encode(key().verifying_key().to_public_key_der().unwrap().as_bytes());
-    let env = [("KAKITOME_PROVIDER", "sendgrid".to_owned()), ("KAKITOME_SENDGRID_WEBHOOK_KEY", public)];
-    Kakitome::start(dir, &["serve", "--role", "api,webhook"], &env)
+    [("KAKITOME_PROVIDER", "sendgrid".to_owned()), ("KAKITOME_SENDGRID_WEBHOOK_KEY", public)]
+}
+
+/// Such a server. It sends nothing.
+fn serve(dir: &std::path::Path) -> Kakitome {
+    Kakitome::start(dir, &["serve", "--role", "api,webhook"], &environment())
 }
 
 /// What is told of one notification: each event with its own moment, as a provider would.
@@ -47,7 +51,8 @@ fn story(id: &str, email: &str, start: Timestamp) -> Vec<Value> {
     kinds.iter().enumerate().map(event).collect()
 }
 
-fn post(client: &reqwest::Client, url: &str, body: &str) -> reqwest::RequestBuilder {
+/// A signed post of events.
+pub fn post(client: &reqwest::Client, url: &str, body: &str) -> reqwest::RequestBuilder {
     let at = (Clock::system().now().as_ms() / 1000).to_string();
     let signature: Signature = key().sign(&[at.as_bytes(), body.as_bytes()].concat());
     client
@@ -152,7 +157,8 @@ async fn events_survive_kill_after_kill_and_each_is_counted_once() {
     assert!(ended_well, "{log}");
 }
 
-async fn get(client: &reqwest::Client, url: String) -> Value {
+/// What is answered to who may do everything.
+pub async fn get(client: &reqwest::Client, url: String) -> Value {
     let answer = client.get(url).bearer_auth(KEY).send().await.unwrap();
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }

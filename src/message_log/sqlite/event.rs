@@ -1,5 +1,5 @@
-//! Events: matched on a reader, then folded by the writer in the order in which their notifications lie, in slices so
-//! short that whoever accepts or sends meanwhile does not notice.
+//! Events: matched on a reader, then folded by the writer in the order in which their notifications lie, between what
+//! those who accept and send wait for.
 //!
 //! A call with thousands of events in no order at all becomes one walk over the recipients' rows: each page is written
 //! once a call, and not once an event. What is new is appended to `event`; its recipient's row remembers it.
@@ -9,9 +9,6 @@ mod fold;
 mod strays;
 mod witness;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use rusqlite::Connection;
 
 use super::row;
@@ -19,16 +16,13 @@ use crate::clock::Timestamp;
 use crate::message_log::{LogError, Recorded};
 use crate::provider::ProviderEvent;
 use crate::sqlite::heard::{EventKeys, Said};
-use crate::sqlite::{Engine, EngineError};
+use crate::sqlite::{Engine, Pace};
 use find::Placed;
 pub(super) use fold::recipient_status;
 pub(super) use strays::{count, due, list, looked};
 pub(super) use witness::witness;
 
-/// The writer folds for so long before others have their turn.
-const SLICE: Duration = Duration::from_millis(2);
-
-type Results = Vec<(usize, Result<Recorded, LogError>)>;
+type Results = Vec<Option<Result<Recorded, LogError>>>;
 
 /// An event as the tables need it: made by the caller, to leave the writer's thread little to do.
 pub(super) struct Heard {
@@ -58,12 +52,16 @@ fn detail(event: &ProviderEvent) -> String {
     serde_json::to_string(&event.detail).unwrap_or_else(|_| "{}".into())
 }
 
-/// What a call has to do, in the order in which it is done.
+/// What a call has to do, in the order in which it is done, and how far it is.
 struct Work {
     placed: Vec<Placed>,
     /// What matches nothing as far as the reader sees, and its place in the call.
     strays: Vec<(usize, Heard)>,
     newest: witness::Newest,
+    /// By place in the call.
+    results: Results,
+    /// How many of both are done.
+    at: usize,
 }
 
 pub(super) async fn record(
@@ -71,77 +69,63 @@ pub(super) async fn record(
     events: &[ProviderEvent],
     now: Timestamp,
 ) -> Vec<Result<Recorded, LogError>> {
+    let count = events.len();
     let heard: Vec<Heard> = events.iter().map(Heard::of).collect();
     let newest = witness::newest(&heard, now);
-    let found = engine.read(move |tx| find::all(tx, heard)).await;
-    let mut results: Vec<Option<Result<Recorded, LogError>>> = events.iter().map(|_| None).collect();
-    let failure = match found {
+    let folded = match engine.read(move |tx| find::all(tx, heard)).await {
         Ok((placed, strays)) => {
-            let work = Arc::new(Work { placed, strays, newest });
-            fold_all(engine, &work, now, &mut results).await.err()
+            let mut work =
+                Work { placed, strays, newest, results: (0..count).map(|_| None).collect(), at: 0 };
+            engine.write_between(move |tx, pace| work.go_on(tx, now, pace)).await
         }
-        Err(error) => Some(error),
+        Err(error) => Err(error),
     };
-    let missing = || match &failure {
-        Some(error) => Err(error.clone().into()),
-        None => Err(LogError::Unavailable("an event came to no result".into())),
-    };
-    results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
+    match folded {
+        Ok(results) => {
+            let missing = || Err(LogError::Unavailable("an event came to no result".into()));
+            results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
+        }
+        Err(error) => (0..count).map(|_| Err(error.clone().into())).collect(),
+    }
 }
 
-async fn fold_all(
-    engine: &Engine,
-    work: &Arc<Work>,
-    now: Timestamp,
-    results: &mut [Option<Result<Recorded, LogError>>],
-) -> Result<(), EngineError> {
-    let mut from = Some(0);
-    while let Some(start) = from {
-        let work = Arc::clone(work);
-        let (next, done) = engine.write(move |tx| slice(tx, &work, start, now)).await?;
-        for (ix, result) in done {
-            if let Some(slot) = results.get_mut(ix) {
-                *slot = Some(result);
-            }
+impl Work {
+    /// Works until others have their turn; everybody's result when nothing is left.
+    fn go_on(&mut self, tx: &Connection, now: Timestamp, pace: &Pace) -> rusqlite::Result<Option<Results>> {
+        let mut tally = row::Tally::default();
+        self.fold(tx, now, pace, &mut tally)?;
+        tally.write(tx)?;
+        if self.at < self.placed.len() + self.strays.len() {
+            return Ok(None);
         }
-        from = next;
+        // Last: silence is evidence only after everything that it covers is folded.
+        witness::move_to(tx, &self.newest)?;
+        Ok(Some(std::mem::take(&mut self.results)))
     }
-    Ok(())
-}
 
-/// Works from `start` on until the slice is over. Where to go on, and what was done.
-fn slice(
-    tx: &Connection,
-    work: &Work,
-    start: usize,
-    now: Timestamp,
-) -> rusqlite::Result<(Option<usize>, Results)> {
-    let begun = Instant::now();
-    let mut tally = row::Tally::default();
-    let (mut done, mut at) = (Results::new(), start);
-    for group in work.placed.get(at..).unwrap_or_default().chunk_by(|one, other| one.n == other.n) {
-        fold::group(tx, group, now, &mut tally, &mut done)?;
-        at += group.len();
-        if begun.elapsed() >= SLICE {
-            break;
-        }
-    }
-    let mut first_stray = at.saturating_sub(work.placed.len());
-    if at >= work.placed.len() {
-        for (ix, heard) in work.strays.get(first_stray..).unwrap_or_default() {
-            done.push((*ix, strays::settle(tx, heard, now, &mut tally)?));
-            first_stray += 1;
-            if begun.elapsed() >= SLICE {
-                break;
+    fn fold(
+        &mut self,
+        tx: &Connection,
+        now: Timestamp,
+        pace: &Pace,
+        tally: &mut row::Tally,
+    ) -> rusqlite::Result<()> {
+        for group in self.placed.get(self.at..).unwrap_or_default().chunk_by(|one, other| one.n == other.n) {
+            fold::group(tx, group, now, tally, &mut self.results)?;
+            self.at += group.len();
+            if pace.is_over() {
+                return Ok(());
             }
         }
-        at = work.placed.len() + first_stray;
+        let first = self.at.saturating_sub(self.placed.len());
+        for (ix, heard) in self.strays.get(first..).unwrap_or_default() {
+            let result = strays::settle(tx, heard, now, tally)?;
+            fold::tell(&mut self.results, *ix, result);
+            self.at += 1;
+            if pace.is_over() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
-    tally.write(tx)?;
-    if at < work.placed.len() + work.strays.len() {
-        return Ok((Some(at), done));
-    }
-    // Last: silence is evidence only after everything that it covers is folded.
-    witness::move_to(tx, &work.newest)?;
-    Ok((None, done))
 }

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
 use http_body_util::BodyExt;
+use kakitome::background::Background;
 use kakitome::clock::Clock;
 use kakitome::inbox::Inbox;
 use kakitome::inbox::sqlite;
@@ -57,6 +58,7 @@ fn door_of(inbox: &Arc<TestInbox>, sources: &[(&str, Arc<dyn EventSource>)], con
         sources: sources.iter().map(|(path, source)| ((*path).to_owned(), source.clone())).collect(),
         clock: Clock::manual(now()),
         health: HealthBoard::default(),
+        background: Background::default(),
         config,
     })
 }

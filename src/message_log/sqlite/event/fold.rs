@@ -34,17 +34,24 @@ pub(super) fn group(
     group: &[Placed],
     now: Timestamp,
     tally: &mut Tally,
-    done: &mut Results,
+    results: &mut Results,
 ) -> rusqlite::Result<()> {
     let Some(first) = group.first() else { return Ok(()) };
     let mut homes = homes(tx, first.n)?;
     for placed in group {
-        done.push((placed.ix, one(tx, placed, &mut homes, now, tally)?));
+        tell(results, placed.ix, one(tx, placed, &mut homes, now, tally)?);
     }
     for home in &homes {
         store(tx, first.n, home)?;
     }
     Ok(())
+}
+
+/// The result of the event that was the call's `ix`th.
+pub(super) fn tell(results: &mut Results, ix: usize, result: Result<Recorded, LogError>) {
+    if let Some(slot) = results.get_mut(ix) {
+        *slot = Some(result);
+    }
 }
 
 fn one(

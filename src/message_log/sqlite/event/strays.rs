@@ -32,10 +32,10 @@ pub(super) fn settle(
     let Some((n, found)) = find::again(tx, &mut again)? else {
         return Ok(Ok(keep(tx, heard, now)?));
     };
-    let mut done = Results::new();
-    fold::group(tx, &[Placed { ix: 0, n, heard: again, found }], now, tally, &mut done)?;
+    let mut results: Results = vec![None];
+    fold::group(tx, &[Placed { ix: 0, n, heard: again, found }], now, tally, &mut results)?;
     let lost = || Err(LogError::Corrupt("an event that matched has no result".into()));
-    Ok(done.pop().map_or_else(lost, |(_, result)| result))
+    Ok(results.pop().flatten().unwrap_or_else(lost))
 }
 
 fn keep(tx: &Connection, heard: &Heard, now: Timestamp) -> rusqlite::Result<Recorded> {
