@@ -59,7 +59,7 @@ RIGHTS = {
     "ApiPolicy": {
         "Queue": {SEND, DEPTH},
         "DeadLetterQueue": TAKE | {DEPTH},
-        "EventsQueue": {DEPTH},
+        "EventsQueue": {SEND, DEPTH},
         "Table": LOG | {DELETE},
     },
     "WorkerPolicy": {

@@ -7,6 +7,7 @@
 pub mod act;
 pub mod alerts;
 mod answer;
+pub mod aside;
 pub mod auth;
 mod batch;
 mod batches;

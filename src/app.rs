@@ -23,7 +23,7 @@ use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::api::{self, ApiState, auth::KeyRing, events::Telling};
+use crate::api::{self, ApiState, auth::KeyRing};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::console;
@@ -160,7 +160,7 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
         health: health.clone(),
         worker_expected: roles.worker,
         channels: alerts::tester(settings)?,
-        telling: Telling::new(storage.feed.clone(), Some(rooms::courier(settings))).until(stopped.clone()),
+        telling: rooms::telling(settings, &storage).until(stopped.clone()),
         metrics: Some(prometheus),
         ..rooms::api_state(settings, &storage, &guards, (clock.clone(), bell))
     };

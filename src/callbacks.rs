@@ -10,6 +10,7 @@ mod step;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::gauge;
@@ -72,6 +73,13 @@ pub enum StepError {
     Journal(#[from] JournalError),
 }
 
+/// One callback's loop.
+struct Task {
+    running: JoinHandle<()>,
+    /// It had nothing to tell when it looked last.
+    is_idle: Arc<AtomicBool>,
+}
+
 /// Tells the producers. Cheap to clone.
 #[derive(Clone)]
 pub struct Deliverer {
@@ -101,7 +109,7 @@ impl Deliverer {
 
     /// Tells until the shutdown is pulled. A post under way ends; what is not taken is posted after the next start.
     pub async fn run(self, stopped: Shutdown) {
-        let mut tasks: BTreeMap<String, JoinHandle<()>> = BTreeMap::new();
+        let mut tasks: BTreeMap<String, Task> = BTreeMap::new();
         let mut next_prune = tokio::time::Instant::now();
         let mut is_well = true;
         while !stopped.is_pulled() {
@@ -120,7 +128,7 @@ impl Deliverer {
             }
         }
         for (id, task) in tasks {
-            if let Err(error) = task.await {
+            if let Err(error) = task.running.await {
                 tracing::error!(callback = id, %error, "a callback's task ended badly");
             }
         }
@@ -129,17 +137,21 @@ impl Deliverer {
     /// Gives every active callback a task, and shows how far behind the slowest is.
     async fn look_after(
         &self,
-        tasks: &mut BTreeMap<String, JoinHandle<()>>,
+        tasks: &mut BTreeMap<String, Task>,
         stopped: &Shutdown,
     ) -> Result<(), StepError> {
         let callbacks = callback::list(&*self.journal, None).await?;
-        tasks.retain(|_, task| !task.is_finished());
+        tasks.retain(|_, task| !task.running.is_finished());
         let mut lag = Duration::ZERO;
         for callback in callbacks.iter().filter(|one| one.state == CallbackState::Active) {
-            lag = lag.max(self.lag(callback).await);
-            if !tasks.contains_key(&callback.id) {
-                let task = self.clone().run_one(callback.id.clone(), stopped.clone());
-                tasks.insert(callback.id.clone(), tokio::spawn(task));
+            let task = tasks.entry(callback.id.clone()).or_insert_with(|| {
+                let is_idle = Arc::new(AtomicBool::new(false));
+                let task = self.clone().run_one(callback.id.clone(), is_idle.clone(), stopped.clone());
+                Task { running: tokio::spawn(task), is_idle }
+            });
+            // Its task has just looked, and on AWS a look is paid for.
+            if !task.is_idle.load(Ordering::Relaxed) {
+                lag = lag.max(self.lag(callback).await);
             }
         }
         gauge!(CALLBACK_LAG_SECONDS).set(lag.as_secs_f64());
@@ -153,11 +165,12 @@ impl Deliverer {
     }
 
     /// One callback's loop: paces its steps until it is paused, gone or removed.
-    async fn run_one(self, id: String, stopped: Shutdown) {
+    async fn run_one(self, id: String, is_idle: Arc<AtomicBool>, stopped: Shutdown) {
         while !stopped.is_pulled() {
             let Ok(permit) = self.posts.acquire().await else { return };
             let stepped = self.step(&id).await;
             drop(permit);
+            is_idle.store(matches!(stepped, Ok(Outcome::Idle)), Ordering::Relaxed);
             let wait = match stepped {
                 Ok(Outcome::Taken | Outcome::Passed) => continue,
                 Ok(Outcome::Idle) => self.config.look_every,

@@ -3,11 +3,13 @@
 //! Told is what a producer would act upon: that a notification came to an end (`sent`, `failed`, `expired`, `cancelled`,
 //! `suppressed`), is `held`, or came back from any of these (`accepted`, `scheduled`, `retrying`); and of a recipient
 //! `deferred`, `delivered`, `blocked`, `dropped`, `bounced`, `complained`. Not told are the attempts in between, and
-//! `processed`, which says no more than `sent`. An entry is written in the very transaction that makes the change, by the
-//! storage itself, so no code path can forget it.
+//! `processed`, which says no more than `sent`. No code path can forget an entry: SQLite writes it by a trigger, in the very
+//! transaction that makes the change; the log on DynamoDB writes it before the one write that makes the change, which names
+//! it. What one call does to a notification is one change there: what it passed through is not told, what it came to is.
 
 pub mod callback;
 pub mod courier;
+pub mod dynamodb;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -39,8 +41,11 @@ pub trait Feed: Send + Sync {
     /// Behind the latest entry.
     async fn end(&self, tenant: &str) -> Result<Cursor, FeedError>;
 
-    /// How many entries lie behind `after`.
+    /// How many entries lie behind `after`; a backend may count what was written down and never happened.
     async fn count(&self, tenant: &str, after: &Cursor) -> Result<u64, FeedError>;
+
+    /// Returns once every change of this tenant is told, which has a callback now.
+    async fn follow(&self, tenant: &str) -> Result<(), FeedError>;
 
     /// Forgets up to `limit` entries from before `before`, but never a tenant's latest; how many.
     async fn prune(&self, before: Timestamp, limit: usize) -> Result<u64, FeedError>;
@@ -237,43 +242,10 @@ pub enum FeedError {
         /// The oldest entry that is kept.
         since: Timestamp,
     },
-    /// The backend has no feed.
-    #[error("the feed is not there on this backend yet")]
-    Absent,
-}
-
-/// The feed of a backend that has none: it says so, and pretends nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct NoFeed;
-
-#[async_trait]
-impl Feed for NoFeed {
-    async fn read(&self, _tenant: &str, _after: Option<&Cursor>, _limit: usize) -> Result<Page, FeedError> {
-        Err(FeedError::Absent)
-    }
-
-    async fn between(
-        &self,
-        _tenant: &str,
-        _after: &Cursor,
-        _until: &Cursor,
-    ) -> Result<Vec<Entry>, FeedError> {
-        Err(FeedError::Absent)
-    }
-
-    async fn begin(&self, _tenant: &str) -> Result<Cursor, FeedError> {
-        Err(FeedError::Absent)
-    }
-
-    async fn end(&self, _tenant: &str) -> Result<Cursor, FeedError> {
-        Err(FeedError::Absent)
-    }
-
-    async fn count(&self, _tenant: &str, _after: &Cursor) -> Result<u64, FeedError> {
-        Err(FeedError::Absent)
-    }
-
-    async fn prune(&self, _before: Timestamp, _limit: usize) -> Result<u64, FeedError> {
-        Ok(0)
-    }
+    /// Nobody asked for this tenant's feed, where each entry is paid for.
+    #[error("tenant `{tenant}` has no feed: name it in the setting feed.tenants, or add a callback")]
+    NotKept {
+        /// Whose.
+        tenant: String,
+    },
 }

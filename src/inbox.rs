@@ -40,6 +40,16 @@ pub trait Inbox: Send + Sync {
 
     /// How much waits, taken parcels included.
     async fn depth(&self) -> Result<Depth, InboxError>;
+
+    /// Everything that came in before this is folded; `None`: nobody can say. `heard`: the newest event of any provider
+    /// that was folded, which shows that somebody folds.
+    async fn folded_until(
+        &self,
+        now: Timestamp,
+        _heard: Option<Timestamp>,
+    ) -> Result<Option<Timestamp>, InboxError> {
+        Ok(Some(self.depth().await?.oldest.unwrap_or(now)))
+    }
 }
 
 /// Parcels that are durable.

@@ -39,7 +39,8 @@ pub const PROVIDER_UP: &str = "kakitome_provider_up";
 pub const EVENTS_TOTAL: &str = "kakitome_events_total";
 /// Provider events that cannot be folded, set aside in the journal. Counter.
 pub const EVENTS_SET_ASIDE_TOTAL: &str = "kakitome_events_set_aside_total";
-/// From an event's own time, by the provider's clock, to its being folded here, in seconds. Histogram.
+/// Events that are set aside, and that nobody has dealt with; at most 1,000 are counted. Gauge.
+pub const EVENTS_ASIDE: &str = "kakitome_events_aside";
 /// Events that match no notification, kept and looked at again. Gauge.
 pub const EVENTS_UNMATCHED: &str = "kakitome_events_unmatched";
 /// Events that were not kept, as their recipient has too many already. Counter.
@@ -133,6 +134,7 @@ fn begin() {
     }
     metrics::counter!(EVENTS_LEFT_OUT_TOTAL).increment(0);
     metrics::gauge!(DEAD_LETTERS_UNKEPT).set(0.0);
+    metrics::gauge!(EVENTS_ASIDE).set(0.0);
     for resolution in ["event", "resent", "parked", "late_answer"] {
         metrics::counter!(UNKNOWN_TOTAL, "resolution" => resolution).increment(0);
     }
@@ -194,6 +196,7 @@ fn describe() {
     describe_counter!(EVENTS_LEFT_OUT_TOTAL, "Events not kept, as their recipient has too many already");
     describe_counter!(EVENTS_TOTAL, "Provider events kept, by provider and kind");
     describe_counter!(EVENTS_SET_ASIDE_TOTAL, "Provider events that cannot be folded, set aside");
+    describe_gauge!(EVENTS_ASIDE, "Provider events that are set aside, and that nobody has dealt with");
     describe_histogram!(WEBHOOK_LAG_SECONDS, Unit::Seconds, "From an event's own time to its being folded");
     describe_gauge!(INBOX_EVENTS, "Provider events that wait to be folded");
     describe_gauge!(INBOX_PARCELS, "Parcels of provider events that wait to be folded");

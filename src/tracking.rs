@@ -1,5 +1,6 @@
 //! What follows from provider events: they are folded into the log, counted, and told to whoever acts on them.
 
+pub mod aside;
 pub mod folder;
 
 use std::sync::Arc;

@@ -56,7 +56,18 @@ pub struct Guards {
     /// To whom nothing is sent.
     pub suppressions: Suppressions,
     /// Where events wait that may settle what is unknown.
-    pub inbox: Option<Arc<dyn Inbox>>,
+    pub evidence: Evidence,
+}
+
+/// Where events wait that may settle what is unknown.
+#[derive(Clone)]
+pub enum Evidence {
+    /// Nowhere: an event is in its record once it has come.
+    Nowhere,
+    /// In this inbox.
+    In(Arc<dyn Inbox>),
+    /// In one that this process does not know: it cannot tell whether any waits.
+    Elsewhere,
 }
 
 /// What a drain left behind.

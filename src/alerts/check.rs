@@ -55,6 +55,8 @@ pub struct Reading {
     pub unusual: Option<Vec<Unusual>>,
     /// What was sent and not heard of, as the watchdog found it.
     pub unconfirmed: Option<Unconfirmed>,
+    /// Events that could not be folded and that nobody has dealt with.
+    pub events_aside: Option<u64>,
     /// Jobs whose process is gone: their ids.
     pub interrupted_jobs: Option<Vec<String>>,
     /// Callbacks that took nothing for too long, or are gone: their ids.

@@ -38,6 +38,7 @@ fn well() -> Reading {
         journal: Some(Ok(())),
         unusual: Some(Vec::new()),
         unconfirmed: Some(Unconfirmed::default()),
+        events_aside: Some(0),
         interrupted_jobs: Some(Vec::new()),
         paused_callbacks: Some(Vec::new()),
     }

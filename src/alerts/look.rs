@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use metrics::gauge;
+
 use super::check::{
     Limits, LogReading, POST_WINDOW, RATE_WINDOW, Reading, Unconfirmed, Unusual, WebhookReading, Witness,
     WorkerReading,
@@ -13,9 +15,11 @@ use crate::dead_letters;
 use crate::feed::callback::{self, CallbackState};
 use crate::jobs::{self, JobState};
 use crate::message_log::{Filter, Lacks};
+use crate::metrics::EVENTS_ASIDE;
 use crate::notification::status::Status;
 use crate::provider::EventKind;
 use crate::provider::health::Tick;
+use crate::tracking::aside;
 use crate::unconfirmed;
 
 /// A port that has not answered by then does not answer.
@@ -52,6 +56,7 @@ struct Records {
     interrupted: Vec<String>,
     unreadable: u64,
     paused: Vec<String>,
+    aside: u64,
 }
 
 /// What was last seen of the held ones.
@@ -97,6 +102,7 @@ impl Eyes {
             journal: Some(journal),
             unusual: self.config.unusual.as_ref().map(|unusual| unusual()),
             unconfirmed,
+            events_aside: records.as_ref().map(|records| records.aside),
             paused_callbacks: records.as_ref().map(|records| records.paused.clone()),
             interrupted_jobs: records.map(|records| records.interrupted),
         }
@@ -199,6 +205,8 @@ impl Eyes {
             let copies = within(dead_letters::list(journal, None, COPIES)).await.ok()?;
             let news = copies.iter().filter(|copy| copy.resent.is_none() && now.since(copy.kept_at) < NEWS);
             let unreadable = news.count() as u64;
+            let aside = within(aside::count(journal)).await.ok()?.count;
+            gauge!(EVENTS_ASIDE).set(aside as f64);
             let callbacks = within(callback::list(journal, None)).await.ok()?;
             let told_nothing = callbacks
                 .into_iter()
@@ -207,6 +215,7 @@ impl Eyes {
                 interrupted: interrupted.map(|job| job.id).collect(),
                 unreadable,
                 paused: told_nothing.map(|one| one.id).collect(),
+                aside,
             };
             self.records = Some((now, records));
         }

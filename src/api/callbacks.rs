@@ -13,7 +13,7 @@ use super::answer::Json;
 use super::guard::Caller;
 use super::{Door, Shared, body, trouble};
 use crate::clock::Timestamp;
-use crate::feed::callback::{self, Callback, CallbackState, MOST, PER_TENANT, Signing};
+use crate::feed::callback::{self, Callback, CallbackState, MOST, PER_TENANT, Signing, slots};
 use crate::feed::courier::Courier;
 use crate::feed::{Cursor, Told};
 use crate::journal::JournalError;
@@ -251,7 +251,6 @@ pub(super) async fn list(
         (status = 201, description = "Added", body = Made),
         (status = 409, description = "There are as many as there may be", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The address may not be posted to, or a field is not valid", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "This backend has no feed yet", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn add(
@@ -269,16 +268,17 @@ pub(super) async fn add(
     checked.map_err(|error| trouble::invalid_at("/url", error.to_string()))?;
     let (journal, now) = (&*door.state.journal, door.state.clock.now());
     let known = callback::list(journal, None).await?;
-    if known.iter().filter(|one| one.tenant == tenant).count() >= PER_TENANT {
+    if known.len() >= MOST {
+        return Err(trouble::forbidden_now(format!("there are {MOST} callbacks, and may be no more")));
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    if !slots::take(journal, &tenant, &id, &known, now).await? {
         return Err(trouble::forbidden_now(format!(
             "a tenant may have {PER_TENANT} callbacks; remove one first"
         )));
     }
-    if known.len() >= MOST {
-        return Err(trouble::forbidden_now(format!("there are {MOST} callbacks, and may be no more")));
-    }
     let callback = Callback {
-        id: uuid::Uuid::now_v7().to_string(),
+        id,
         tenant,
         url,
         statuses,
@@ -294,6 +294,7 @@ pub(super) async fn add(
         taken_at: None,
     };
     callback::add(journal, &callback).await?;
+    door.state.telling.feed.follow(&callback.tenant).await?;
     tracing::info!(
         callback = callback.id,
         tenant = callback.tenant,
@@ -328,7 +329,9 @@ pub(super) async fn remove(
     id: Id,
 ) -> Result<StatusCode, Problem> {
     let callback = find(&door, &caller, id).await?;
-    callback::remove(&*door.state.journal, &callback.id).await?;
+    let journal = &*door.state.journal;
+    callback::remove(journal, &callback.id).await?;
+    slots::free(journal, &callback.tenant, &callback.id).await?;
     tracing::info!(
         callback = callback.id,
         tenant = callback.tenant,

@@ -28,12 +28,19 @@ pub struct Telling {
     /// Ends every wait.
     stopped: Option<Shutdown>,
     waiting: Arc<Semaphore>,
+    /// Between two looks while somebody waits.
+    look: Duration,
 }
 
 impl Telling {
     /// From this feed.
     pub fn new(feed: Arc<dyn Feed>, courier: Option<Arc<dyn Courier>>) -> Self {
-        Self { feed, courier, stopped: None, waiting: Arc::new(Semaphore::new(MOST_WAITING)) }
+        Self { feed, courier, stopped: None, waiting: Arc::new(Semaphore::new(MOST_WAITING)), look: LOOK }
+    }
+
+    /// Looks so often while somebody waits.
+    pub fn looking_every(self, look: Duration) -> Self {
+        Self { look, ..self }
     }
 
     /// Nobody waits for news once this is pulled.
@@ -46,7 +53,7 @@ impl Telling {
 const MOST_WAITING: usize = 256;
 /// The longest wait.
 const LONGEST_WAIT_SECONDS: u64 = 30;
-/// Between two looks while somebody waits.
+/// Between two looks while somebody waits, unless looking is dear.
 const LOOK: Duration = Duration::from_millis(250);
 const DEFAULT_LIMIT: usize = 100;
 /// The cursor that stands for the present end.
@@ -92,9 +99,9 @@ pub struct EventsView {
     responses(
         (status = 200, description = "What changed", body = EventsView),
         (status = 400, description = "The cursor is none of this tenant's feed", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "On AWS: nobody asked for this tenant's feed, by the setting feed.tenants or a callback", body = Problem, content_type = "application/problem+json"),
         (status = 410, description = "The cursor is older than what is kept; the detail says from when on there is something", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A parameter is not valid or not known", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "This backend has no feed yet", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn events(
@@ -153,7 +160,7 @@ impl Telling {
                 return Ok(page);
             }
             cursor = Some(page.next);
-            let look = (tokio::time::Instant::now() + LOOK).min(until);
+            let look = (tokio::time::Instant::now() + self.look).min(until);
             match &self.stopped {
                 Some(stopped) => tokio::select! {
                     () = tokio::time::sleep_until(look) => {}

@@ -7,6 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::alerts::{AlertsView, ChannelTests};
+use super::aside::AsidePageView;
+use super::aside::deal::{AsideAnswer, Choice};
 use super::batch::BatchAnswer;
 use super::batches::{Declaration, DeclaredBatches};
 use super::callbacks::change::{Resume, Resumed, Rotate, Trial};
@@ -61,6 +63,9 @@ const STATUS: &str = "Waiting: `accepted` (for its first attempt), `scheduled` (
     Rotate,
     Trial,
     UnmatchedPageView,
+    AsidePageView,
+    Choice,
+    AsideAnswer,
     act::Reason,
     JobRequest,
     Preview,

@@ -7,11 +7,12 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
+use super::aside::deal;
 use super::auth::Scope;
 use super::callbacks::change;
 use super::dead_letters::resend;
 use super::{
-    Shared, act, alerts, batch, batches, callbacks, dead_letters, engagement, enqueue, events, guard,
+    Shared, act, alerts, aside, batch, batches, callbacks, dead_letters, engagement, enqueue, events, guard,
     incident, jobs, probe, read, status, suppressions, unconfirmed, unmatched,
 };
 
@@ -56,6 +57,9 @@ pub(super) fn table() -> Vec<Route> {
         route::<read::__path_show, _, _>(Scope::Read, read::show),
         route::<events::__path_events, _, _>(Scope::Read, events::events),
         route::<unmatched::__path_unmatched, _, _>(Scope::Operate, unmatched::unmatched),
+        route::<aside::__path_aside, _, _>(Scope::Operate, aside::aside),
+        route::<deal::__path_retry, _, _>(Scope::Operate, deal::retry),
+        route::<deal::__path_dismiss, _, _>(Scope::Operate, deal::dismiss),
         route::<engagement::__path_engagement, _, _>(Scope::Read, engagement::engagement),
         route::<callbacks::__path_list, _, _>(Scope::Read, callbacks::list),
         route::<callbacks::__path_add, _, _>(Scope::Operate, callbacks::add),

@@ -29,6 +29,7 @@ use crate::provider::health::{Circuit, ProviderHealth};
 use crate::queue::Depth;
 use crate::server::problem::Problem;
 use crate::stops::Stop;
+use crate::tracking::aside::{self, Count};
 use callbacks::CallbackLine;
 use evidence::Evidence;
 use heard::WitnessView;
@@ -84,6 +85,10 @@ pub struct StatusView {
     /// Events that match no notification, kept and looked at again; null when they could not be counted.
     #[schema(required = true)]
     pub unmatched_events: Option<u64>,
+    /// Events that could not be folded, and that nobody has dealt with; null when the journal did not answer.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub events_aside: Option<Count>,
     /// Every provider account as this process's worker last saw it.
     pub providers: Vec<ProviderHealth>,
     /// Of every configured provider, the newest event heard; null when the log did not answer.
@@ -225,6 +230,7 @@ pub(super) async fn status(
         queue: queue.value.as_ref().map(|queue| queue.depth),
         inbox: inbox.and_then(|inbox| inbox.value),
         unmatched_events: state.unmatched.count().await.ok(),
+        events_aside: aside::count(&*state.journal).await.ok(),
         providers,
         witnesses: heard::witnesses(state, now).await,
         unconfirmed: heard::unconfirmed(state).await,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use crate::feed::FeedError;
+use crate::inbox::InboxError;
 use crate::journal::JournalError;
 use crate::message_log::LogError;
 use crate::notification::content::Fault;
@@ -121,7 +122,7 @@ pub(super) fn feed(error: &FeedError) -> Problem {
         FeedError::Expired { since } => at_cursor(StatusCode::GONE).with_detail(format!(
             "some of what follows the cursor is gone: entries are kept from {since} on"
         )),
-        FeedError::Absent => Problem::new(StatusCode::NOT_IMPLEMENTED).with_detail(error.to_string()),
+        FeedError::NotKept { .. } => Problem::new(StatusCode::NOT_FOUND).with_detail(error.to_string()),
         FeedError::Unavailable(_) => {
             tracing::error!(%error, "a request could not be answered");
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE);
@@ -135,6 +136,14 @@ pub(super) fn queue(error: &QueueError) -> Problem {
     tracing::error!(%error, "a request could not be answered");
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(SHORTAGE);
     problem.with_detail("the queue could not answer")
+}
+
+/// The inbox of events failed: writes that down once, and says so to the caller.
+pub(super) fn inbox(error: &InboxError) -> Problem {
+    tracing::error!(%error, "a request could not be answered");
+    let wait = if matches!(error, InboxError::Full(_)) { BACKLOG } else { SHORTAGE };
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(wait);
+    problem.with_detail("the inbox of events does not take them back now")
 }
 
 /// The suppression list failed: writes that down once, and says so to the caller.

@@ -125,8 +125,8 @@ pub(super) async fn unmatched(
     };
     let cursor = asked.cursor.filter(|cursor| !cursor.is_empty());
     let log = &door.state.unmatched;
-    let page = log.list(cursor.as_deref(), limit).await.map_err(|error| trouble::log(&error))?;
-    let count = log.count().await.map_err(|error| trouble::log(&error))?;
+    let page = log.list(cursor.as_deref(), limit).await?;
+    let count = log.count().await?;
     let items = page.items.into_iter().map(UnmatchedView::from).collect();
     Ok(Json(UnmatchedPageView { count, items, next_cursor: page.next_cursor }))
 }

@@ -2,8 +2,9 @@
 
 use super::check::{CheckLine, SetupLine};
 use crate::aws::{Aws, Done, Finding, Step};
-use crate::inbox::sqs as inbox_sqs;
-use crate::message_log::dynamodb;
+use crate::feed::dynamodb::{self as feed, Named};
+use crate::inbox::sqs::{self as inbox_sqs, lag};
+use crate::message_log::dynamodb::{self, told};
 use crate::notification::content::Limits;
 use crate::queue::sqs;
 use crate::settings::{AwsSettings, Settings};
@@ -25,8 +26,25 @@ pub(super) fn inbox(settings: &Settings, from: &AwsSettings) -> Option<inbox_sqs
     Some(inbox_sqs::Config { url, visibility_timeout: settings.queue.visibility })
 }
 
+/// SQS counts within a minute; where unknown outcomes rest for less than ten, in proportion.
+pub(super) fn lag(settings: &Settings) -> lag::Config {
+    let settles = lag::Config::default().settles.min(settings.worker.hold / 10);
+    lag::Config { settles, rests: lag::Config::default().rests.min(settles), ..lag::Config::default() }
+}
+
 pub(super) fn log(from: &AwsSettings) -> dynamodb::Config {
     dynamodb::Config { table: from.table.clone(), retention: from.retention, ..dynamodb::Config::default() }
+}
+
+/// How the feed is read, and whose it is without a callback.
+pub(super) fn feed(settings: &Settings, from: &AwsSettings) -> (feed::Config, Named) {
+    let (callback, settled) = (&settings.callback, told::settled(&from.calls));
+    let named = if callback.tenants.iter().any(|tenant| tenant == "*") {
+        Named::All
+    } else {
+        Named::These(callback.tenants.clone())
+    };
+    (feed::Config { retention: callback.retention, settled }, named)
 }
 
 fn queues(settings: &Settings, from: &AwsSettings) -> sqs::setup::Queues {

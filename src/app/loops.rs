@@ -15,12 +15,12 @@ use crate::recovery::rematch::{self, Rematcher};
 use crate::recovery::sweep::Sweeper;
 use crate::recovery::watchdog::Watchdog;
 use crate::sandbox::Sandbox;
-use crate::settings::{Backend, Roles, Settings};
+use crate::settings::{Roles, Settings};
 use crate::shutdown::Shutdown;
 use crate::suppression::listener::EventListener;
 use crate::tracking::folder::Folder;
 use crate::tracking::{Listener, Tracker};
-use crate::worker::{Guards, Worker};
+use crate::worker::{Evidence, Guards, Worker};
 
 /// What they stand on.
 pub(super) struct House<'a> {
@@ -68,9 +68,7 @@ impl House<'_> {
             loops.push(("jobs", tokio::spawn(runner.run(rings, stopped.clone()))));
             let (queue, log) = (storage.queue.clone(), storage.log.clone());
             loops.push(("dead letters", tokio::spawn(storage.keeper(clock).run(stopped.clone()))));
-            if matches!(settings.backend, Backend::Embedded) {
-                loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
-            }
+            loops.push(("callbacks", tokio::spawn(self.deliverer().run(stopped.clone()))));
             let sweeper = Sweeper::new(log, queue, clock.clone(), rooms::sweeper(settings));
             let (log, journal) = (storage.log.clone(), storage.journal.clone());
             let watchdog = Watchdog::new(log, journal, clock.clone(), rooms::watchdog(settings, sandbox)?);
@@ -100,6 +98,9 @@ impl House<'_> {
     fn worker(&self, providers: Vec<Arc<dyn Provider>>) -> Worker {
         let (queue, log) = (self.storage.queue.clone(), self.storage.log.clone());
         let (clock, health, guards) = (self.clock.clone(), self.health.clone(), self.guards.clone());
+        if matches!(guards.evidence, Evidence::Elsewhere) {
+            tracing::warn!("without sqs.events_url every unknown outcome waits for worker.witness_cap");
+        }
         Worker::new(queue, log, providers, clock, health, guards, rooms::worker(self.settings))
     }
 }

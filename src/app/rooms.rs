@@ -30,7 +30,7 @@ use crate::stops::Stops;
 use crate::storm;
 use crate::suppression::guard::Suppressions;
 use crate::tracking::folder;
-use crate::worker::{self, Guards, breaker, concurrency, retry};
+use crate::worker::{self, Evidence, Guards, breaker, concurrency, retry};
 
 /// Makes rustls use ring. Once is enough; again is harmless.
 pub(super) fn install_tls() {
@@ -133,7 +133,15 @@ pub(super) fn guards(settings: &Settings, storage: &Storage, clock: &Clock) -> G
     let storm = storm::Guard::new(journal, log, stops.clone(), clock.clone(), &settings.guard);
     let (list, journal) = (storage.suppressions.clone(), storage.journal.clone());
     let suppressions = Suppressions::new(list, journal, settings.suppression.clone());
-    Guards { stops, storm, suppressions, inbox: storage.inbox.clone() }
+    Guards { stops, storm, suppressions, evidence: evidence(settings, storage) }
+}
+
+fn evidence(settings: &Settings, storage: &Storage) -> Evidence {
+    match (&storage.inbox, &settings.backend) {
+        (Some(inbox), _) => Evidence::In(inbox.clone()),
+        (None, Backend::Embedded) => Evidence::Nowhere,
+        (None, Backend::Aws(_)) => Evidence::Elsewhere,
+    }
 }
 
 /// What the door stands on, without keys and without a worker.
@@ -158,7 +166,7 @@ pub(super) fn api_state(
         keys: Arc::default(),
         health: HealthBoard::default(),
         worker_expected: false,
-        telling: Telling::new(storage.feed.clone(), Some(courier(settings))),
+        telling: telling(settings, storage),
         channels: None,
         metrics: None,
         config: api(settings),
@@ -242,10 +250,25 @@ pub(super) fn callbacks(settings: &Settings) -> callbacks::Config {
     let schedule = Schedule { base: from.backoff_base, cap: from.backoff_cap, ..Schedule::default() };
     callbacks::Config {
         patience: Patience { schedule, ..Patience::default() },
+        look_every: feed_look(settings).unwrap_or(callbacks::Config::default().look_every),
         retention: settings.callback.retention,
         alone: matches!(settings.backend, Backend::Embedded),
         ..callbacks::Config::default()
     }
+}
+
+/// What changed, for the API.
+pub(super) fn telling(settings: &Settings, storage: &Storage) -> Telling {
+    let telling = Telling::new(storage.feed.clone(), Some(courier(settings)));
+    match feed_look(settings) {
+        Some(look) => telling.looking_every(look),
+        None => telling,
+    }
+}
+
+/// On AWS a look at a tenant's feed is four queries, and what changed is told after a while in any case.
+fn feed_look(settings: &Settings) -> Option<Duration> {
+    matches!(settings.backend, Backend::Aws(_)).then_some(Duration::from_secs(5))
 }
 
 /// On AWS a look costs a request for every hundred that are awaited, and a write of the journal is paid for by its size.

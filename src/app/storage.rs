@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use super::{aws, in_process, rooms};
 use crate::api::auth::ApiKey;
 use crate::clock::Clock;
+use crate::feed::Feed;
+use crate::feed::dynamodb::{DynamoFeed, FeedTenants};
 use crate::feed::sqlite::SqliteFeed;
-use crate::feed::{Feed, NoFeed};
 use crate::inbox::Inbox;
 use crate::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
 use crate::inbox::sqs::SqsInbox;
@@ -21,6 +22,7 @@ use crate::journal::dynamodb::DynamoJournal;
 use crate::journal::sqlite::SqliteJournal;
 use crate::message_log::MessageLog;
 use crate::message_log::dynamodb::DynamoLog;
+use crate::message_log::dynamodb::told::Telling;
 use crate::message_log::sqlite::SqliteLog;
 use crate::message_log::unmatched::UnmatchedEvents;
 use crate::queue::Queue;
@@ -118,19 +120,31 @@ impl Storage {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let connected = aws::connect(from).await?;
         let mut queue = SqsQueue::open(&connected, aws::queue(settings, from));
-        let mut inbox = aws::inbox(settings, from).map(|config| SqsInbox::open(&connected, config));
+        let journal: Arc<dyn Journal> = Arc::new(DynamoJournal::open(&connected, &from.table, clock.clone()));
+        let mut inbox = aws::inbox(settings, from).map(|config| {
+            let inbox = SqsInbox::open(&connected, config);
+            inbox.telling(journal.clone(), clock.clone(), aws::lag(settings))
+        });
         if let Some(stopped) = stopped {
             queue = queue.waiting_until(stopped.clone());
             inbox = inbox.map(|inbox| inbox.waiting_until(stopped));
         }
-        let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)));
-        let journal = DynamoJournal::open(&connected, &from.table, clock.clone());
+        let journal: Arc<dyn Journal> = Arc::new(DynamoJournal::open(&connected, &from.table, clock.clone()));
+        let (config, named) = aws::feed(settings, from);
+        let tenants = FeedTenants::new(journal.clone(), named);
+        let telling = Telling {
+            audience: Arc::new(tenants.clone()),
+            clock: clock.clone(),
+            kept: config.kept(),
+            settled: config.settled,
+        };
+        let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)).telling(telling));
         Ok(Self {
             log: log.clone(),
             unmatched: log.clone(),
             queue: Arc::new(queue),
-            journal: Arc::new(journal),
-            feed: Arc::new(NoFeed),
+            journal,
+            feed: Arc::new(DynamoFeed::new(log.clone(), tenants, clock.clone(), config)),
             inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),
             suppressions: Arc::new(DynamoSuppressions::open(&connected, &from.table)),
             ground: Ground::Aws(log),

@@ -99,6 +99,11 @@ impl Deliverer {
             Err(FeedError::Expired { since }) => return self.lost(&callback, since).await,
             Err(error) => return Err(error.into()),
         };
+        // What is read so slowly may be in another's hands by the time it would be posted.
+        let left = batch.due_at.since(self.clock.now());
+        if left < self.config.patience.lease / 3 {
+            return Ok(Outcome::Wait(left));
+        }
         entries.retain(|entry| callback.tells(entry.status));
         let body = courier::body(&callback, &entries, batch.made_at);
         let message = Message::sign(&callback, &batch.id, body, self.clock.now());

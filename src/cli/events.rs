@@ -1,10 +1,11 @@
 //! `events`.
 
+mod aside;
 mod unmatched;
 
 use std::num::NonZeroUsize;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::value::RawValue;
 
 use super::client::Client;
@@ -24,7 +25,10 @@ Example: what happens, as it happens; and everything since a cursor, for a progr
   kakitome events --since 41.a8cfde63 --json
 Example: whose mail does a provider account tell of that is not ours?
   kakitome events --unmatched --json | jq -r .recipient | sort | uniq -c")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct EventsArgs {
+    #[command(subcommand)]
+    command: Option<EventsCommand>,
     /// Whose [default: the key's own tenant]
     #[arg(long)]
     tenant: Option<String>,
@@ -45,6 +49,11 @@ pub struct EventsArgs {
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum EventsCommand {
+    Aside(aside::AsideArgs),
+}
+
 #[derive(serde::Deserialize)]
 struct Page {
     items: Vec<Box<RawValue>>,
@@ -56,6 +65,9 @@ const PAGE: usize = 1000;
 
 /// Runs `events`.
 pub async fn run(args: &EventsArgs, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
+    if let Some(EventsCommand::Aside(args)) = &args.command {
+        return aside::run(args, client, out).await;
+    }
     let limit = args.limit.map(NonZeroUsize::get);
     if args.unmatched {
         return unmatched::run(limit, args.json, client, out).await;

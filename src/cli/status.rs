@@ -16,6 +16,7 @@ use super::output::Output;
 use super::unconfirmed::Counts;
 use super::when::{clock, human, relative};
 use crate::clock::Timestamp;
+use crate::tracking::aside::Count;
 use parts::{Callback, Provider, Stop, Witness, tell_provider, tell_witness};
 
 /// Is everything all right? Backlog, oldest unsent, providers, dead letters, forecast
@@ -42,6 +43,7 @@ struct Report {
     queue: Option<Depth>,
     inbox: Option<Inbox>,
     unmatched_events: Option<u64>,
+    events_aside: Option<Count>,
     providers: Vec<Provider>,
     witnesses: Option<Vec<Witness>>,
     unconfirmed: Option<Counts>,
@@ -155,6 +157,11 @@ impl Report {
         }
         if let Some(inbox) = self.inbox.filter(|inbox| inbox.lag() > alert_delay) {
             troubles.push(format!("events are folded {} late", human(inbox.lag())));
+        }
+        if let Some(Count { count, at_least }) = self.events_aside.filter(|aside| aside.count > 0) {
+            let at_least = if at_least { "at least " } else { "" };
+            troubles
+                .push(format!("{at_least}{count} events are set aside; `kakitome events aside` lists them"));
         }
         if let Some(words) = self.unconfirmed.as_ref().and_then(Counts::words) {
             troubles.push(format!("{words}; `kakitome unconfirmed` lists them"));

@@ -1,6 +1,8 @@
 //! Callbacks: where a tenant's changes are posted to, and how far each has got. A document each in the journal; pure but
 //! for the functions at the end.
 
+pub mod slots;
+
 use std::time::Duration;
 
 use rand::RngExt;

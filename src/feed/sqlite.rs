@@ -69,6 +69,11 @@ impl Feed for SqliteFeed {
         Ok(counted.await?.unsigned_abs())
     }
 
+    /// Every tenant's are.
+    async fn follow(&self, _tenant: &str) -> Result<(), FeedError> {
+        Ok(())
+    }
+
     async fn prune(&self, before: Timestamp, limit: usize) -> Result<u64, FeedError> {
         Ok(self.engine.write_between(move |tx, _| prune(tx, before, limit).map(Some)).await?)
     }

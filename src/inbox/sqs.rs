@@ -1,8 +1,10 @@
 //! The inbox on SQS: the events queue, a message a parcel, fair by message group. A message is one JSON object,
 //! `{"kakitome_events":1,"lane":"…","received_at":ms,"events":n,"body":"BASE64"}`.
 
+pub mod lag;
+
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,10 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Appended, Depth, Inbox, InboxError, Parcel, Receipt, Taken};
 use crate::aws::Aws;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::journal::Journal;
 use crate::queue::QueueError;
 use crate::queue::sqs::plain::{PlainMessage, PlainQueue};
 use crate::shutdown::Shutdown;
+use lag::{Lag, Seen};
 
 const VERSION: u32 = 1;
 
@@ -39,6 +43,7 @@ pub struct SqsInbox {
     shutdown: Option<Shutdown>,
     /// When what this process has taken came.
     taken: Mutex<HashMap<Receipt, Timestamp>>,
+    lag: Option<Lag>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,12 +59,29 @@ impl SqsInbox {
     /// The queue at the configured URL. Reaches nothing yet.
     pub fn open(aws: &Aws, config: Config) -> Self {
         let queue = PlainQueue::open(aws, &config.url, config.visibility_timeout);
-        Self { queue, config, shutdown: None, taken: Mutex::default() }
+        Self { queue, config, shutdown: None, taken: Mutex::default(), lag: None }
     }
 
     /// The same inbox, which takes nothing more once the shutdown is pulled.
     pub fn waiting_until(self, shutdown: Shutdown) -> Self {
         Self { shutdown: Some(shutdown), ..self }
+    }
+
+    /// The same inbox, which tells other processes through the journal when it is late, and hears of them.
+    pub fn telling(self, journal: Arc<dyn Journal>, clock: Clock, config: lag::Config) -> Self {
+        let lag = Lag::new(journal, clock, self.config.visibility_timeout, config);
+        Self { lag: Some(lag), ..self }
+    }
+
+    fn oldest_taken(&self) -> Option<Timestamp> {
+        self.taken().values().min().copied()
+    }
+
+    /// Before what is late is folded: the newest event that was folded is no proof any more.
+    async fn tell_if_late(&self) {
+        if let Some(lag) = &self.lag {
+            lag.mark(self.oldest_taken()).await;
+        }
     }
 
     fn taken(&self) -> std::sync::MutexGuard<'_, HashMap<Receipt, Timestamp>> {
@@ -134,6 +156,7 @@ impl Inbox for SqsInbox {
                 break;
             }
         }
+        self.tell_if_late().await;
         Ok(taken)
     }
 
@@ -142,6 +165,7 @@ impl Inbox for SqsInbox {
         for kept in self.queue.hide(&receipts).await {
             stale_is_no_error(kept)?;
         }
+        self.tell_if_late().await;
         Ok(())
     }
 
@@ -172,8 +196,24 @@ impl Inbox for SqsInbox {
 
     async fn depth(&self) -> Result<Depth, InboxError> {
         let depth = self.queue.depth().await?;
-        let oldest = self.taken().values().min().copied();
-        Ok(Depth { parcels: depth.visible + depth.in_flight + depth.delayed, events: None, oldest })
+        let parcels = depth.visible + depth.in_flight + depth.delayed;
+        Ok(Depth { parcels, events: None, oldest: self.oldest_taken() })
+    }
+
+    async fn folded_until(
+        &self,
+        now: Timestamp,
+        heard: Option<Timestamp>,
+    ) -> Result<Option<Timestamp>, InboxError> {
+        let Some(lag) = &self.lag else { return Ok(None) };
+        // One asks, and the others are told the same.
+        let mut judged = lag.judged.lock().await;
+        if let Some(told) = lag.told(&judged, now) {
+            return told;
+        }
+        let depth = self.depth().await;
+        let seen = depth.map(|depth| Seen { is_empty: depth.parcels == 0, oldest_held: depth.oldest, heard });
+        lag.judge(&mut judged, seen, now).await
     }
 }
 

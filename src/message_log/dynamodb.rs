@@ -10,6 +10,7 @@
 //! | witness | `w#<provider>` | `w` | the newest event time |
 //! | unmatched | `u#<day>` | `<digest>` | events of nobody |
 //! | tally | `tally` | `<shard>` | how many were sent |
+//! | told | `f#<shard>#<tenant>` | `<stamp>#<id>#<write>` | what the feed is told, see `told.rs` |
 //!
 //! Three sparse indexes: `open` holds whatever is not sent, by class and shard; `wake` what the sweeper looks at, by
 //! its time; `batch` what belongs to a broadcast. A sent notification is in none but `batch`; one that was sent late
@@ -60,6 +61,7 @@ mod due;
 mod entry;
 mod event;
 mod events_item;
+mod folded;
 mod heard;
 mod hours;
 mod keys;
@@ -75,6 +77,7 @@ mod setup;
 mod source;
 mod table;
 mod tally;
+pub mod told;
 mod units;
 mod unmatched;
 mod witness;
@@ -102,6 +105,7 @@ use due::Walk;
 pub use setup::{SetupError, setup};
 use table::Table;
 use tally::Tally;
+use told::{Teller, Telling};
 use won::WonClaims;
 use write::Writer;
 
@@ -145,6 +149,7 @@ pub struct DynamoLog {
     strays: unmatched::Strays,
     counts_kept: Duration,
     counted: count::Counted,
+    teller: Teller,
 }
 
 impl DynamoLog {
@@ -166,7 +171,13 @@ impl DynamoLog {
             strays: unmatched::Strays::default(),
             counts_kept: config.counts_kept,
             counted: count::Counted::default(),
+            teller: Teller::default(),
         }
+    }
+
+    /// With somebody who is told what changes.
+    pub fn telling(self, telling: Telling) -> Self {
+        Self { teller: Teller::new(telling), ..self }
     }
 
     /// Writes what is only counted in memory so far.

@@ -72,12 +72,14 @@ fn backend(settings: &Settings, reader: &mut Reader) {
                 reader.refuse(path, "belongs to backend `aws`; the backend is `embedded`");
             }
         }
+        if reader.is_given("feed.tenants") {
+            reader.refuse("feed.tenants", "belongs to backend `aws`; on `embedded` every tenant has a feed");
+        }
         return;
     };
-    for path in ["feed.retention", "callback.allow_insecure", "callback.ca"] {
-        if reader.is_given(path) {
-            reader.refuse(path, "the feed and callbacks are not there on backend `aws` yet");
-        }
+    if settings.callback.retention > aws.retention && reader.is_sound("dynamodb.retention") {
+        // An entry is checked against its record when it is read.
+        reader.refuse("feed.retention", "must not be above dynamodb.retention");
     }
     if settings.queue.visibility.subsec_nanos() != 0 {
         reader.refuse("queue.visibility", "SQS counts in whole seconds");

@@ -41,6 +41,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Some of these words, each once, in order of preference.
     Choices(&'static [&'static str]),
+    /// Tenants, separated by commas; `*` for all.
+    Tenants,
     /// A list of base64 public keys. Also from a file.
     PublicKeys,
     /// X.509 certificates, as PEM. Also from a file.
@@ -74,6 +76,7 @@ impl Kind {
             Kind::Switch => "true or false".into(),
             Kind::Choice(words) => words.join(" or "),
             Kind::Choices(words) => format!("one or more of {}, each once", words.join(", ")),
+            Kind::Tenants => "names of tenants, separated by commas, or *".into(),
             Kind::PublicKeys => "base64 public keys, separated by commas".into(),
             Kind::Certificates => "X.509 certificates as PEM (-----BEGIN CERTIFICATE-----)".into(),
             Kind::LogFilter => {
@@ -112,7 +115,7 @@ pub const AWS_KEYS: [&str; 5] =
 
 /// Every key, `[[api_key]]` tables apart.
 #[rustfmt::skip]
-pub const KEYS: [Key; 75] = [
+pub const KEYS: [Key; 76] = [
     key("backend", Kind::Choice(&["embedded", "aws"]), Some("embedded"), "where notifications are kept and queued"),
     key("data_dir", Kind::Path, Some("./data"), "embedded storage"),
     key("listen", Kind::Listen, Some("127.0.0.1:7625"), "address of all HTTP roles"),
@@ -154,6 +157,8 @@ pub const KEYS: [Key; 75] = [
     key("alert.webhook_secret", Kind::Secret, None, "signs what is posted there"),
     key("feed.retention", Kind::Span(s(48 * HOUR), s(90 * 24 * HOUR)), Some("7d"),
         "how long what changed can be pulled, and a paused callback can go on without loss"),
+    key("feed.tenants", Kind::Tenants, None,
+        "aws: tenants with a feed though they have no callback, separated by commas; `*`: all. An entry costs a write unit"),
     key("callback.allow_insecure", Kind::Switch, Some("false"),
         "callbacks may go over http, and to any port and private address: for tests and development"),
     key("callback.ca", Kind::Certificates, None,

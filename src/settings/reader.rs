@@ -12,6 +12,7 @@ use super::keys::{Key, Kind, find};
 use super::sources::{ApiKeyTable, Gathered};
 use super::value::{parse_bytes, parse_span};
 use crate::callbacks::post::Authorities;
+use crate::notification::content::is_tenant_name;
 use crate::secret::Secret;
 
 /// Reads typed values. A faulty one is noted and replaced by something harmless: with a fault noted,
@@ -225,6 +226,16 @@ impl Reader {
 
     pub fn authorities(&mut self, path: &str) -> Authorities {
         self.read(path, |_, text| Authorities::parse(text)).unwrap_or_default()
+    }
+
+    /// Tenants, each once; `*` is one as well.
+    pub fn tenants(&mut self, path: &str) -> Vec<String> {
+        self.read(path, |_, text| {
+            let names: BTreeSet<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+            let is_all = names.iter().eq(["*"]);
+            (is_all || names.iter().all(|name| is_tenant_name(name))).then(|| names.into_iter().collect())
+        })
+        .unwrap_or_default()
     }
 
     pub fn log_filter(&mut self, path: &str) -> Option<String> {

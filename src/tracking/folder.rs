@@ -21,7 +21,6 @@ use crate::journal::Journal;
 use crate::message_log::LogError;
 use crate::provider::ProviderEvent;
 use crate::shutdown::Shutdown;
-pub use mend::Aside;
 
 /// How the folder works.
 #[derive(Clone, Copy, Debug)]

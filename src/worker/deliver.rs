@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::Hands;
 use super::attempt::{Won, send};
 use super::lanes::Permit;
 use super::retry::{Judgement, Unsettled, settlement};
 use super::settle::Finished;
+use super::{Evidence, Hands};
 use crate::clock::Timestamp;
 use crate::message_log::{Claim, ClaimRequest, Hint, LogError, NewNotification};
 use crate::metrics::{ACCEPTED_TOTAL, UNKNOWN_TOTAL};
@@ -93,16 +93,33 @@ impl Hands {
 }
 
 impl Hands {
-    /// The newest event time of a provider, and until when everything that came in is folded. SQS tells no age of what
-    /// other processes have not taken: there only what this one holds counts.
-    async fn heard(&self, provider: &str, now: Timestamp) -> Result<(Option<Timestamp>, Timestamp), String> {
-        let oldest = match &self.guards.inbox {
-            Some(inbox) => inbox.depth().await.map_err(|error| error.to_string())?.oldest,
-            None => None,
+    /// The newest event time of a provider, and until when everything that came in is folded. What is folded while this
+    /// is asked is in the record, and then the resend is refused.
+    async fn heard(
+        &self,
+        provider: &str,
+        now: Timestamp,
+    ) -> Result<(Option<Timestamp>, Timestamp), LogError> {
+        let witness = self.log.witness(provider).await?;
+        // As if everything that ever came still waited.
+        let nobody_knows = Timestamp::default();
+        let inbox = match &self.guards.evidence {
+            Evidence::Nowhere => return Ok((witness, now)),
+            Evidence::Elsewhere => return Ok((witness, nobody_knows)),
+            Evidence::In(inbox) => inbox,
         };
-        // After the inbox: what was folded in between has moved the witness, and is in the record.
-        let witness = self.log.witness(provider).await.map_err(|error| error.to_string())?;
-        Ok((witness, oldest.unwrap_or(now)))
+        let mut newest = witness;
+        for other in self.lanes.names().into_iter().filter(|name| *name != provider) {
+            newest = newest.max(self.log.witness(&other).await?);
+        }
+        let folded_until = match inbox.folded_until(now, newest).await {
+            Ok(until) => until.unwrap_or(nobody_knows),
+            Err(error) => {
+                tracing::warn!(%error, provider, "whether events wait is not known: nothing unknown is resent");
+                nobody_knows
+            }
+        };
+        Ok((witness, folded_until))
     }
 }
 
@@ -137,7 +154,7 @@ async fn judge_unknown(hands: Arc<Hands>, delivery: Delivery, life: Life, unknow
     let (witness, folded_until) = match hands.heard(&provider, now).await {
         Ok(heard) => heard,
         Err(error) => {
-            tracing::warn!(id = %delivery.id, error, "could not read the witness; looked at again later");
+            tracing::warn!(id = %delivery.id, %error, "could not read the witness; looked at again later");
             hands.finish(delivery, Settlement::Again { after: hands.config.trouble_wait }).await;
             return;
         }

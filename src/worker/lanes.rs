@@ -115,6 +115,11 @@ impl Lanes {
         self.take_from(lane, 1).pop()
     }
 
+    /// The configured providers.
+    pub fn names(&self) -> Vec<String> {
+        self.lanes.iter().map(|lane| lane.provider.name().to_owned()).collect()
+    }
+
     /// Whether the named provider is still configured.
     pub fn knows(&self, provider: &str) -> bool {
         self.lanes.iter().any(|lane| lane.provider.name() == provider)

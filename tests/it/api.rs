@@ -1,5 +1,6 @@
 //! The door in, over the real router and the embedded storage.
 
+mod aside;
 mod batch;
 mod bodies;
 mod callbacks;

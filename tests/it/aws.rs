@@ -7,6 +7,7 @@ mod budget;
 mod denied;
 mod direct;
 mod ill;
+mod late;
 mod lost;
 mod twice;
 

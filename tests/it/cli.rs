@@ -18,10 +18,10 @@ use kakitome::clock::{Clock, Timestamp};
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
-struct Ran {
-    out: String,
-    err: String,
-    ended: Result<Exit, String>,
+pub struct Ran {
+    pub out: String,
+    pub err: String,
+    pub ended: Result<Exit, String>,
 }
 
 /// The moment at which every command of these tests runs.
@@ -35,7 +35,7 @@ async fn run(client: &Client, args: &[&str]) -> Ran {
 }
 
 /// Runs a client command; with `answers` at a terminal where somebody types them.
-async fn run_at(client: &Client, args: &[&str], answers: Option<&'static str>) -> Ran {
+pub async fn run_at(client: &Client, args: &[&str], answers: Option<&'static str>) -> Ran {
     let cli = Cli::try_parse_from(std::iter::once(&"kakitome").chain(args)).unwrap();
     let (mut output, out, err) = Output::captured(Clock::manual(now()), answers);
     let ended = cli.run_on(client, Duration::from_secs(600), &mut output).await;

@@ -1,11 +1,14 @@
 //! One suite over the ports. A backend joins it with a function that makes a fresh bench, and one line.
 
+pub mod aside;
 mod feed;
 mod inbox;
 mod journal;
 mod log;
 mod queue;
+pub mod slots;
 pub mod suppression;
+pub mod told;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::feed::dynamodb::Named;
 use kakitome::feed::sqlite::SqliteFeed;
 use kakitome::inbox::Inbox;
 use kakitome::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
@@ -36,6 +40,7 @@ use feed::FeedBench;
 use inbox::InboxBench;
 use journal::JournalBench;
 use suppression::SuppressionBench;
+use told::FeedHouse;
 
 /// A fresh, empty queue and what the suite needs to know of it.
 pub struct QueueBench {
@@ -162,8 +167,44 @@ mod sqlite_journal {
     super::journal::suite!(super::sqlite_journal_bench);
 }
 
+mod sqlite_aside {
+    super::aside::suite!(super::sqlite_journal_bench);
+}
+
+mod ministack_aside {
+    super::aside::suite!(super::ministack_journal_bench);
+}
+
+mod dynoxide_aside {
+    super::aside::suite!(super::dynoxide_journal_bench);
+}
+
+mod sqlite_slots {
+    super::slots::suite!(super::sqlite_journal_bench);
+}
+
+mod ministack_slots {
+    super::slots::suite!(super::ministack_journal_bench);
+}
+
+mod dynoxide_slots {
+    super::slots::suite!(super::dynoxide_journal_bench);
+}
+
 mod sqlite_feed {
     super::feed::suite!(super::sqlite_feed_bench);
+}
+
+mod sqlite_feed_prune {
+    super::feed::prune_suite!(super::sqlite_feed_bench);
+}
+
+mod ministack_feed {
+    super::feed::suite!(super::ministack_feed_bench);
+}
+
+mod dynoxide_feed {
+    super::feed::suite!(super::dynoxide_feed_bench);
 }
 
 mod ministack_journal {
@@ -200,6 +241,13 @@ mod dynamodb_local_log {
     super::log::suite!(
         #[ignore = "DynamoDB Local needs Java: `make aws-second` installs and runs it"]
         super::dynamodb_local_log_bench
+    );
+}
+
+mod dynamodb_local_feed {
+    super::feed::suite!(
+        #[ignore = "DynamoDB Local needs Java: `make aws-second` installs and runs it"]
+        super::dynamodb_local_feed_bench
     );
 }
 
@@ -373,6 +421,27 @@ async fn sqlite_feed_bench() -> FeedBench {
     let engine = Engine::open(home.path(), Config::default()).unwrap();
     let (log, feed) = (SqliteLog::new(engine.clone()), SqliteFeed::new(engine));
     FeedBench { server: "sqlite", log: Arc::new(log), feed: Arc::new(feed), _home: Box::new(home) }
+}
+
+async fn ministack_feed_bench() -> FeedBench {
+    dynamodb_feed_bench(Emulator::ministack()).await
+}
+
+async fn dynoxide_feed_bench() -> FeedBench {
+    dynamodb_feed_bench(Emulator::dynoxide()).await
+}
+
+async fn dynamodb_local_feed_bench() -> FeedBench {
+    dynamodb_feed_bench(Emulator::dynamodb_local()).await
+}
+
+async fn dynamodb_feed_bench(emulator: &'static Emulator) -> FeedBench {
+    let aws = emulator::connect(&emulator.url, &emulator.url).await;
+    let config = dynamodb::Config { table: emulator::fresh_name("feed"), ..dynamodb::Config::default() };
+    dynamodb::setup(&aws, &config).await.unwrap();
+    let house = FeedHouse::open(&aws, &config, &Clock::manual(log::start()), Named::All);
+    let feed = Arc::new(house.settling());
+    FeedBench { server: emulator.name, log: house.log, feed, _home: Box::new(()) }
 }
 
 async fn sqlite_journal_bench() -> JournalBench {

@@ -11,6 +11,7 @@ use kakitome::cli::client::Client;
 use kakitome::cli::output::Output;
 use kakitome::cli::{Cli, Exit};
 use kakitome::clock::{Clock, Timestamp};
+use kakitome::feed::sqlite::SqliteFeed;
 use kakitome::jobs::Bell;
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
@@ -60,6 +61,10 @@ impl House {
         aws: Option<(Aws, String, String)>,
     ) -> Self {
         let clock = Clock::system();
+        // Nothing here asks for what changed.
+        let home = tempfile::tempdir().unwrap();
+        let engine = Engine::open(home.path(), kakitome::sqlite::Config::default()).unwrap();
+        let feed = Arc::new(SqliteFeed::new(engine));
         let keeper =
             Keeper::new(log.clone(), queue.clone(), journal.clone(), clock.clone(), Config::default());
         let state = ApiState {
@@ -72,7 +77,7 @@ impl House {
             machines: kakitome::engagement::Rulebook::new(None),
             journal: journal.clone(),
             bell: Bell::new(false).0,
-            telling: api::events::Telling::new(Arc::new(kakitome::feed::NoFeed), None),
+            telling: api::events::Telling::new(feed, None),
             unmatched: Arc::new(crate::conformance::NoStrays),
             channels: None,
             clock,
@@ -83,7 +88,7 @@ impl House {
             config: api::Config::default(),
         };
         let client = Client::in_process(api::router(state), Some(Secret::new(KEY)));
-        Self { log, queue, journal, keeper, client, aws, _home: tempfile::tempdir().unwrap() }
+        Self { log, queue, journal, keeper, client, aws, _home: home }
     }
 
     async fn embedded() -> Self {

@@ -7,8 +7,14 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use kakitome::clock::Clock;
+use kakitome::inbox::sqlite::SqliteInbox;
+use kakitome::inbox::{Inbox, pack};
+use kakitome::notification::address::Address;
+use kakitome::provider::{EventKind, ProviderEvent};
 use kakitome::sandbox::{self, Sandbox};
 use kakitome::shutdown::{self, ShutdownTrigger};
+use kakitome::sqlite::{DATABASE_FILE, Engine};
 
 use super::backend;
 use super::callbacks::receiver::{Mood, Receiver};
@@ -251,6 +257,135 @@ async fn a_paused_callback_is_handled_by_its_page_alone() {
     assert!(receiver.events().iter().any(|event| event["status"] == "delivered"));
     assert!(!run(&["status"]).contains("callback"));
     drop(server);
+}
+
+/// An embedded house whose alerts come soon, and the storage under it.
+struct Small {
+    home: tempfile::TempDir,
+    server: Option<Kakitome>,
+}
+
+impl Small {
+    fn open() -> Self {
+        let mut small = Self { home: tempfile::tempdir().unwrap(), server: None };
+        small.serve();
+        small
+    }
+
+    fn serve(&mut self) {
+        let env = [
+            ("KAKITOME_ALERT_DELAY", "1s".to_owned()),
+            ("KAKITOME_ALERT_INTERVAL", "200ms".to_owned()),
+            ("KAKITOME_ALERT_CALM", "200ms".to_owned()),
+        ];
+        self.server = Some(Kakitome::start(self.home.path(), &["serve"], &env));
+    }
+
+    fn stop(&mut self) {
+        let (ended_well, log) = self.server.take().unwrap().terminate();
+        assert!(ended_well, "{log}");
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = backend::command(self.home.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn wait_until(&self, arguments: &[&str], says: &str) -> String {
+        let begun = std::time::Instant::now();
+        loop {
+            let said = self.run(arguments);
+            if said.contains(says) {
+                return said;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{arguments:?} never says {says}: {said}");
+        }
+    }
+
+    fn hand_in(&self, keys: &[&str]) {
+        let lines: Vec<String> = keys.iter().map(|key| super::world::booking(key).to_string()).collect();
+        std::fs::write(self.home.path().join("some.ndjson"), lines.join("\n")).unwrap();
+        self.run(&["enqueue", "some.ndjson"]);
+    }
+
+    /// What somebody else does to the database.
+    fn change(home: &Path, statements: &str) {
+        let database = rusqlite::Connection::open(home.join("data").join(DATABASE_FILE)).unwrap();
+        database.busy_timeout(PATIENCE).unwrap();
+        database.execute_batch(statements).unwrap();
+    }
+
+    /// Follows a page; whoever is asked to mend does this to the database.
+    fn follow(&self, page: &str, mending: &'static str) {
+        let (home, asked) = (self.home.path().to_owned(), self.home.path().join("mend"));
+        let mender = std::thread::spawn(move || {
+            let begun = std::time::Instant::now();
+            while !asked.exists() {
+                assert!(begun.elapsed() < PATIENCE, "nobody asks for it");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Self::change(&home, mending);
+            std::fs::write(home.join("mended"), "").unwrap();
+        });
+        let mend = "export MEND='touch mend; until test -e mended; do sleep 0.1; done'";
+        follow(mend, page, self.home.path());
+        mender.join().unwrap();
+    }
+}
+
+#[test]
+fn events_that_wait_are_handled_by_their_page_alone() {
+    if backend::is_aws() {
+        return;
+    }
+    let small = Small::open();
+    let ill =
+        "CREATE TRIGGER ill BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'the volume is full'); END";
+    Small::change(small.home.path(), ill);
+    small.hand_in(&["one", "two", "three"]);
+    small.wait_until(&["alerts"], "events_waiting");
+    small.follow("events-waiting.md", "DROP TRIGGER ill");
+    assert_eq!(small.run(&["list", "--json"]).matches(r#""status":"delivered""#).count(), 3);
+    small.wait_until(&["status"], "all right");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_are_set_aside_are_handled_by_their_page_alone() {
+    if backend::is_aws() {
+        return;
+    }
+    let mut small = Small::open();
+    small.hand_in(&["damaged"]);
+    let listed = small.wait_until(&["list", "--json"], r#""status":"delivered""#);
+    let record: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    small.stop();
+    Small::change(small.home.path(), "CREATE TABLE lost AS SELECT * FROM recipient; DELETE FROM recipient");
+    let opened = ProviderEvent {
+        provider: "sandbox".into(),
+        id: record["id"].as_str().unwrap().parse().ok(),
+        kind: EventKind::Opened,
+        at: Clock::system().now(),
+        recipient: Address::parse("guest.damaged@example.com").ok(),
+        ..super::conformance::aside::event("opened-1")
+    };
+    let engine = Engine::open(&small.home.path().join("data"), kakitome::sqlite::Config::default()).unwrap();
+    let inbox = SqliteInbox::open(engine.clone(), kakitome::inbox::sqlite::Config::default()).await.unwrap();
+    inbox.append(pack(&[opened], Clock::system().now())).await.unwrap();
+    engine.close().await;
+    drop((inbox, engine));
+    tokio::task::block_in_place(|| {
+        small.serve();
+        small.wait_until(&["events", "aside"], "opened");
+        small.wait_until(&["status"], "1 events are set aside");
+        // The first look of a process finds it.
+        small.stop();
+        small.serve();
+        small.wait_until(&["alerts"], "events_aside");
+        small.follow("events-aside.md", "INSERT INTO recipient SELECT * FROM lost; DROP TABLE lost");
+        let shown = small.run(&["show", record["id"].as_str().unwrap()]);
+        assert!(shown.contains("opened"), "{shown}");
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod cost;
 mod due;
 mod journal;
 mod setup;
+mod told;
 mod trouble;
 
 use kakitome::aws::Aws;

@@ -222,6 +222,23 @@ fn aws_needs_its_queues_and_its_table_and_they_need_it() {
 }
 
 #[test]
+fn tenants_with_a_feed_are_named_where_a_feed_is_paid_for() {
+    let said = world().env("KAKITOME_FEED_TENANTS", "hotel").refused();
+    assert!(said.contains("KAKITOME_FEED_TENANTS") && said.contains("every tenant has a feed"), "{said}");
+    let aws = || world_for(keys::find("dynamodb.retention").unwrap());
+    let tenants = |text| aws().env("KAKITOME_FEED_TENANTS", text).load().unwrap().callback.tenants;
+    assert_eq!(tenants("ryokan, hotel,ryokan"), ["hotel", "ryokan"]);
+    assert_eq!(tenants("*"), ["*"]);
+    assert!(aws().load().unwrap().callback.tenants.is_empty());
+    for wrong in ["*,hotel", "hotel,", "a b"] {
+        let said = aws().env("KAKITOME_FEED_TENANTS", wrong).refused();
+        assert!(said.contains("names of tenants, separated by commas, or *"), "{wrong}: {said}");
+    }
+    let longer = aws().env("KAKITOME_FEED_RETENTION", "31d").env("KAKITOME_DYNAMODB_RETENTION", "30d");
+    assert!(longer.refused().contains("must not be above dynamodb.retention"));
+}
+
+#[test]
 fn combinations_that_cannot_work_are_refused() {
     let world = world()
         .env("KAKITOME_WORKER_PROVIDER_TIMEOUT", "40s")

@@ -48,7 +48,7 @@ const LAYERS: [(&str, u8); 38] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 48] = [
+const SIDEWAYS: [(&str, &str); 50] = [
     ("notification", "clock"),
     ("notification", "named"),
     ("message_log", "provider"),
@@ -77,8 +77,10 @@ const SIDEWAYS: [(&str, &str); 48] = [
     ("inbox", "sqlite"),
     ("inbox", "aws"),
     ("inbox", "queue"),
+    ("inbox", "journal"),
     ("tracking", "inbox"),
     ("feed", "journal"),
+    ("feed", "message_log"),
     ("tracking", "journal"),
     ("tracking", "message_log"),
     ("engagement", "message_log"),

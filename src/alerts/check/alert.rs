@@ -59,6 +59,8 @@ pub enum AlertName {
     WebhookRefused,
     /// Events that came in wait to be folded.
     EventsWaiting,
+    /// Events that came in could not be folded.
+    EventsAside,
     /// Mail was sent, and its provider does not speak of it.
     Unconfirmed,
     /// The message log does not answer.
@@ -93,6 +95,7 @@ named! {
         WebhookSilent: "webhook_silent",
         WebhookRefused: "webhook_refused",
         EventsWaiting: "events_waiting",
+        EventsAside: "events_aside",
         Unconfirmed: "unconfirmed",
         LogUnreachable: "log_unreachable",
         QueueUnreachable: "queue_unreachable",
@@ -120,9 +123,9 @@ impl AlertName {
             AlertName::Unconfirmed => "unconfirmed.md",
             AlertName::CallbackPaused => "callback-paused.md",
             AlertName::GuardHeld => "duplicate-broadcast.md",
-            AlertName::WebhookSilent | AlertName::WebhookRefused | AlertName::EventsWaiting => {
-                "webhook-silent.md"
-            }
+            AlertName::WebhookSilent | AlertName::WebhookRefused => "webhook-silent.md",
+            AlertName::EventsWaiting => "events-waiting.md",
+            AlertName::EventsAside => "events-aside.md",
         }
     }
 }

@@ -69,6 +69,7 @@ pub(super) fn check(reading: &Reading, limits: &Limits, checked: &mut Checked) {
         consequence,
         checked,
     );
+    events_aside(reading.events_aside, checked);
     jobs(reading, checked);
     callbacks(reading, checked);
 }
@@ -195,6 +196,18 @@ fn events_waiting(webhook: &WebhookReading, limits: &Limits, checked: &mut Check
             "kakitome status",
         ));
     }
+}
+
+fn events_aside(count: Option<u64>, checked: &mut Checked) {
+    let count = match count {
+        None => return checked.skip(&[AlertName::EventsAside]),
+        Some(0) => return,
+        Some(count) => count,
+    };
+    let what = if count == 1 { "1 provider event".into() } else { format!("{count} provider events") };
+    let summary = format!("{what} could not be folded: set aside until somebody puts them back.");
+    let found = Finding::new(AlertName::EventsAside, Severity::Warning, summary, "kakitome events aside");
+    checked.findings.push(found.counting(count));
 }
 
 fn refused_posts(webhook: &WebhookReading, checked: &mut Checked) {

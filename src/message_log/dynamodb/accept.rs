@@ -112,7 +112,7 @@ impl DynamoLog {
             results[ix] = match written {
                 Ok(Written::Done) => Some(Ok(created(new))),
                 Ok(Written::Refused(Some(item))) => Some(judge(new, &item, Some(w))),
-                Ok(Written::Refused(None)) => {
+                Ok(Written::Refused(None) | Written::TooLate) => {
                     unread.push((ix, w));
                     None
                 }

@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::change::{Known, changed, write_id};
-use super::entry::Source;
+use super::folded::Folded;
 use super::keys::{self, Item};
 use super::row::{Row, WriteId};
+use super::told::{self, Note, Place, Tenants};
 use super::won::Won;
 use super::write::{Write, Written};
 use super::{DynamoLog, ROUNDS};
 use crate::clock::Timestamp;
 use crate::message_log::{Applied, LogError};
 use crate::notification::NotificationId;
-use crate::notification::content;
-use crate::notification::status::{Fact, Life, State};
+use crate::notification::status::{Fact, State};
 
 type Result<T> = std::result::Result<T, LogError>;
 
@@ -34,49 +34,16 @@ struct Group<'a> {
 /// A write whose answer is not known yet.
 struct Tried {
     w: WriteId,
+    /// That of a try before, which came too late to be sent again, and may have been done all the same.
+    former: Option<WriteId>,
     folded: Folded,
+    /// What the feed is told of it.
+    note: Option<Note>,
 }
 
-/// Facts told to a life, one after the other.
-struct Folded {
-    results: Vec<Applied>,
-    before: Arc<Life>,
-    /// The last life that a fact led to; `None` where none applied.
-    last: Option<usize>,
-}
-
-impl Folded {
-    fn of(known: &Known, facts: &[(usize, &Fact)], now: Timestamp) -> Self {
-        let mut results: Vec<Applied> = Vec::with_capacity(facts.len());
-        let mut last = None;
-        for (_, fact) in facts {
-            let current = last.and_then(|ix: usize| after_of(&results[ix])).unwrap_or(&known.life);
-            let before = current.status(now);
-            let result = match current.after(fact, now) {
-                Ok(life) => Applied::Done { before, life: Box::new(life) },
-                Err(refusal) => Applied::Refused(refusal),
-            };
-            if matches!(result, Applied::Done { .. }) {
-                last = Some(results.len());
-            }
-            results.push(result);
-        }
-        Self { results, before: known.life.clone(), last }
-    }
-
-    fn after(&self) -> &Life {
-        self.last.and_then(|ix| after_of(&self.results[ix])).unwrap_or(&self.before)
-    }
-
-    fn is_refused(&self) -> bool {
-        self.results.iter().any(|result| matches!(result, Applied::Refused(_)))
-    }
-}
-
-fn after_of(applied: &Applied) -> Option<&Life> {
-    match applied {
-        Applied::Done { life, .. } => Some(life),
-        _ => None,
+impl Tried {
+    fn is(&self, write_id: WriteId) -> bool {
+        self.w == write_id || self.former == Some(write_id)
     }
 }
 
@@ -88,11 +55,15 @@ impl DynamoLog {
         facts: &[(NotificationId, Fact)],
         now: Timestamp,
     ) -> Vec<Result<Applied>> {
+        let tenants = match self.teller.tenants().await {
+            Ok(tenants) => tenants,
+            Err(error) => return facts.iter().map(|_| Err(error.clone())).collect(),
+        };
         let mut groups = self.group(facts);
         let mut results: Results = facts.iter().map(|_| None).collect();
         for _round in 0..ROUNDS {
             self.read_unknown(&mut groups, &mut results, now).await;
-            let waiting = self.fold(&mut groups, &mut results, now).await;
+            let waiting = self.fold(&mut groups, &mut results, tenants.as_ref(), now).await;
             if waiting.is_empty() {
                 if groups.iter().all(|group| group.done) {
                     break;
@@ -101,15 +72,23 @@ impl DynamoLog {
             }
             let (places, writes): (Vec<usize>, Vec<Write>) = waiting.into_iter().unzip();
             let written = self.writer.write(writes).await;
+            let mut late: Vec<Note> = Vec::new();
             for (place, written) in places.into_iter().zip(written) {
                 let group = &mut groups[place];
                 match written {
-                    Ok(Written::Done) => self.finish(group, &mut results, now),
-                    Ok(Written::Refused(Some(item))) => self.learn(group, Some(&item), &mut results, now),
+                    Ok(Written::Done) => late.extend(self.finish(group, &mut results, now)),
+                    Ok(Written::Refused(Some(item))) => {
+                        late.extend(self.learn(group, Some(&item), &mut results, now));
+                    }
                     Ok(Written::Refused(None)) => group.known = None,
-                    Err(error) => fail(group, &mut results, &error),
+                    Ok(Written::TooLate) => {}
+                    Err(error) => {
+                        late.extend(group.tried.take().and_then(|tried| tried.note));
+                        fail(group, &mut results, &error);
+                    }
                 }
             }
+            self.repeat_late(&mut late).await;
         }
         let told = facts.iter().zip(&results).filter(|(_, result)| matches!(result, Some(Ok(_))));
         self.walk
@@ -156,27 +135,37 @@ impl DynamoLog {
             return;
         }
         let read = self.table.get(wanted).await;
+        let mut late: Vec<Note> = Vec::new();
         for group in groups.iter_mut().filter(|group| !group.done && group.known.is_none()) {
             match &read {
-                Ok(rows) => self.learn(group, rows.get(&keys::row_key(group.id)), results, now),
+                Ok(rows) => {
+                    late.extend(self.learn(group, rows.get(&keys::row_key(group.id)), results, now));
+                }
                 Err(error) => fail(group, results, error),
             }
         }
+        self.repeat_late(&mut late).await;
     }
 
-    /// Takes the row as it is for true. If its latest write is ours, only the answer was lost.
-    fn learn(&self, group: &mut Group<'_>, item: Option<&Item>, results: &mut Results, now: Timestamp) {
+    /// Takes the row as it is for true. If its latest write is ours, only the answer was lost: what was told of it.
+    fn learn(
+        &self,
+        group: &mut Group<'_>,
+        item: Option<&Item>,
+        results: &mut Results,
+        now: Timestamp,
+    ) -> Option<Note> {
         let Some(item) = item else {
             for (ix, _) in &group.facts {
                 results[*ix] = Some(Ok(Applied::Absent));
             }
             group.done = true;
-            return;
+            return None;
         };
         match Row::read(item) {
-            Ok(row) if group.tried.as_ref().is_some_and(|tried| tried.w == row.write_id) => {
+            Ok(row) if group.tried.as_ref().is_some_and(|tried| tried.is(row.write_id)) => {
                 group.known = Some(Known { version: row.version - 1, ..Known::of(row) });
-                self.finish(group, results, now);
+                return self.finish(group, results, now);
             }
             Ok(row) => {
                 group.known = Some(Known::of(row));
@@ -185,6 +174,7 @@ impl DynamoLog {
             }
             Err(error) => fail(group, results, &error),
         }
+        None
     }
 
     /// Tells the facts to what is known; the writes that this needs, with their groups' places.
@@ -192,6 +182,7 @@ impl DynamoLog {
         &self,
         groups: &mut [Group<'_>],
         results: &mut Results,
+        tenants: Option<&Tenants>,
         now: Timestamp,
     ) -> Vec<(usize, Write)> {
         let mut waiting = Vec::new();
@@ -202,24 +193,66 @@ impl DynamoLog {
                 group.known = None;
                 continue;
             }
+            // Claimed while nobody was told of anything.
+            let is_told = tenants.is_some() && told::is_told(known.life.state, folded.after().state);
+            if is_told && known.tenant.is_none() {
+                group.known = None;
+                continue;
+            }
             let only_looks = group.facts.iter().all(|(_, fact)| matches!(fact, Fact::Enqueued { .. }));
             let is_same = *folded.after() == *known.life;
             if is_same || only_looks && known.needs_no_index(folded.after(), now) {
                 settle(group, folded, results);
                 continue;
             }
-            group.tried = Some(Tried { w: write_id(), folded });
+            let former = group.tried.as_ref().map(|tried| tried.w);
+            group.tried = Some(Tried { w: write_id(), former, folded, note: None });
             waiting.push(place);
         }
         self.save_contents(groups, &waiting, results).await;
+        self.tell(groups, &waiting, tenants, results).await;
         let write = |place: usize| {
             let group = &groups[place];
             let (known, tried) = (group.known.as_ref()?, group.tried.as_ref()?);
             let after = tried.folded.after();
-            let write = self.change_write(group.id, known, after, tried.w, group.content_written, now);
+            let name = (tried.w, tried.note.as_ref());
+            let write = self.change_write(group.id, known, after, name, group.content_written, now);
             (!group.done).then_some((place, write))
         };
         waiting.into_iter().filter_map(write).collect()
+    }
+
+    /// Tells the feed, before anything changes: a crash between the two leaves an entry that tells nothing.
+    async fn tell(
+        &self,
+        groups: &mut [Group<'_>],
+        waiting: &[usize],
+        tenants: Option<&Tenants>,
+        results: &mut Results,
+    ) {
+        let Some(tenants) = tenants else { return };
+        let mut places = Vec::new();
+        for place in waiting {
+            let Group { id, known: Some(known), tried: Some(tried), done: false, .. } = &mut groups[*place]
+            else {
+                continue;
+            };
+            let tenant = known.tenant.as_deref().filter(|tenant| tenants.include(tenant));
+            let (Some(tenant), after) = (tenant, tried.folded.after()) else { continue };
+            if told::is_told(known.life.state, after.state) {
+                let mut note = self.teller.of_life(Place { id: *id, tenant, write_id: tried.w }, after);
+                self.teller.stamp(&mut note, known.history.latest());
+                tried.note = Some(note);
+                places.push(*place);
+            }
+        }
+        let notes = places.iter().filter_map(|place| groups[*place].tried.as_ref()?.note.as_ref());
+        let written = self.put_notes(notes).await;
+        for (place, written) in places.into_iter().zip(written) {
+            if let Err(error) = written {
+                fail(&mut groups[place], results, &error);
+            }
+        }
     }
 
     /// Whatever goes anywhere but to sent must have its content in the log: its queue message may be its last.
@@ -248,36 +281,11 @@ impl DynamoLog {
         }
     }
 
-    /// Writes contents that came with a queue message into the log. A result per content.
-    pub(super) async fn save(
-        &self,
-        contents: &[(NotificationId, bytes::Bytes, Arc<Life>)],
-    ) -> Vec<Result<()>> {
-        let decoded: Vec<_> = contents.iter().map(|(_, bytes, _)| content::decode(bytes).ok()).collect();
-        let hashes: Vec<_> = contents.iter().map(|(_, bytes, _)| content::hash(bytes)).collect();
-        let sources =
-            contents.iter().zip(&decoded).zip(&hashes).filter_map(|(((id, bytes, life), decoded), hash)| {
-                Some(Source {
-                    id: *id,
-                    notification: decoded.as_ref()?,
-                    content: bytes,
-                    content_hash: hash,
-                    accepted_at: life.accepted_at,
-                    ready_at: life.ready_at(),
-                })
-            });
-        let mut written = self.write_content(sources).await.into_iter();
-        let unreadable = || Err(LogError::Corrupt("its content".into()));
-        let result = |decoded: &Option<_>| match decoded {
-            Some(_) => written.next().unwrap_or_else(unreadable),
-            None => unreadable(),
+    /// Its write is done. What was told of it.
+    fn finish(&self, group: &mut Group<'_>, results: &mut Results, now: Timestamp) -> Option<Note> {
+        let (Tried { folded, note, .. }, Some(known)) = (group.tried.take()?, &group.known) else {
+            return None;
         };
-        decoded.iter().map(result).collect()
-    }
-
-    /// Its write is done.
-    fn finish(&self, group: &mut Group<'_>, results: &mut Results, now: Timestamp) {
-        let (Some(Tried { folded, .. }), Some(known)) = (group.tried.take(), &group.known) else { return };
         let after = folded.after();
         if after.state == State::Sent && folded.before.state != State::Sent {
             self.tally.sent(1);
@@ -290,6 +298,7 @@ impl DynamoLog {
             self.won.forget(group.id);
         }
         settle(group, folded, results);
+        note
     }
 }
 

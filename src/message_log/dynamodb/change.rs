@@ -16,6 +16,7 @@ use super::heard;
 use super::keys::{self, Class};
 use super::life;
 use super::row::{Row, WriteId, b, n, s};
+use super::told::{History, Note};
 use super::write::Write;
 use super::{DynamoLog, Table};
 use crate::clock::Timestamp;
@@ -35,6 +36,10 @@ pub(super) struct Known {
     pub(super) indexed_wake: Option<Timestamp>,
     /// See [`Row::indexed_class`].
     pub(super) indexed_class: Option<char>,
+    /// Whose notification, where that was asked for.
+    pub(super) tenant: Option<Arc<str>>,
+    /// What of it was told.
+    pub(super) history: History,
 }
 
 impl Known {
@@ -45,6 +50,8 @@ impl Known {
             content_is_with_queue: row.content_is_with_queue,
             indexed_wake: row.indexed_wake,
             indexed_class: row.indexed_class,
+            tenant: Some(row.tenant.into()),
+            history: row.history,
         }
     }
 
@@ -56,6 +63,8 @@ impl Known {
             life: Arc::new(life.clone()),
             content_is_with_queue: false,
             indexed_wake: None,
+            tenant: None,
+            history: History::default(),
         }
     }
 
@@ -88,17 +97,21 @@ pub(super) fn claim_write(
 }
 
 impl DynamoLog {
-    /// The write of `after` over what is known. `has_content`: the content has been written to its entry.
+    /// The write of `after` over what is known. `has_content`: the content has been written to its entry; `note`: what the
+    /// feed was told of it.
     pub(super) fn change_write(
         &self,
         id: NotificationId,
         known: &Known,
         after: &Life,
-        w: WriteId,
+        (w, note): (WriteId, Option<&Note>),
         has_content: bool,
         now: Timestamp,
     ) -> Write {
         let mut update = Update::new(&self.table, known, after, w);
+        if let Some(note) = note {
+            update.set("fd", note.remembered(&known.history));
+        }
         let status = after.status(now);
         // What still lists as unsent is never forgotten by itself.
         if status.is_end() && !status.is_unsent() {
@@ -126,7 +139,7 @@ impl DynamoLog {
         if has_content {
             update.remove("nc");
         }
-        update.finish(id, known.version)
+        Write { send_before: note.map(Note::send_before), ..update.finish(id, known.version) }
     }
 }
 
@@ -143,6 +156,8 @@ pub(super) fn changed(known: &Known, after: Arc<Life>, has_content: bool, now: T
         indexed_class: Class::of(&after, now).map(Class::letter),
         content_is_with_queue: known.content_is_with_queue && !has_content,
         life: after,
+        tenant: known.tenant.clone(),
+        history: known.history.clone(),
     }
 }
 
@@ -215,7 +230,7 @@ impl Update {
         self.parameters.push(s(key.pk.as_str()));
         self.parameters.push(s(key.sk.as_str()));
         self.parameters.push(n(version));
-        Write { key, statement: self.sets, parameters: self.parameters }
+        Write { key, statement: self.sets, parameters: self.parameters, send_before: None }
     }
 }
 
@@ -239,5 +254,5 @@ pub(super) fn insert(table: &Table, attributes: Vec<(&str, AttributeValue)>) -> 
         parameters.push(value);
     }
     statement.push('}');
-    Write { key, statement, parameters }
+    Write { key, statement, parameters, send_before: None }
 }

@@ -41,10 +41,15 @@ pub async fn check(aws: &Aws, config: &Config) -> Vec<Finding> {
 
 /// What an answer says of the right to `action`: any answer but a denial proves it.
 fn permission(action: &str, on: &str, refused: Option<(Kind, String)>) -> Finding {
+    permission_of("worker", action, on, refused)
+}
+
+/// The same of a right that another role needs.
+fn permission_of(role: &str, action: &str, on: &str, refused: Option<(Kind, String)>) -> Finding {
     match refused {
         None | Some((Kind::Refused, _)) => Finding::good(action, "allowed"),
         Some((Kind::Denied, words)) => {
-            Finding::bad(action, words, format!("allow `{action}` on {on} in the worker's policy"))
+            Finding::bad(action, words, format!("allow `{action}` on {on} in the {role}'s policy"))
         }
         Some((_, words)) => Finding::bad(action, words, "see whether DynamoDB can be reached from here"),
     }
@@ -96,7 +101,7 @@ async fn time_to_live(client: &Client, table: &str) -> Finding {
     }
 }
 
-/// An update and an insertion that can do nothing: each needs a right of its own.
+/// An update, an insertion and a deletion that can do nothing: each needs a right of its own.
 async fn statements(client: &Client, table: &str) -> Vec<Finding> {
     let key = nobody();
     let update = format!("UPDATE \"{table}\" SET v=? WHERE pk=? AND sk=? AND v=?");
@@ -104,11 +109,16 @@ async fn statements(client: &Client, table: &str) -> Vec<Finding> {
     let update = (update, parameters);
     // An insertion without its sort key is valid to the policy and to nobody else.
     let insert = (format!("INSERT INTO \"{table}\" VALUE {{'pk': ?}}"), vec![text(&key.pk)]);
+    // Of unmatched events alone, once they are matched: that is as far as the right reaches.
+    let delete = format!("DELETE FROM \"{table}\" WHERE pk=? AND sk=? AND v=?");
+    let delete = (delete, vec![text("u#check"), text(&key.sk), number(-1)]);
     let on = format!("the table `{table}`");
     let mut findings = Vec::new();
-    for (action, (statement, parameters)) in
-        [("dynamodb:PartiQLUpdate", update), ("dynamodb:PartiQLInsert", insert)]
-    {
+    for (role, action, (statement, parameters)) in [
+        ("worker", "dynamodb:PartiQLUpdate", update),
+        ("worker", "dynamodb:PartiQLInsert", insert),
+        ("webhook", "dynamodb:PartiQLDelete", delete),
+    ] {
         let statement =
             BatchStatementRequest::builder().statement(statement).set_parameters(Some(parameters)).build();
         let Ok(statement) = statement else { continue };
@@ -116,7 +126,7 @@ async fn statements(client: &Client, table: &str) -> Vec<Finding> {
             Ok(answer) => answer.responses.unwrap_or_default().into_iter().find_map(entry_refusal),
             Err(error) => Some((aws::kind(&error), aws::words(&error))),
         };
-        findings.push(permission(action, &on, refused));
+        findings.push(permission_of(role, action, &on, refused));
     }
     findings
 }

@@ -1,8 +1,10 @@
 //! Claims: one write each where what the queue message said is true, and whatever reads it takes where it is not.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::change::{Known, claim_write, claimed, insert, write_id};
 use super::entry::{Source, items_of};
@@ -80,6 +82,8 @@ impl<'a> Asking<'a> {
 impl DynamoLog {
     pub(super) async fn claim_all(&self, requests: &[ClaimRequest], now: Timestamp) -> Vec<Result<Claim>> {
         let mut asking: Vec<Asking<'_>> = requests.iter().map(Asking::of).collect();
+        // Only for what the outcomes will be told by: a claim itself is not told.
+        let _unknown_yet = self.teller.tenants().await;
         self.register_new(&mut asking).await;
         for _round in 0..ROUNDS {
             if !asking.iter().any(Asking::is_open) {
@@ -210,7 +214,7 @@ impl DynamoLog {
             match written {
                 Ok(Written::Done) => self.win(one),
                 Ok(Written::Refused(Some(item))) => self.take_in(one, Some(&item)),
-                Ok(Written::Refused(None)) => one.stage = Stage::Unread,
+                Ok(Written::Refused(None) | Written::TooLate) => one.stage = Stage::Unread,
                 Err(error) => one.fail(&error),
             }
         }
@@ -230,7 +234,7 @@ impl DynamoLog {
             return one.fail(&LogError::Corrupt("its content".into()));
         };
         let after = Arc::new(life.clone());
-        let known = match (&one.stage, one.unrecorded()) {
+        let mut known = match (&one.stage, one.unrecorded()) {
             (Stage::Known { known, .. }, _) if known.life.token == life.token => {
                 // Nothing was written: it is the same claim.
                 Known { life: after, ..known.clone() }
@@ -242,11 +246,25 @@ impl DynamoLog {
             }
             (_, None) => return,
         };
+        if known.tenant.is_none() && self.teller.has_tenants() {
+            // Its outcome is told in the tenant's name, and must not need a read for it.
+            known.tenant = tenant_of(&content);
+        }
         let kept = known.content_is_with_queue.then(|| content.clone());
         self.won.keep(one.request.id, Won { known, content: kept });
         let claimed = Claimed { life, content, created: created.is_some() };
         one.result = Some(Ok(Claim::Won(Box::new(claimed))));
     }
+}
+
+/// Whose notification has this stored content.
+fn tenant_of(content: &[u8]) -> Option<Arc<str>> {
+    #[derive(Deserialize)]
+    struct Whose<'a> {
+        #[serde(borrow)]
+        tenant: Cow<'a, str>,
+    }
+    Some(serde_json::from_slice::<Whose<'_>>(content).ok()?.tenant.into())
 }
 
 fn attributes(item: Item) -> Vec<(&'static str, aws_sdk_dynamodb::types::AttributeValue)> {

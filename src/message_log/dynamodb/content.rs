@@ -1,6 +1,7 @@
 //! The contents that claims need: read from the log, or written to it where a queue message that has it may go.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,7 +12,7 @@ use super::entry::{self, Body, Entry, Source};
 use super::keys::{self, Item, Key};
 use super::row::Row;
 use crate::message_log::{Claim, LogError};
-use crate::notification::status::State;
+use crate::notification::status::{Life, State};
 use crate::notification::{NotificationId, content};
 
 type Result<T> = std::result::Result<T, LogError>;
@@ -133,5 +134,29 @@ impl DynamoLog {
         }
         // Only spares the next refused claim the same work: if it fails, that does it again.
         self.writer.write(marks).await;
+    }
+
+    /// Writes contents that came with a queue message into the log. A result per content.
+    pub(super) async fn save(&self, contents: &[(NotificationId, Bytes, Arc<Life>)]) -> Vec<Result<()>> {
+        let decoded: Vec<_> = contents.iter().map(|(_, bytes, _)| content::decode(bytes).ok()).collect();
+        let hashes: Vec<_> = contents.iter().map(|(_, bytes, _)| content::hash(bytes)).collect();
+        let sources =
+            contents.iter().zip(&decoded).zip(&hashes).filter_map(|(((id, bytes, life), decoded), hash)| {
+                Some(Source {
+                    id: *id,
+                    notification: decoded.as_ref()?,
+                    content: bytes,
+                    content_hash: hash,
+                    accepted_at: life.accepted_at,
+                    ready_at: life.ready_at(),
+                })
+            });
+        let mut written = self.write_content(sources).await.into_iter();
+        let unreadable = || Err(LogError::Corrupt("its content".into()));
+        let result = |decoded: &Option<_>| match decoded {
+            Some(_) => written.next().unwrap_or_else(unreadable),
+            None => unreadable(),
+        };
+        decoded.iter().map(result).collect()
     }
 }

@@ -12,6 +12,7 @@ use super::events_item::{self, EventsItem, KeptEvent};
 use super::keys::{self, Item, Key};
 use super::matching::{self, Match};
 use super::row::{self, Row, WriteId};
+use super::told::{History, Tenants};
 use super::write::Written;
 use super::{DynamoLog, unmatched, witness};
 use crate::clock::Timestamp;
@@ -96,8 +97,8 @@ async fn fold(log: &DynamoLog, matched: Vec<Matched<'_>>, now: Timestamp) -> Res
         slots.entry(key).or_default().push(one);
     }
     let wanted: Vec<Key> = slots.keys().cloned().collect();
-    let items = match log.table.get(wanted).await {
-        Ok(items) => items,
+    let (items, tenants) = match futures::try_join!(log.table.get(wanted), log.teller.tenants()) {
+        Ok(read) => read,
         Err(error) => return matched.iter().map(|one| (one.ix, Err(error.clone()))).collect(),
     };
     let slots: Vec<Slot<'_>> =
@@ -105,7 +106,8 @@ async fn fold(log: &DynamoLog, matched: Vec<Matched<'_>>, now: Timestamp) -> Res
     let fresh: Vec<usize> = slots.iter().flat_map(Slot::fresh).collect();
     let evidence = settle(log, &matched, &fresh, now).await;
     let expires = now.plus(log.retention).plus(KEPT_LONGER);
-    let kept = join_all(slots.into_iter().map(|slot| slot.keep(log, &evidence, expires))).await;
+    let tenants = tenants.as_ref();
+    let kept = join_all(slots.into_iter().map(|slot| slot.keep(log, &evidence, tenants, expires))).await;
     kept.into_iter().flatten().collect()
 }
 
@@ -166,7 +168,15 @@ async fn settle(log: &DynamoLog, matched: &[Matched<'_>], fresh: &[usize], now: 
 struct Slot<'a> {
     key: Key,
     events: Vec<&'a Matched<'a>>,
-    stored: Result<(Option<u64>, Vec<KeptEvent>), LogError>,
+    stored: Result<Stored, LogError>,
+}
+
+/// An events item as it was read.
+#[derive(Clone, Default)]
+struct Stored {
+    version: Option<u64>,
+    kept: Vec<KeptEvent>,
+    history: History,
 }
 
 impl<'a> Slot<'a> {
@@ -174,16 +184,15 @@ impl<'a> Slot<'a> {
         Self { key, events, stored: Self::stored(item) }
     }
 
-    fn stored(item: Option<&Item>) -> Result<(Option<u64>, Vec<KeptEvent>), LogError> {
-        match item {
-            None => Ok((None, Vec::new())),
-            Some(item) => Ok((events_item::version(item), events_item::read(item)?)),
-        }
+    fn stored(item: Option<&Item>) -> Result<Stored, LogError> {
+        let Some(item) = item else { return Ok(Stored::default()) };
+        let (version, history) = (events_item::version(item), History::read(item));
+        Ok(Stored { version, kept: events_item::read(item)?, history })
     }
 
     /// The places of those that are no repeats.
     fn fresh(&self) -> Vec<usize> {
-        let Ok((_, kept)) = &self.stored else { return Vec::new() };
+        let Ok(Stored { kept, .. }) = &self.stored else { return Vec::new() };
         let mut kept = kept.clone();
         self.add_to(&mut kept, |_| true)
     }
@@ -202,41 +211,61 @@ impl<'a> Slot<'a> {
     }
 
     /// Writes what is new, however often others write the same item meanwhile.
-    async fn keep(mut self, log: &DynamoLog, evidence: &Evidence, expires: Timestamp) -> Results {
+    async fn keep(
+        mut self,
+        log: &DynamoLog,
+        evidence: &Evidence,
+        tenants: Option<&Tenants>,
+        expires: Timestamp,
+    ) -> Results {
+        let Some(row) = self.events.first().map(|one| &one.row) else { return Results::new() };
         let is_kept = |ix| !matches!(evidence.get(&ix), Some(Err(_)));
         for round in 0..ROUNDS {
             if round > 0 {
                 super::table::pause(round.min(4)).await;
             }
-            let (version, mut kept) = match &self.stored {
+            let Stored { version, kept: before, history } = match &self.stored {
                 Ok(stored) => stored.clone(),
                 Err(error) => return self.all_failed(error),
             };
-            let before = events_item::packed(&kept).len();
+            let mut kept = before.clone();
             let mut added = self.add_to(&mut kept, is_kept);
-            if before > MOST_BYTES {
+            if events_item::packed(&before).len() > MOST_BYTES {
                 self.leave_out_minor(&mut kept, &mut added);
             }
             if added.is_empty() {
                 return self.results(&added, evidence);
             }
             let write_id: WriteId = rand::rng().random();
+            let told = log.tell_recipients(row, (&history, write_id), tenants, (&before, &kept)).await;
+            let notes = match told {
+                Ok(notes) => notes,
+                Err(error) => return self.all_failed(&error),
+            };
             let list = events_item::packed(&kept);
-            let item = EventsItem { key: &self.key, version, write_id, list, expires };
+            let item = EventsItem { key: &self.key, version, write_id, list, expires, notes: &notes };
             let written = log.writer.write(vec![events_item::write(&log.table, item)]).await.pop();
             let now = match written {
-                Some(Ok(Written::Done)) => return self.results(&added, evidence),
+                Some(Ok(Written::Done)) => {
+                    log.repeat_late_notes(notes).await;
+                    return self.results(&added, evidence);
+                }
+                Some(Ok(Written::TooLate)) => continue,
                 Some(Ok(Written::Refused(Some(item)))) => Ok(Some(item)),
                 Some(Ok(Written::Refused(None))) => {
                     let found = log.table.get([self.key.clone()]).await;
                     found.map(|mut found| found.remove(&self.key))
                 }
-                Some(Err(error)) => Err(error),
+                Some(Err(error)) => {
+                    log.repeat_late_notes(notes).await;
+                    return self.all_failed(&error);
+                }
                 None => Err(LogError::Unavailable("a write came to no answer".into())),
             };
             match now {
                 // Ours: the answer was lost on the way.
                 Ok(Some(item)) if row::bytes(&item, "w") == Some(write_id) => {
+                    log.repeat_late_notes(notes).await;
                     return self.results(&added, evidence);
                 }
                 Ok(item) => self.stored = Self::stored(item.as_ref()),

@@ -6,6 +6,7 @@
 //! | `v` | counts the writes: each is on condition that none came between |
 //! | `w` | names the latest write |
 //! | `ev` | a JSON list, zstd |
+//! | `fd` | what the feed was told of, see `told.rs` |
 
 use std::cmp::Ordering;
 
@@ -15,6 +16,7 @@ use super::entry::{pack, unpack};
 use super::keys::{Item, Key};
 use super::row::{self, WriteId, b, blob, n, s};
 use super::table::Table;
+use super::told::recipients::Notes;
 use super::write::Write;
 use crate::clock::Timestamp;
 use crate::message_log::{LogError, RecordedEvent};
@@ -118,6 +120,8 @@ pub(super) struct EventsItem<'a> {
     /// The list, see [`packed`].
     pub(super) list: Vec<u8>,
     pub(super) expires: Timestamp,
+    /// What the feed was told of it.
+    pub(super) notes: &'a Notes,
 }
 
 /// The list as it is stored.
@@ -128,22 +132,35 @@ pub(super) fn packed(events: &[KeptEvent]) -> Vec<u8> {
 
 /// Writes it, unless another did since it was read.
 pub(super) fn write(table: &Table, item: EventsItem<'_>) -> Write {
-    let EventsItem { key, version, write_id, list, expires } = item;
+    let EventsItem { key, version, write_id, list, expires, notes } = item;
     let (pk, sk) = (s(key.pk.as_str()), s(key.sk.as_str()));
     let (list, expires) = (b(list), n(expires.as_ms() / 1000));
     let write_id = b(write_id.to_vec());
     let name = table.name.as_ref();
-    let (statement, parameters) = match version {
-        None => (
-            format!("INSERT INTO \"{name}\" VALUE {{'pk': ?, 'sk': ?, 'v': ?, 'w': ?, 'ev': ?, 'exp': ?}}"),
-            vec![pk, sk, n(1), write_id, list, expires],
-        ),
-        Some(version) => (
-            format!("UPDATE \"{name}\" SET v=? SET w=? SET ev=? SET exp=? WHERE pk=? AND sk=? AND v=?"),
-            vec![n(version + 1), write_id, list, expires, pk, sk, n(version)],
-        ),
+    let remembered = notes.remembered();
+    let (statement, mut parameters) = match version {
+        None => {
+            let told = if remembered.is_some() { ", 'fd': ?" } else { "" };
+            let values = "'pk': ?, 'sk': ?, 'v': ?, 'w': ?, 'ev': ?, 'exp': ?";
+            (
+                format!("INSERT INTO \"{name}\" VALUE {{{values}{told}}}"),
+                vec![pk, sk, n(1), write_id, list, expires],
+            )
+        }
+        Some(version) => {
+            let told = if remembered.is_some() { " SET fd=?" } else { "" };
+            (
+                format!(
+                    "UPDATE \"{name}\" SET v=? SET w=? SET ev=? SET exp=?{told} WHERE pk=? AND sk=? AND v=?"
+                ),
+                vec![n(version + 1), write_id, list, expires, pk, sk, n(version)],
+            )
+        }
     };
-    Write { key: key.clone(), statement, parameters }
+    if let Some(remembered) = remembered {
+        parameters.insert(if version.is_some() { 4 } else { 6 }, remembered);
+    }
+    Write { key: key.clone(), statement, parameters, send_before: notes.send_before() }
 }
 
 /// The item's version.

@@ -13,6 +13,7 @@ use super::life;
 use super::page::{Ask, Span};
 use super::row::{self, Row, number, text};
 use super::table::Table;
+use super::told::History;
 use crate::clock::Timestamp;
 use crate::message_log::{LogError, Recipient, Record};
 use crate::notification::status::recipient::{RecipientState, RecipientStatus};
@@ -64,6 +65,7 @@ pub(super) fn stored_row(item: &Item) -> Option<Stored<Row>> {
         content_is_with_queue: item.contains_key("nc"),
         indexed_wake: None,
         indexed_class: None,
+        history: History::read(item),
     };
     Some(Stored { value, fault: Some(fault) })
 }
@@ -140,16 +142,22 @@ fn record(row: Stored<Row>, entries: &HashMap<Key, Item>, events: Vec<Item>) -> 
     Stored { value, fault }
 }
 
-/// Each recipient with what the events say. The same address may stand in `to` and `cc`; the provider sends to it once.
-fn recipients(card: &Card, accepted_at: Timestamp, events: &[KeptEvent]) -> Vec<Recipient> {
+/// What the events say of each recipient that they name, by its canonical address.
+pub(super) fn states(events: &[KeptEvent], pending: RecipientState) -> HashMap<String, RecipientState> {
     let mut states: HashMap<String, RecipientState> = HashMap::new();
-    let pending = RecipientState { status: RecipientStatus::Pending, since: accepted_at };
     for event in events {
         if let (Some(address), Some(status)) = (event.recipient(), event.kind().recipient_status()) {
             let state = states.entry(address.canonical()).or_insert(pending);
             *state = state.after(status, event.at());
         }
     }
+    states
+}
+
+/// Each recipient with what the events say. The same address may stand in `to` and `cc`; the provider sends to it once.
+fn recipients(card: &Card, accepted_at: Timestamp, events: &[KeptEvent]) -> Vec<Recipient> {
+    let pending = RecipientState { status: RecipientStatus::Pending, since: accepted_at };
+    let states = states(events, pending);
     let recipient = |(kind, email): (_, &crate::notification::address::Address)| {
         let state = states.get(&email.canonical()).copied().unwrap_or(pending);
         Recipient { email: email.clone(), kind, status: state.status.shown(), since: state.since }

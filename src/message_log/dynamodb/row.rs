@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::keys::{self, Class, Item};
 use super::life;
+use super::told::History;
 use crate::clock::Timestamp;
 use crate::message_log::{LogError, NewNotification};
 use crate::notification::status::Life;
@@ -40,6 +41,8 @@ pub(super) struct Row {
     pub(super) indexed_wake: Option<Timestamp>,
     /// Its class letter in the index `open`; may be that of before a claim.
     pub(super) indexed_class: Option<char>,
+    /// What of it was told.
+    pub(super) history: History,
 }
 
 impl Row {
@@ -59,6 +62,7 @@ impl Row {
             content_is_with_queue: item.contains_key("nc"),
             indexed_wake: number(item, "wk").map(Timestamp::from_ms),
             indexed_class: text(item, "os").and_then(|partition| partition.chars().next()),
+            history: History::read(item),
         })
     }
 

@@ -72,9 +72,10 @@ pub(super) async fn keep(
     }
     let written = log.writer.write(writes).await;
     let first = places.into_iter().zip(written).map(|((ix, key), written)| {
-        let result = written.map(|written| match written {
-            Written::Done => Recorded::Unmatched,
-            Written::Refused(_) => Recorded::Repeat { tenant: None },
+        let result = written.and_then(|written| match written {
+            Written::Done => Ok(Recorded::Unmatched),
+            Written::Refused(_) => Ok(Recorded::Repeat { tenant: None }),
+            Written::TooLate => Err(LogError::Unavailable("it was too late to keep an event".into())),
         });
         (ix, key, result)
     });
@@ -123,7 +124,7 @@ fn insert(log: &DynamoLog, heard: &Heard, key: &Key, now: Timestamp) -> Write {
         n(now.plus(FIRST_LOOK).as_ms()),
         n(now.plus(KEPT).as_ms() / 1000),
     ];
-    Write { key: key.clone(), statement, parameters }
+    Write { key: key.clone(), statement, parameters, send_before: None }
 }
 
 /// What makes an unmatched event the same event: the provider's number, else what it says.

@@ -11,6 +11,7 @@ use futures::future::join_all;
 
 use super::keys::{Item, Key};
 use super::table::{self, TRIES, Table};
+use super::told::boot_time;
 use crate::aws::batch::{self, Batcher};
 use crate::message_log::LogError;
 
@@ -35,6 +36,8 @@ pub(super) struct Write {
     pub(super) statement: String,
     /// What stands for its question marks.
     pub(super) parameters: Vec<AttributeValue>,
+    /// By the time since boot: it is not sent later.
+    pub(super) send_before: Option<Duration>,
 }
 
 /// What became of a write.
@@ -45,6 +48,8 @@ pub(super) enum Written {
     /// Its condition does not hold, or there is no such item, or (INSERT) there is one. The item as it is, where the
     /// service says it: not every emulator does.
     Refused(Option<Item>),
+    /// It was not sent: it was too late for it.
+    TooLate,
 }
 
 #[derive(Debug)]
@@ -167,7 +172,14 @@ async fn execute(table: &Table, writes: Vec<Write>) -> Vec<Answer> {
         let (now, twins): (Vec<_>, Vec<_>) =
             left.into_iter().partition(|(_, write)| seen.insert(write.key.clone()));
         left = twins;
+        let at = boot_time();
+        let (late, now): (Vec<_>, Vec<_>) =
+            now.into_iter().partition(|(_, write)| write.send_before.is_some_and(|end| end < at));
+        late.into_iter().for_each(|(ix, _)| answers[ix] = Some(Answer::Written(Written::TooLate)));
         let (places, now): (Vec<usize>, Vec<Write>) = now.into_iter().unzip();
+        if now.is_empty() {
+            continue;
+        }
         for (ix, answer) in places.into_iter().zip(request(table, now).await) {
             answers[ix] = Some(answer);
         }

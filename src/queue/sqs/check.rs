@@ -60,6 +60,11 @@ pub async fn check(aws: &Aws, queues: &Queues, actions: &[Action]) -> Vec<Findin
         for action in Action::WORKER {
             findings.extend(permission(aws, dead_name, &queues.dead_letter_url, *action).await);
         }
+        // Those of the webhook role: it takes events in, and folds them.
+        for action in Action::WORKER {
+            let Some(events) = &queues.events_url else { break };
+            findings.extend(permission(aws, "events queue", events, *action).await);
+        }
     }
     findings
 }

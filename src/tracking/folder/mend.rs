@@ -1,36 +1,15 @@
 //! What is done about events that fail for themselves alone, so that they neither stop their neighbours nor get lost:
 //! what can never be folded is set aside in the journal; what may go better later is put back as a parcel of its own.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
 use super::{Batch, Folder, Trouble};
 use crate::clock::Timestamp;
 use crate::inbox::pack;
-use crate::journal::{JournalError, Kind, Put};
 use crate::metrics::EVENTS_SET_ASIDE_TOTAL;
 use crate::provider::ProviderEvent;
-
-/// For how long events that were set aside are kept.
-const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+use crate::tracking::aside::{self, Aside};
 
 /// So many failures at the start of a look at each event, and not one success: nothing can be folded at all.
 const OUTAGE_AFTER: usize = 3;
-
-/// An event that cannot be folded, as the journal keeps it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Aside {
-    /// When it was set aside.
-    pub at: Timestamp,
-    /// When it came.
-    pub received_at: Timestamp,
-    /// Why.
-    pub why: String,
-    /// The event.
-    pub event: ProviderEvent,
-}
 
 impl Folder {
     /// Whether nothing of the batch is left to do. `false` where nothing could be folded at all.
@@ -84,8 +63,8 @@ impl Folder {
     /// Whether it is safe in the journal.
     async fn set_aside(&self, event: &ProviderEvent, received_at: Timestamp, why: &str) -> bool {
         let now = self.clock.now();
-        let aside = Aside { at: now, received_at, why: why.to_owned(), event: event.clone() };
-        match self.keep_aside(&aside).await {
+        let aside = Aside::new(event.clone(), received_at, why, now);
+        match aside::keep(&*self.journal, &aside).await {
             Ok(()) => {
                 metrics::counter!(EVENTS_SET_ASIDE_TOTAL).increment(1);
                 tracing::error!(why, "an event that cannot be folded is set aside");
@@ -95,18 +74,6 @@ impl Folder {
                 tracing::warn!(%error, "an event that cannot be folded could not be set aside");
                 false
             }
-        }
-    }
-
-    async fn keep_aside(&self, aside: &Aside) -> Result<(), JournalError> {
-        let event = serde_json::to_string(&aside.event).unwrap_or_default();
-        let digest = Sha256::digest(event.as_bytes());
-        let key: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let body = serde_json::to_string(aside).unwrap_or_default();
-        let until = Some(aside.at.plus(KEPT));
-        match self.journal.put(Kind::EventAside, &key, &body, 0, until).await? {
-            // The same event, set aside before.
-            Put::Done(_) | Put::Conflict => Ok(()),
         }
     }
 }

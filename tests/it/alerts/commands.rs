@@ -56,6 +56,7 @@ fn disaster() -> Reading {
         unusual: Some(vec![Unusual { tenant: "rock 'n' roll".into(), per_minute: 900.0, usual: 3.0 }]),
         paused_callbacks: Some(vec!["0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3c".into()]),
         unconfirmed: Some(Unconfirmed { processed: 3, end: 2, at_least: false }),
+        events_aside: Some(4),
         interrupted_jobs: Some(vec!["0197a3c2-7a10-7c3e-9a55-0d5f6f1f2a3b".into()]),
         ..Reading::default()
     }

@@ -141,3 +141,19 @@ async fn a_secret_is_replaced_and_the_former_one_signs_for_as_long_as_was_said()
         assert_eq!((reply.status, reply.pointers()), (422, vec![pointer]));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_eight_that_are_added_at_once_five_are() {
+    let world = world().await;
+    let asked = json!({"url": URL});
+    let replies = futures::future::join_all((0..8).map(|_| world.post(HOTEL, "/v1/callbacks", &asked))).await;
+    let mut statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 201, 201, 201, 201, 409, 409, 409]);
+    let listed = world.get(HOTEL, "/v1/callbacks").await.json;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 5);
+    let id = listed["items"][0]["id"].as_str().unwrap();
+    assert_eq!(delete(&world, HOTEL, &format!("/v1/callbacks/{id}")).await.status, 204);
+    add(&world).await;
+    assert_eq!(world.post(HOTEL, "/v1/callbacks", &asked).await.status, 409);
+}

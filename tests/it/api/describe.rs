@@ -49,7 +49,7 @@ async fn the_router_serves_what_is_described_and_nothing_else() {
         let needs_key = item.as_object().unwrap().values().all(|operation| operation["security"].is_array());
         assert_eq!(needs_key, path.starts_with("/v1/"), "{path}");
     }
-    assert_eq!(paths.len(), 38);
+    assert_eq!(paths.len(), 41);
     for path in ["/", "/v1", "/v2/notifications", "/v1/notifications/", "/v1/notifications/x/explode"] {
         let reply = world.get(ADMIN, path).await;
         assert_eq!((reply.status, reply.pointers().len()), (404, 0), "{path}");

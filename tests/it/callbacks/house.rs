@@ -16,8 +16,12 @@ struct House {
 
 impl House {
     fn start(dir: &std::path::Path) -> Self {
-        let env =
-            [("KAKITOME_CALLBACK_ALLOW_INSECURE", "true".to_owned()), ("KAKITOME_LOG", "debug".to_owned())];
+        let env = [
+            ("KAKITOME_CALLBACK_ALLOW_INSECURE", "true".to_owned()),
+            ("KAKITOME_LOG", "debug".to_owned()),
+            // On SQS what a killed process had received comes again after this.
+            ("KAKITOME_QUEUE_VISIBILITY", "15s".to_owned()),
+        ];
         Self { server: Kakitome::start(dir, &["serve"], &env), http: http() }
     }
 
@@ -48,11 +52,14 @@ fn statuses(receiver: &Receiver, id: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_is_told_that_its_mail_was_sent_and_then_delivered() {
-    if crate::backend::is_aws() {
-        return;
-    }
     let (home, receiver) = (tempfile::tempdir().unwrap(), Receiver::open().await);
     let house = House::start(home.path());
+    let empty = house.get("/v1/events").await;
+    if crate::backend::is_aws() {
+        assert!(empty["detail"].as_str().unwrap().contains("feed.tenants"), "{empty}");
+    } else {
+        assert_eq!(empty["items"], json!([]));
+    }
     let (status, made) = house.post("/v1/callbacks", &json!({"url": receiver.url})).await;
     assert_eq!(status, 201, "{made}");
     let secret = made["secret"].as_str().unwrap().to_owned();
@@ -72,9 +79,6 @@ async fn a_producer_is_told_that_its_mail_was_sent_and_then_delivered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_kill_9_everything_is_told_in_order_and_a_message_again_under_its_id() {
-    if crate::backend::is_aws() {
-        return;
-    }
     let (home, receiver) = (tempfile::tempdir().unwrap(), Receiver::open().await);
     let house = House::start(home.path());
     house.post("/v1/callbacks", &json!({"url": receiver.url})).await;

@@ -19,7 +19,7 @@ fn help_within(columns: usize, command: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    const COMMANDS: [&str; 39] = [
+    const COMMANDS: [&str; 40] = [
         "serve",
         "demo",
         "drill",
@@ -42,6 +42,7 @@ fn every_command_explains_itself_with_an_example() {
         "incident",
         "alerts",
         "events",
+        "events aside",
         "callbacks list",
         "callbacks add",
         "callbacks remove",

@@ -31,11 +31,21 @@ macro_rules! suite {
             what_comes_back_from_an_end_or_a_hold_is_told
             each_tenant_has_its_own_order_and_no_cursor_fits_another
             every_entry_is_read_once_page_by_page
-            what_is_pruned_is_gone_and_an_older_cursor_says_so
+            between_two_cursors_lies_what_was_read_there
         }
     };
 }
 pub(crate) use suite;
+
+/// What is forgotten when it is told to; DynamoDB forgets by itself.
+macro_rules! prune_suite {
+    ($bench:path) => {
+        crate::conformance::on_each! { crate::conformance::feed, $bench;
+            what_is_pruned_is_gone_and_an_older_cursor_says_so
+        }
+    };
+}
+pub(crate) use prune_suite;
 
 fn event(id: NotificationId, kind: EventKind, seconds: u64) -> ProviderEvent {
     let at = start().plus(secs(seconds));
@@ -169,8 +179,30 @@ pub async fn every_entry_is_read_once_page_by_page(bench: &FeedBench) {
     }
     assert_eq!(sizes, [(3, true), (3, true), (1, false), (0, false)]);
     assert_eq!(read, ids);
-    assert_eq!(bench.feed.end("default").await, Ok(cursor.clone()));
-    assert_eq!(bench.feed.count("default", &cursor).await, Ok(0));
+    let end = bench.feed.end("default").await.unwrap();
+    for behind in [cursor, end] {
+        assert_eq!(bench.feed.count("default", &behind).await, Ok(0));
+        assert_eq!(bench.feed.read("default", Some(&behind), 3).await.unwrap().entries, []);
+    }
+}
+
+pub async fn between_two_cursors_lies_what_was_read_there(bench: &FeedBench) {
+    for _ in 0..12 {
+        let id = accept(&*bench.log, start(), |_| ()).await;
+        send(&*bench.log, id, "m1", start()).await;
+        tell(bench, &event(id, EventKind::Delivered, 5)).await;
+    }
+    let mut after = bench.feed.begin("default").await.unwrap();
+    let mut read = Vec::new();
+    for limit in [1, 4, 7, 100] {
+        let page = bench.feed.read("default", Some(&after), limit).await.unwrap();
+        assert_eq!(bench.feed.between("default", &after, &page.next).await, Ok(page.entries.clone()));
+        assert_eq!(bench.feed.between("default", &page.next, &after).await, Ok(Vec::new()));
+        read.extend(page.entries);
+        after = page.next;
+    }
+    assert_eq!(read, all(bench, "default").await);
+    assert_eq!(read.len(), 24);
 }
 
 pub async fn what_is_pruned_is_gone_and_an_older_cursor_says_so(bench: &FeedBench) {

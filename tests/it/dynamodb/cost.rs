@@ -18,8 +18,9 @@ fn counts_indexes(upstream: &str) -> bool {
 async fn units(bench: &Bench) -> f64 {
     let seen = bench.proxy.seen();
     bench.proxy.reset();
-    let written =
-        seen.iter().filter(|seen| !seen.operation.ends_with("GetItem") && seen.operation != "Query");
+    // The tally and the witness are one write for many notifications.
+    let others = ["BatchGetItem", "GetItem", "Query", "UpdateItem"];
+    let written = seen.iter().filter(|seen| !others.contains(&&*seen.operation));
     for one in written.clone() {
         assert!(one.body["ReturnConsumedCapacity"].is_string(), "{}", one.operation);
     }
@@ -63,5 +64,45 @@ async fn a_direct_message_up_to_sent_costs_five_write_units_at_most() {
         if counts_indexes(upstream) {
             assert_eq!((claim, outcome), (3.0, 2.0));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_feed_costs_a_unit_for_each_change_that_it_tells_and_nothing_for_other_tenants() {
+    use crate::conformance::told::FeedHouse;
+    use kakitome::clock::Clock;
+    use kakitome::feed::dynamodb::Named;
+    let upstream = &Emulator::dynoxide().url;
+    // Without a feed, with one for somebody else, with one of its own: accepted, claimed, sent, delivered.
+    let others = Some(Named::These(vec!["hotel".into()]));
+    for (named, expected) in [
+        (None, [3.0, 1.0, 2.0, 1.0]),
+        (others, [3.0, 1.0, 2.0, 1.0]),
+        (Some(Named::All), [3.0, 1.0, 3.0, 2.0]),
+    ] {
+        let (bench, now) = (bench_on(upstream).await, start());
+        let told = named.map(|named| FeedHouse::open(&bench.aws, &bench.config, &Clock::manual(now), named));
+        let log: &dyn MessageLog = told.as_ref().map_or(&bench.log, |told| &*told.log);
+        // Registers the hour, and lets it be known who has a feed.
+        bench.accept(&[plain()]).await;
+        let warm = plain();
+        log.accept(std::slice::from_ref(&warm)).await.remove(0).unwrap();
+        log.claim(&[fresh(&warm, now)], now).await.remove(0).unwrap();
+        bench.proxy.reset();
+        let new = two_kilobytes();
+        log.accept(std::slice::from_ref(&new)).await.remove(0).unwrap();
+        let mut costs = vec![units(&bench).await];
+        log.claim(&[fresh(&new, now)], now).await.remove(0).unwrap();
+        costs.push(units(&bench).await);
+        log.apply(&[(new.id, accepted())], now).await.remove(0).unwrap();
+        let reads = bench.proxy.operations().iter().filter(|one| *one == "BatchGetItem").count();
+        assert_eq!(reads, 0, "an outcome is told without a read");
+        costs.push(units(&bench).await);
+        log.record_events(&[super::told::delivered(new.id, "guest@example.com")], now)
+            .await
+            .remove(0)
+            .unwrap();
+        costs.push(units(&bench).await);
+        assert_eq!(costs, expected);
     }
 }

@@ -47,12 +47,16 @@ async fn everything_is_right_after_setup() {
     }
 }
 
+/// Of what is not there, under a condition that nothing meets.
+const DELETION: &str = "DELETE FROM \"$\" WHERE pk=? AND sk=? AND v=?";
+
 #[tokio::test]
 async fn a_missing_right_is_named_by_its_action() {
     let bench = bench().await;
     for (operation, action) in [
         ("BatchExecuteStatement", "dynamodb:PartiQLUpdate"),
         ("BatchExecuteStatement", "dynamodb:PartiQLInsert"),
+        ("BatchExecuteStatement", "dynamodb:PartiQLDelete"),
         ("BatchGetItem", "dynamodb:BatchGetItem"),
         ("BatchWriteItem", "dynamodb:BatchWriteItem"),
         ("UpdateItem", "dynamodb:UpdateItem"),
@@ -82,6 +86,15 @@ async fn a_missing_right_is_named_by_its_action() {
     let denied: Vec<_> =
         findings.iter().filter(|finding| !finding.ok).map(|finding| finding.name.as_str()).collect();
     assert_eq!(denied, ["dynamodb:PartiQLUpdate"]);
+    // Unmatched events are all that the webhook may delete so: what is tried must be among them.
+    let deletions = bench
+        .proxy
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.statements()[..] == [DELETION.replace("$", &bench.config.table)]);
+    let keys: Vec<_> =
+        deletions.map(|seen| seen.body["Statements"][0]["Parameters"][0]["S"].clone()).collect();
+    assert_eq!(keys, [serde_json::json!("u#check")]);
 }
 
 #[tokio::test]

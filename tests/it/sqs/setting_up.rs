@@ -123,3 +123,42 @@ async fn check_names_a_missing_permission_by_its_action() {
         assert_eq!(others.count(), 0, "{denied}: {remedies:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_tries_what_the_webhook_needs_on_the_events_queue() {
+    for denied in ["SendMessage", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"] {
+        let (bench, _) = scripted::start(move |action, body, _| {
+            let is_of_events = body["QueueUrl"].as_str().is_some_and(|url| url.ends_with("-events"));
+            match action {
+                action if action == denied && is_of_events => refusal("AccessDeniedException"),
+                "GetQueueAttributes" => refusal("OverLimit"),
+                _ => refusal("InvalidParameterValue"),
+            }
+        })
+        .await;
+        let events_url = format!("{}-events", bench.queues.queue_url);
+        let queues = Queues { events_url: Some(events_url.clone()), ..bench.queues.clone() };
+        let findings = check(&bench.aws, &queues, Action::WORKER).await;
+        let named = format!("sqs:{denied} on the events queue");
+        let finding = findings.iter().find(|finding| finding.name == named).unwrap();
+        let remedy = format!("allow sqs:{denied} on {events_url}");
+        assert_eq!((finding.ok, finding.remedy.as_deref()), (false, Some(remedy.as_str())));
+        let remedies: Vec<_> = findings.iter().filter_map(|finding| finding.remedy.as_deref()).collect();
+        let allowed = remedies.iter().filter(|remedy| remedy.starts_with("allow"));
+        assert_eq!(allowed.count(), 1, "{remedies:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_leaves_the_events_as_they_were() {
+    let bench = Bench::fresh().await;
+    bench.put(&["{}"]).await;
+    // The queue with a message in it stands for the events queue.
+    let elsewhere = Bench::fresh().await;
+    let events_url = Some(bench.queues.queue_url.clone());
+    let queues = Queues { events_url, ..elsewhere.queues.clone() };
+    assert_eq!(wrong(&check(&elsewhere.aws, &queues, Action::WORKER).await), [] as [String; 0]);
+    let lying = bench.look(&bench.queues.queue_url).await;
+    assert_eq!(lying.len(), 1);
+    assert_eq!(lying[0].attributes.as_ref().unwrap()[&"ApproximateReceiveCount".into()], "1");
+}

@@ -14,7 +14,8 @@ use kakitome::notification::NotificationId;
 use kakitome::provider::health::HealthBoard;
 use kakitome::provider::{EventKind, ProviderEvent};
 use kakitome::shutdown::{self, Shutdown, ShutdownTrigger};
-use kakitome::tracking::folder::{Aside, Config, Folder, Outcome};
+use kakitome::tracking::aside::Aside;
+use kakitome::tracking::folder::{Config, Folder, Outcome};
 use kakitome::tracking::{Listener, Tracker};
 use metrics_exporter_prometheus::PrometheusBuilder;
 

@@ -30,7 +30,7 @@ use kakitome::suppression::SuppressionList;
 use kakitome::suppression::guard::Suppressions;
 use kakitome::suppression::sqlite::SqliteSuppressions;
 use kakitome::suppression::verdict::Policy;
-use kakitome::worker::{Config, DrainReport, Guards, Worker, breaker, concurrency, retry};
+use kakitome::worker::{Config, DrainReport, Evidence, Guards, Worker, breaker, concurrency, retry};
 
 use crate::conformance::{new, notification};
 
@@ -239,7 +239,7 @@ impl Bench {
             providers,
             clock,
             health,
-            Guards { stops, storm, suppressions, inbox: None },
+            Guards { stops, storm, suppressions, evidence: Evidence::Nowhere },
             config,
         )
     }

@@ -113,7 +113,7 @@ impl UnmatchedEvents for DynamoLog {
                 let look_at = n(next_look(one.kept_at, now).as_ms());
                 (format!("UPDATE \"{name}\" SET la=? WHERE pk=? AND sk=?"), vec![look_at, pk, sk])
             };
-            Some(Write { key, statement, parameters })
+            Some(Write { key, statement, parameters, send_before: None })
         });
         // Refused: it is gone already.
         self.writer.write(writes.collect()).await.into_iter().try_for_each(|written| written.map(drop))
