@@ -37,6 +37,8 @@ impl Fault {
     pub fn of(key: &Key, text: Option<&str>, origin: &Origin, detail: impl Into<String>) -> Self {
         let shown = match (&key.kind, text) {
             (Kind::Secret, Some(_)) => "a secret".to_owned(),
+            // It is long, and may be a private key by mistake.
+            (Kind::Certificates, Some(text)) => format!("{} bytes", text.len()),
             (_, Some(text)) => format!("{text:?}"),
             (_, None) => "nothing".to_owned(),
         };

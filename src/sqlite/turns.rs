@@ -97,7 +97,8 @@ impl<C> Turns<C> {
         let mut waiting = self.waiting();
         loop {
             let is_patient_ready = waiting.is_patient_ready();
-            if !waiting.prompt.is_empty() && !(waiting.is_patients_turn && is_patient_ready) {
+            let is_patients = waiting.is_patients_turn && is_patient_ready;
+            if !waiting.prompt.is_empty() && !is_patients {
                 waiting.is_patients_turn = true;
                 return Some(Turn::Prompt(self.group(waiting, most, linger)));
             }

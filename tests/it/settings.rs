@@ -115,6 +115,7 @@ fn every_key_refuses_a_value_that_does_not_fit_and_names_itself_the_value_and_th
     for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Text | Kind::Path)) {
         let (bad, shown) = match key.kind {
             Kind::Secret => ("two words", "a secret"),
+            Kind::Certificates => ("§", "2 bytes"),
             Kind::LogFilter => ("info,=x=", "info,=x="),
             Kind::Count(..) => ("-1", "-1"),
             _ => ("§", "§"),

@@ -26,7 +26,8 @@ const PAGE: usize = 1000;
 Example: see them, and have them folded again
   kakitome events aside
   kakitome events aside --retry-all --reason 'release 1.4.2 reads them'
-  kakitome events aside --dismiss 0f3a…c1 --reason 'the record was deleted on purpose'
+  kakitome events aside --dismiss 0f3a…c1 \\
+      --reason 'the record was deleted on purpose'
 
 The runbook is runbooks/events-aside.md.")]
 pub struct AsideArgs {

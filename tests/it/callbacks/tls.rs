@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use kakitome::callbacks::Outcome;
 use kakitome::callbacks::post::{Authorities, HttpCourier, Resolver};
@@ -46,7 +46,7 @@ struct Authority {
 
 fn validity(days_from: i32, days_to: i32) -> Validity {
     let day = |days: i32| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let now = Duration::from_millis(Clock::system().now().as_ms().cast_unsigned());
         let span = HOUR * 24 * days.unsigned_abs();
         let at = if days < 0 { now - span } else { now + span };
         Time::UtcTime(UtcTime::from_unix_duration(at).unwrap())
@@ -249,6 +249,7 @@ fn what_is_no_certificate_is_no_authority() {
     let cut = whole.replacen("MII", "AAA", 1);
     for text in ["", "§", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &cut] {
         assert!(Authorities::parse(text).is_none(), "{text}");
-        assert!(Authorities::parse(&format!("{whole}{text}")).is_some() == !text.contains("BEGIN"), "{text}");
+        let beside_a_good_one = Authorities::parse(&format!("{whole}{text}"));
+        assert_eq!(beside_a_good_one.is_none(), text.contains("BEGIN"), "{text}");
     }
 }
