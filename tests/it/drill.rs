@@ -341,7 +341,7 @@ impl Small {
         let asking = "export MEND='touch mend; until test -e mended; do sleep 0.1; done'";
         let following = std::thread::spawn(move || follow(asking, page, &home));
         while !self.home.path().join("mend").exists() && !following.is_finished() {
-            std::thread::sleep(Duration::from_millis(20));
+            tokio::runtime::Handle::current().block_on(tokio::time::sleep(Duration::from_millis(20)));
         }
         mend(self);
         std::fs::write(self.home.path().join("mended"), "").unwrap();
