@@ -225,6 +225,18 @@ fn refused_webhook_posts_are_an_alert_unless_most_are_taken() {
 }
 
 #[test]
+fn events_that_are_set_aside_are_an_alert_and_unseen_ones_no_all_clear() {
+    let aside = one(|reading| reading.events_aside = Some(3));
+    assert_eq!(
+        (aside.key(), aside.count, aside.command.as_str()),
+        ("events_aside".into(), 3, "kakitome events aside")
+    );
+    let mut reading = well();
+    reading.events_aside = None;
+    assert!(!checks(&reading, &limits()).judges("events_aside"));
+}
+
+#[test]
 fn each_port_that_does_not_answer_is_an_alert_of_its_own() {
     let down = || Some(Err("dispatch failure".to_owned()));
     assert_eq!(one(|reading| reading.queue = down()).key(), "queue_unreachable");

@@ -2,6 +2,7 @@
 //! the other tests is. The proof is always the same: whatever was accepted is at its end by itself, the sandbox took
 //! each once, and the queue is empty.
 
+mod aside;
 mod away;
 mod budget;
 mod denied;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use kakitome::clock::Clock;
 use kakitome::inbox::sqlite::SqliteInbox;
 use kakitome::inbox::{Inbox, pack};
-use kakitome::notification::address::Address;
 use kakitome::provider::{EventKind, ProviderEvent};
 use kakitome::sandbox::{self, Sandbox};
 use kakitome::shutdown::{self, ShutdownTrigger};
@@ -303,77 +302,94 @@ impl Small {
         }
     }
 
-    fn hand_in(&self, keys: &[&str]) {
-        let lines: Vec<String> = keys.iter().map(|key| super::world::booking(key).to_string()).collect();
-        std::fs::write(self.home.path().join("some.ndjson"), lines.join("\n")).unwrap();
-        self.run(&["enqueue", "some.ndjson"]);
+    /// One that was sent and delivered: its id.
+    fn delivered(&self, key: &str) -> String {
+        std::fs::write(self.home.path().join("one.ndjson"), super::world::booking(key).to_string()).unwrap();
+        self.run(&["enqueue", "one.ndjson"]);
+        let listed = self.wait_until(&["list", "--json"], r#""status":"delivered""#);
+        let record: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+        record["id"].as_str().unwrap().to_owned()
     }
 
-    /// What somebody else does to the database.
-    fn change(home: &Path, statements: &str) {
-        let database = rusqlite::Connection::open(home.join("data").join(DATABASE_FILE)).unwrap();
+    /// The database, as somebody else changes it.
+    fn database(&self) -> rusqlite::Connection {
+        let database = rusqlite::Connection::open(self.home.path().join("data").join(DATABASE_FILE)).unwrap();
         database.busy_timeout(PATIENCE).unwrap();
-        database.execute_batch(statements).unwrap();
+        database
     }
 
-    /// Follows a page; whoever is asked to mend does this to the database.
-    fn follow(&self, page: &str, mending: &'static str) {
-        let (home, asked) = (self.home.path().to_owned(), self.home.path().join("mend"));
-        let mender = std::thread::spawn(move || {
-            let begun = std::time::Instant::now();
-            while !asked.exists() {
-                assert!(begun.elapsed() < PATIENCE, "nobody asks for it");
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Self::change(&home, mending);
-            std::fs::write(home.join("mended"), "").unwrap();
-        });
-        let mend = "export MEND='touch mend; until test -e mended; do sleep 0.1; done'";
-        follow(mend, page, self.home.path());
-        mender.join().unwrap();
+    /// An event that came in before the server ended: somebody opened it. `version` is that of its parcel.
+    async fn leave_in_inbox(&self, id: &str, version: u8) {
+        let opened = ProviderEvent {
+            provider: "sandbox".into(),
+            id: id.parse().ok(),
+            kind: EventKind::Opened,
+            ..super::conformance::aside::event("opened-1")
+        };
+        let mut parcels = pack(&[opened], Clock::system().now());
+        parcels[0].body = [&[version], &parcels[0].body[1..]].concat().into();
+        let data = self.home.path().join("data");
+        let engine = Engine::open(&data, kakitome::sqlite::Config::default()).unwrap();
+        let inbox = SqliteInbox::open(engine.clone(), kakitome::inbox::sqlite::Config::default()).await;
+        inbox.unwrap().append(parcels).await.unwrap();
+        engine.close().await;
+    }
+
+    /// Follows a page; what it has others mend is mended when it asks for that.
+    fn follow(&mut self, page: &'static str, mend: impl FnOnce(&mut Self)) {
+        let home = self.home.path().to_owned();
+        let asking = "export MEND='touch mend; until test -e mended; do sleep 0.1; done'";
+        let following = std::thread::spawn(move || follow(asking, page, &home));
+        while !self.home.path().join("mend").exists() && !following.is_finished() {
+            tokio::runtime::Handle::current().block_on(tokio::time::sleep(Duration::from_millis(20)));
+        }
+        mend(self);
+        std::fs::write(self.home.path().join("mended"), "").unwrap();
+        following.join().unwrap();
     }
 }
 
-#[test]
-fn events_that_wait_are_handled_by_their_page_alone() {
+/// A newer release took them in, and was rolled back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_wait_are_handled_by_their_page_alone() {
     if backend::is_aws() {
         return;
     }
-    let small = Small::open();
-    let ill =
-        "CREATE TRIGGER ill BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'the volume is full'); END";
-    Small::change(small.home.path(), ill);
-    small.hand_in(&["one", "two", "three"]);
-    small.wait_until(&["alerts"], "events_waiting");
-    small.follow("events-waiting.md", "DROP TRIGGER ill");
-    assert_eq!(small.run(&["list", "--json"]).matches(r#""status":"delivered""#).count(), 3);
-    small.wait_until(&["status"], "all right");
+    let mut small = Small::open();
+    let id = small.delivered("rolled-back");
+    small.stop();
+    small.leave_in_inbox(&id, 2).await;
+    tokio::task::block_in_place(|| {
+        small.serve();
+        small.wait_until(&["alerts"], "events_waiting");
+        small.follow("events-waiting.md", |small| {
+            small.stop();
+            // The release that reads it is back.
+            let database = small.database();
+            let body = database.query_row("SELECT body FROM inbox", [], |row| row.get::<_, Vec<u8>>(0));
+            let mut body = body.unwrap();
+            body[0] = 1;
+            database.execute("UPDATE inbox SET body = ?1", [body]).unwrap();
+            drop(database);
+            small.serve();
+        });
+        let shown = small.run(&["show", &id]);
+        assert!(shown.contains("opened"), "{shown}");
+    });
 }
 
+/// A record lost what it says of its recipients.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_that_are_set_aside_are_handled_by_their_page_alone() {
     if backend::is_aws() {
         return;
     }
     let mut small = Small::open();
-    small.hand_in(&["damaged"]);
-    let listed = small.wait_until(&["list", "--json"], r#""status":"delivered""#);
-    let record: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    let id = small.delivered("damaged");
     small.stop();
-    Small::change(small.home.path(), "CREATE TABLE lost AS SELECT * FROM recipient; DELETE FROM recipient");
-    let opened = ProviderEvent {
-        provider: "sandbox".into(),
-        id: record["id"].as_str().unwrap().parse().ok(),
-        kind: EventKind::Opened,
-        at: Clock::system().now(),
-        recipient: Address::parse("guest.damaged@example.com").ok(),
-        ..super::conformance::aside::event("opened-1")
-    };
-    let engine = Engine::open(&small.home.path().join("data"), kakitome::sqlite::Config::default()).unwrap();
-    let inbox = SqliteInbox::open(engine.clone(), kakitome::inbox::sqlite::Config::default()).await.unwrap();
-    inbox.append(pack(&[opened], Clock::system().now())).await.unwrap();
-    engine.close().await;
-    drop((inbox, engine));
+    let damage = "CREATE TABLE lost AS SELECT * FROM recipient; DELETE FROM recipient";
+    small.database().execute_batch(damage).unwrap();
+    small.leave_in_inbox(&id, 1).await;
     tokio::task::block_in_place(|| {
         small.serve();
         small.wait_until(&["events", "aside"], "opened");
@@ -382,8 +398,11 @@ async fn events_that_are_set_aside_are_handled_by_their_page_alone() {
         small.stop();
         small.serve();
         small.wait_until(&["alerts"], "events_aside");
-        small.follow("events-aside.md", "INSERT INTO recipient SELECT * FROM lost; DROP TABLE lost");
-        let shown = small.run(&["show", record["id"].as_str().unwrap()]);
+        small.follow("events-aside.md", |small| {
+            let restored = "INSERT INTO recipient SELECT * FROM lost; DROP TABLE lost";
+            small.database().execute_batch(restored).unwrap();
+        });
+        let shown = small.run(&["show", &id]);
         assert!(shown.contains("opened"), "{shown}");
     });
 }

@@ -70,7 +70,7 @@ pub async fn what_failed_again_meanwhile_is_not_ended(bench: &JournalBench) {
     let read = aside::get(&*bench.journal, &key).await.unwrap().unwrap();
     keep(bench, "e-1").await;
     assert!(!aside::end(&*bench.journal, &read, &ended(bench, End::PutBack)).await.unwrap());
-    assert_eq!(standing(bench).await, [key.clone()]);
+    assert_eq!(standing(bench).await, std::slice::from_ref(&key));
     // The same where another operator ended it before that, and it then failed.
     let read = aside::get(&*bench.journal, &key).await.unwrap().unwrap();
     assert!(aside::end(&*bench.journal, &read, &ended(bench, End::PutBack)).await.unwrap());
