@@ -45,7 +45,7 @@ pub trait Feed: Send + Sync {
     async fn count(&self, tenant: &str, after: &Cursor) -> Result<u64, FeedError>;
 
     /// Returns once every change of this tenant is told, which has a callback now.
-    async fn follow(&self, tenant: &str) -> Result<(), FeedError>;
+    async fn follow(&self, tenant: &str);
 
     /// Forgets up to `limit` entries from before `before`, but never a tenant's latest; how many.
     async fn prune(&self, before: Timestamp, limit: usize) -> Result<u64, FeedError>;

@@ -294,7 +294,7 @@ pub(super) async fn add(
         taken_at: None,
     };
     callback::add(journal, &callback).await?;
-    door.state.telling.feed.follow(&callback.tenant).await?;
+    door.state.telling.feed.follow(&callback.tenant).await;
     tracing::info!(
         callback = callback.id,
         tenant = callback.tenant,

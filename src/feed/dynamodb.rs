@@ -165,8 +165,8 @@ impl Feed for DynamoFeed {
         counted.ok_or_else(|| FeedError::Unavailable("more entries than can be counted".into()))
     }
 
-    async fn follow(&self, tenant: &str) -> Result<(), FeedError> {
-        self.tenants.follow(tenant).await
+    async fn follow(&self, tenant: &str) {
+        self.tenants.follow(tenant).await;
     }
 
     /// DynamoDB forgets by itself, by `exp`.

@@ -70,9 +70,7 @@ impl Feed for SqliteFeed {
     }
 
     /// Every tenant's are.
-    async fn follow(&self, _tenant: &str) -> Result<(), FeedError> {
-        Ok(())
-    }
+    async fn follow(&self, _tenant: &str) {}
 
     async fn prune(&self, before: Timestamp, limit: usize) -> Result<u64, FeedError> {
         Ok(self.engine.write_between(move |tx, _| prune(tx, before, limit).map(Some)).await?)

@@ -85,8 +85,8 @@ impl Feed for Settling {
         self.feed.count(tenant, after).await
     }
 
-    async fn follow(&self, tenant: &str) -> Result<(), FeedError> {
-        self.feed.follow(tenant).await
+    async fn follow(&self, tenant: &str) {
+        self.feed.follow(tenant).await;
     }
 
     async fn prune(&self, before: Timestamp, limit: usize) -> Result<u64, FeedError> {
