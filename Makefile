@@ -76,7 +76,8 @@ aws-house:
 	$(CARGO) build --locked --bin kakitome
 	TEST_KAKITOME=$(abspath $(BUILT)) $(EMULATORS_HOME)/ministack/bin/python infra/test_deploy.py
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 aws::budget::
-	TEST_BACKEND=aws $(CARGO) test --locked --test it -- --skip embedded:: flow:: outage:: kill:: webhook:: cli:: blackbox:: callbacks::house::
+	TEST_BACKEND=aws $(CARGO) test --locked --test it -- --skip embedded:: flow:: outage:: kill:: webhook:: cli:: blackbox:: \
+		suppression:: tracking:: unconfirmed:: provider_contract:: callbacks::house::
 
 aws-second: ## The queue on LocalStack, the log on DynamoDB Local: installed and tested (Python 3.13, Java, npm)
 	@$(EMULATORS) install-second

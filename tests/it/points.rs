@@ -1,6 +1,7 @@
 //! `kill -9` between every two steps of taking events in and folding them. What must be true afterwards does not hang on
 //! the step: whatever was answered, or was posted again since it was not, stands on its record once.
 
+mod aws;
 mod embedded;
 mod held;
 mod story;

@@ -34,6 +34,8 @@ pub enum Action {
     LoseAnswer,
     /// It is never answered, and the server never gets it.
     Stall,
+    /// The server gets it, and its answer never comes.
+    KeepAnswer,
     /// The server's answer is changed.
     Rewrite(Arc<Change>),
     /// The request is changed before the server gets it.
@@ -253,8 +255,10 @@ async fn pass(
         headers.remove("x-amz-crc32");
     }
     keep(state, seen);
-    if let Action::LoseAnswer = action {
-        return Err(Cut);
+    match action {
+        Action::LoseAnswer => return Err(Cut),
+        Action::KeepAnswer => std::future::pending::<()>().await,
+        _ => {}
     }
     for name in ["content-length", "connection", "transfer-encoding"] {
         headers.remove(name);

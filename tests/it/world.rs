@@ -87,7 +87,7 @@ impl Place {
 }
 
 /// Waits short enough for tests; the relations between them are those of the defaults.
-const SHORT: [(&str, &str); 11] = [
+pub const SHORT: [(&str, &str); 11] = [
     ("worker.provider_timeout", "1s"),
     ("worker.connect_timeout", "1s"),
     ("worker.lease", "1800ms"),

@@ -68,13 +68,13 @@ pub(super) async fn record(
             Err(error) => recorded[ix] = Err(error),
         }
     }
-    let (folded, kept, ()) = futures::join!(
-        fold(log, matched, now),
-        unmatched::keep(log, &strays, now),
-        witness::hear(log, &heard, now)
-    );
+    let (folded, kept) = futures::join!(fold(log, matched, now), unmatched::keep(log, &strays, now));
     for (ix, result) in folded.into_iter().chain(kept) {
         recorded[ix] = result;
+    }
+    // Last: silence is evidence only after everything that it covers is folded, or will never be.
+    if recorded.iter().all(|one| matches!(one, Ok(_) | Err(LogError::Corrupt(_)))) {
+        witness::hear(log, &heard, now).await;
     }
     recorded
 }

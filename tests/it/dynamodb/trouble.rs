@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use kakitome::aws;
-use kakitome::message_log::{Acceptance, Applied, Claim, LogError};
+use kakitome::message_log::{Acceptance, Applied, Claim, LogError, Recorded};
 use kakitome::notification::status::Status;
+use kakitome::provider::{EventKind, ProviderEvent};
 use serde_json::json;
 
 use super::*;
@@ -179,4 +180,31 @@ async fn a_table_that_is_missing_is_named_with_what_creates_it() {
     let claimed = log.claim(&[bare(&plain(), now)], now).await.remove(0);
     let Err(LogError::Unavailable(words)) = claimed else { panic!("{claimed:?}") };
     assert!(words.contains("`nowhere`; `kakitome setup`"), "{words}");
+}
+
+#[tokio::test]
+async fn the_witness_says_nothing_before_all_that_it_covers_is_folded() {
+    let (bench, now) = (bench().await, start());
+    let new = plain();
+    bench.accept(std::slice::from_ref(&new)).await;
+    bench.win(fresh(&new, now), now).await;
+    let event = ProviderEvent {
+        provider: "sendgrid".into(),
+        id: Some(new.id),
+        provider_message_id: None,
+        event_id: Some("processed-1".into()),
+        kind: EventKind::Processed,
+        at: now,
+        recipient: None,
+        machine: false,
+        lane: None,
+        detail: Default::default(),
+    };
+    let told = async || bench.log.record_events(std::slice::from_ref(&event), now).await.remove(0);
+    bench.proxy.always(WRITE, Action::Fail(400, "AccessDeniedException"));
+    assert!(matches!(told().await, Err(LogError::Unavailable(_))));
+    assert_eq!(bench.log.witness("sendgrid").await.unwrap(), None, "its proof is not folded");
+    bench.proxy.pass_all();
+    assert!(matches!(told().await, Ok(Recorded::Folded { .. })));
+    assert_eq!(bench.log.witness("sendgrid").await.unwrap(), Some(now));
 }

@@ -128,6 +128,12 @@ impl Story {
         inbox.append(pack(&LEFT_BEHIND.map(|told| self.event(told)), start)).await.unwrap();
     }
 
+    /// Something of the record that is to be made unreadable, where there must be something first.
+    pub async fn tell_of_broken(&self, log: &dyn MessageLog) {
+        let told = log.record_events(&[self.event(("broken", "processed", 1))], self.moment(1)).await;
+        assert!(told.iter().all(Result::is_ok), "{told:?}");
+    }
+
     /// The notification whose record is to be made unreadable.
     pub fn broken() -> NotificationId {
         id("broken")
