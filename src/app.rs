@@ -145,9 +145,9 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let (stop, stopped) = shutdown::channel();
     let storage = Storage::open(settings, &clock, Some(stopped.clone())).await?;
     let guards = rooms::guards(settings, &storage, &clock);
-    let listener = server::bind(settings.listen).with_context(|| {
-        format!("cannot listen on {} (choose another with --listen or KAKITOME_LISTEN)", settings.listen)
-    })?;
+    let taken = "choose another with --listen or KAKITOME_LISTEN";
+    let listener = server::bind(settings.listen);
+    let listener = listener.with_context(|| format!("cannot listen on {} ({taken})", settings.listen))?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop_sandbox, sandbox_stopped) = shutdown::channel();
     let sandbox = start_sandbox(settings, roles, &url, faults, sandbox_stopped)?;
@@ -167,17 +167,14 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let background = rooms::background(settings)?;
     let mut router = if roles.api { api::router(state) } else { api::probes(state) };
     if roles.webhook {
-        let sources = ways::event_sources(settings, sandbox.as_ref())?;
-        let config = webhook::Config::default();
-        let state = WebhookState {
+        router = router.merge(webhook::router(WebhookState {
             inbox: storage.inbox()?,
-            sources,
+            sources: ways::event_sources(settings, sandbox.as_ref())?,
             clock: clock.clone(),
             health: health.clone(),
             background: background.clone(),
-            config,
-        };
-        router = router.merge(webhook::router(state));
+            config: webhook::Config::default(),
+        }));
     }
     if roles.console {
         router = router.merge(console::router(&rooms::console(settings)));
@@ -196,11 +193,10 @@ pub async fn start(settings: &Settings, roles: Roles, faults: Plan) -> anyhow::R
     let loops = house.start(rings).await?;
     let doors = tokio::spawn(server::serve(listener, router, rooms::server(settings), stopped));
     let server_file = ServerFile::write(&settings.data_dir, &url, &operator_key)?;
-    let console_url = roles.console.then(|| format!("{url}{}", console::PATH));
     Ok(Running {
+        console_url: roles.console.then(|| format!("{url}{}", console::PATH)),
         url,
         operator_key,
-        console_url,
         key_file,
         sandbox,
         storage,
