@@ -243,15 +243,8 @@ async fn pass(
     let (status, mut headers) = (answer.status().as_u16(), answer.headers().clone());
     let mut body = answer.bytes().await.map_err(|_| Cut)?;
     seen.answer = serde_json::from_slice(&body).unwrap_or_default();
-    if let Action::Rewrite(change) = &action {
-        let mut changed = seen.answer.clone();
-        change(&seen, &mut changed);
+    if let Some(changed) = changed_answer(&action, withheld, &mut seen) {
         body = changed.to_string().into();
-        headers.remove("x-amz-crc32");
-    }
-    if let Some(withheld) = withheld {
-        withheld.tell(&mut seen.answer);
-        body = seen.answer.to_string().into();
         headers.remove("x-amz-crc32");
     }
     keep(state, seen);
@@ -264,6 +257,19 @@ async fn pass(
         headers.remove(name);
     }
     Ok(response(status, headers, body))
+}
+
+/// What is answered in place of what came.
+fn changed_answer(action: &Action, withheld: Option<Withheld>, seen: &mut Seen) -> Option<Value> {
+    if let Action::Rewrite(change) = action {
+        let mut changed = seen.answer.clone();
+        change(seen, &mut changed);
+        return Some(changed);
+    }
+    withheld.map(|withheld| {
+        withheld.tell(&mut seen.answer);
+        seen.answer.clone()
+    })
 }
 
 fn action_for(operation: &str, state: &Mutex<State>) -> Action {

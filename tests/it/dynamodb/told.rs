@@ -174,7 +174,7 @@ async fn whatever_fails_on_the_way_each_change_is_told_in_its_order_and_nothing_
     bench.proxy.always(ENTRY, unreliable());
     let by = || By::new("ops", None);
     let live = async |ix: usize, one: &Sending| {
-        if ix % 2 == 0 {
+        if ix.is_multiple_of(2) {
             while apply_to(&bench.house, one.id, accepted()).await.is_err() {}
             let event = delivered(one.id, "guest@example.com");
             while bench.house.log.record_events(std::slice::from_ref(&event), start()).await[0].is_err() {}

@@ -117,11 +117,11 @@ impl Taken {
     /// What the commit that was just made changed.
     fn commit(&mut self, database: &Path) -> String {
         let found = read(database);
-        let changes =
-            TABLES.iter().zip(found.iter().zip(self.known)).filter_map(|((table, _), (now, before))| {
-                (*now != before).then(|| format!(" {table}{}", if *now > before { '+' } else { '-' }))
-            });
-        let changes: String = changes.collect();
+        let counts = TABLES.iter().zip(found.iter().zip(self.known));
+        let changed = counts.filter(|(_, (now, before))| *now != before);
+        let changes: String = changed
+            .map(|((table, _), (now, before))| format!(" {table}{}", if *now > before { '+' } else { '-' }))
+            .collect();
         self.known = found;
         format!("commit{changes}")
     }
