@@ -44,8 +44,9 @@ const STEPS: [(&str, &str); 12] = [
     ("done", "the parcels are gone"),
 ];
 
-/// What is written beside it: alerts, what a look at the unmatched came to, and that a parcel is still being folded.
-const OTHERS: [&str; 3] = ["alert", "looked", "kept"];
+/// What is written beside it: alerts, what a look at the unmatched came to, that a parcel is still being folded, and that
+/// one is folded late.
+const OTHERS: [&str; 4] = ["alert", "looked", "kept", "late"];
 
 /// So many at once: most of the time of one is spent in waiting.
 const AT_ONCE: usize = 4;
@@ -92,6 +93,7 @@ fn of_key(item: &Value) -> &'static str {
     match (pk, sk) {
         ("u#days", _) => "days",
         ("j#mark", "suppressions") => "mark",
+        ("j#mark", "events_late") => "late",
         ("j#alert", _) => "alert",
         ("j#event_aside", _) => "aside",
         ("s#tenants", _) => "tenants",
