@@ -179,7 +179,7 @@ async fn pour(notifications: usize) {
         notifications,
         connections: 32,
         events_per_post: 500,
-        accepts_per_second: 120,
+        accepts_per_second: 160,
         quiet: Duration::from_secs(20),
     };
     let figures = deluge::play(dir.path(), scale).await;

@@ -9,8 +9,10 @@ use std::time::Instant;
 
 use rusqlite::{Connection, OpenFlags};
 
-/// Where a reader's snapshot kept a checkpoint from its end, the next is tried after so many further frames.
+/// Where a checkpoint did not come to its end, the next is tried after so many further frames.
 const AGAIN_FRAMES: u32 = 1000;
+/// Each copies what was written during the one before.
+const PASSES: u32 = 8;
 
 /// Lets the log be copied whenever it has grown.
 pub(super) struct Checkpointer {
@@ -131,17 +133,19 @@ fn run(log: &Log, connection: &Connection, pause: &dyn Fn(bool)) {
     }
 }
 
-/// Copies the log, and then what was written meanwhile.
+/// Copies the log, and then what was written meanwhile, until that is nothing. Where others write without a pause, it is
+/// left to the writer once the log is twice as long as it should be.
 fn copy(log: &Log, connection: &Connection, pause: &dyn Fn(bool)) -> rusqlite::Result<()> {
-    for is_rest in [false, true] {
-        pause(is_rest);
+    for pass in 0..PASSES {
+        pause(pass > 0);
         let (frames, copied) = checkpoint(connection)?;
         let is_held_by_a_reader = copied < frames;
         if is_held_by_a_reader || i64::from(log.size().frames) <= frames {
             return Ok(());
         }
     }
-    log.has_rest.store(true, Ordering::Relaxed);
+    let is_long = log.size().frames >= log.due.saturating_mul(2);
+    log.has_rest.store(is_long, Ordering::Relaxed);
     Ok(())
 }
 
