@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// What is too much at once for the threads that accept and send.
+/// Posts and reads at once; further ones wait.
 const BLOCKING_THREADS: usize = 8;
 
 /// Where such work runs. Cheap to clone; it ends with the last clone.

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::OpenError;
+
 /// Where a checkpoint did not come to its end, the next is tried after so many further frames.
 const AGAIN_FRAMES: u32 = 1000;
 /// Each copies what was written during the one before.
@@ -46,7 +48,7 @@ impl Checkpointer {
         writer: &mut Connection,
         due: u32,
         pause: impl Fn(bool) + Send + 'static,
-    ) -> rusqlite::Result<Self> {
+    ) -> Result<Self, OpenError> {
         let (size, changed, has_rest) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
         let log = Arc::new(Log { size, changed, has_rest, due });
         let told = log.clone();
@@ -61,12 +63,10 @@ impl Checkpointer {
         let thread = std::thread::Builder::new().name("sqlite-checkpoint".into());
         let thread = thread
             .spawn(move || run(&own, &connection, &pause))
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+            .map_err(|source| OpenError::Io { dir: file.to_owned(), source })?;
         Ok(Self { log, thread: Some(thread) })
     }
-}
 
-impl Checkpointer {
     /// Copies what is left of the log, where that is little: while others go on writing, only the writer itself meets a
     /// moment in which nothing is.
     pub(super) fn copy_rest(&self, writer: &Connection) {
