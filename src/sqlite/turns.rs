@@ -26,9 +26,16 @@ impl Pace {
 
     /// Whether to come to an end and ask for another turn. A piece that asks has done something before.
     pub fn is_over(&self) -> bool {
-        let elapsed = self.begun.elapsed();
-        elapsed >= MOST || (elapsed >= LEAST && self.prompt.load(Ordering::Relaxed) > 0)
+        is_over(self.begun.elapsed(), self.is_waited_for())
     }
+
+    fn is_waited_for(&self) -> bool {
+        self.prompt.load(Ordering::Relaxed) > 0
+    }
+}
+
+fn is_over(elapsed: Duration, is_waited_for: bool) -> bool {
+    elapsed >= if is_waited_for { LEAST } else { MOST }
 }
 
 /// What the writer does next.
@@ -222,14 +229,13 @@ mod tests {
         let turns = Turns::new();
         turns.push(1, true);
         let Some(Turn::Patient(_, pace)) = turns.next(10, None) else { panic!("it is the only one") };
-        let aged = |ago: Duration| Pace { begun: Instant::now() - ago, prompt: pace.prompt.clone() };
-        let (fresh, old) = (Duration::ZERO, LEAST + Duration::from_micros(1));
-        assert!(!aged(old).is_over(), "nobody waits");
-        assert!(aged(MOST).is_over());
+        assert!(!pace.is_waited_for());
         turns.push(2, false);
-        assert!(aged(old).is_over());
-        // A pace as old as a test that was held up would be over too; one that begins now is not.
-        assert!(!aged(fresh).is_over() || Instant::now() - pace.begun > LEAST);
+        assert!(pace.is_waited_for());
+        assert!(!is_over(Duration::ZERO, true));
+        assert!(is_over(LEAST, true));
+        assert!(!is_over(LEAST, false));
+        assert!(is_over(MOST, false));
     }
 
     #[test]
