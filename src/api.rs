@@ -43,6 +43,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::clock::{Clock, Timestamp};
 use crate::engagement::Rulebook;
 use crate::inbox::Inbox;
+use crate::intake::Intake;
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::message_log::MessageLog;
@@ -119,6 +120,8 @@ impl Default for Config {
 /// What the door stands on.
 #[derive(Clone)]
 pub struct ApiState {
+    /// Where notifications are taken in: into this log, and onto this queue.
+    pub intake: Arc<dyn Intake>,
     /// The obligation.
     pub log: Arc<dyn MessageLog>,
     /// What the providers told that matches nothing.

@@ -18,6 +18,7 @@
 //! | L1 | [`provider`] | port: the hand-over, and the events that come back |
 //! | L1 | [`feed`] | port: what changed, per tenant and in order |
 //! | L1 | [`inbox`] | port: events that are durable and not folded yet |
+//! | L1 | [`intake`] | port: recorded and put on the queue, at once where both lie in one storage |
 //! | L1 | [`tracking`] | what follows from the providers' events |
 //! | L1 | [`engagement`] | opens and clicks: which a person did and which a machine, derived when they are read |
 //! | L1 | [`unconfirmed`] | what a provider took and was not heard of, as the journal has it |
@@ -49,6 +50,7 @@ pub mod engagement;
 pub mod feed;
 pub mod inbox;
 pub mod incident;
+pub mod intake;
 pub mod jitter;
 pub mod jobs;
 pub mod journal;

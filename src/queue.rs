@@ -77,6 +77,36 @@ pub struct Message {
     pub fresh: Option<Box<Life>>,
 }
 
+impl Message {
+    /// What brings a notification with this life to a worker; `None` when its wait is the log's.
+    pub fn waking(
+        id: NotificationId,
+        tenant: &str,
+        priority: Priority,
+        life: &Life,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let delay = life.queue_delay(now)?;
+        Some(Self { id, tenant: tenant.to_owned(), priority, delay, content: None, fresh: None })
+    }
+}
+
+/// Puts messages on the queue, within so long. A failure is told and changes nothing: what is recorded is the
+/// obligation, and the sweeper brings what the queue did not take.
+pub async fn bring(queue: &dyn Queue, messages: &[Message], within: Duration) {
+    if messages.is_empty() {
+        return;
+    }
+    let failed: Vec<QueueError> = match tokio::time::timeout(within, queue.send_batch(messages)).await {
+        Ok(results) => results.into_iter().filter_map(Result::err).collect(),
+        Err(_elapsed) => vec![QueueError::Unavailable("no answer in time".into())],
+    };
+    if let Some(error) = failed.first() {
+        let (failed, of) = (failed.len(), messages.len());
+        tracing::warn!(%error, failed, of, "the queue did not take every message; the sweeper will bring them");
+    }
+}
+
 /// A received message, to be settled exactly once.
 #[derive(Debug)]
 pub struct Delivery {

@@ -9,11 +9,12 @@ use utoipa::ToSchema;
 use super::answer::Json;
 use super::guard::Caller;
 use super::view::RecordView;
-use super::{Door, Shared, body, enqueue, read, trouble};
+use super::{Door, Shared, body, read, trouble};
 use crate::jobs::Action;
 use crate::message_log::{Applied, LogError, Record};
 use crate::notification::content::Fault;
 use crate::notification::status::By;
+use crate::queue::{self, Message};
 use crate::server::problem::Problem;
 
 /// How long the words of a reason may be, in characters.
@@ -157,10 +158,11 @@ async fn act(
 
 /// Has the queue bring these notifications.
 async fn wake(door: &Door, records: &[&Record]) {
-    let now = door.state.clock.now();
+    let state = &door.state;
+    let now = state.clock.now();
     let messages: Vec<_> = records
         .iter()
-        .filter_map(|record| enqueue::wake(record.id, &record.tenant, record.priority, &record.life, now))
+        .filter_map(|record| Message::waking(record.id, &record.tenant, record.priority, &record.life, now))
         .collect();
-    enqueue::send(door, &messages).await;
+    queue::bring(state.queue.as_ref(), &messages, state.config.queue_timeout).await;
 }

@@ -1,4 +1,4 @@
-//! Handing notifications in: parsed and checked, recorded, then put on the queue.
+//! Handing notifications in: parsed and checked, then taken in.
 
 use std::sync::Arc;
 
@@ -16,9 +16,8 @@ use super::{Config, Door, Shared, body, trouble};
 use crate::clock::Timestamp;
 use crate::message_log::{Acceptance, LogError, NewNotification};
 use crate::metrics::ACCEPTED_TOTAL;
-use crate::notification::status::{Life, Status};
-use crate::notification::{Notification, NotificationId, Priority, content};
-use crate::queue::{Message, QueueError};
+use crate::notification::status::Status;
+use crate::notification::{Notification, NotificationId, content};
 use crate::server::problem::Problem;
 
 /// The header that may carry the idempotency key instead of the body. Its value is taken to the letter.
@@ -166,7 +165,7 @@ pub(super) fn read(
     Ok(notification)
 }
 
-/// Records what is right in one call to the log, puts what was new on the queue in one call, and answers in order.
+/// Takes in at once what is right, and answers in order.
 pub(super) async fn record(
     door: &Door,
     mut slots: Vec<Result<NewNotification, Problem>>,
@@ -190,15 +189,13 @@ pub(super) async fn record(
             Ok(id)
         })
         .collect();
-    let answers = accept(door, &new).await;
+    let answers = take(door, &new, now).await;
 
     let created = new.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ok(Acceptance::Created(_))));
     let created: Vec<&NewNotification> = created.map(|(one, _)| one).collect();
     metrics::counter!(ACCEPTED_TOTAL, "door" => at_door).increment(created.len() as u64);
     door.backlog.add(created.len() as u64);
     measure(door, &created);
-    let messages: Vec<Message> = created.into_iter().filter_map(|one| message(one, now)).collect();
-    send(door, &messages).await;
 
     let mut answers = answers.into_iter();
     let mut enqueued = |id| {
@@ -220,12 +217,12 @@ fn measure(door: &Door, created: &[&NewNotification]) {
     }
 }
 
-/// One call to the log, one answer for each. Its failures are written down as one.
-async fn accept(door: &Door, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
+/// One answer for each. Failures are written down as one.
+async fn take(door: &Door, new: &[NewNotification], now: Timestamp) -> Vec<Result<Acceptance, LogError>> {
     if new.is_empty() {
         return Vec::new();
     }
-    let mut answers = door.state.log.accept(new).await;
+    let mut answers = door.state.intake.take(new, now).await;
     // An adapter that answers too few has not said that the rest is durable.
     answers.resize_with(new.len(), || Err(silent()));
     let failed = answers.iter().filter(|answer| answer.is_err()).count();
@@ -255,47 +252,5 @@ async fn refuse_late(door: &Door, slots: &mut [Result<NewNotification, Problem>]
             Ok(None) => *slot = Err(trouble::invalid_at("/useful_until", "has passed")),
             Err(error) => *slot = Err(trouble::log(&error)),
         }
-    }
-}
-
-fn message(new: &NewNotification, now: Timestamp) -> Option<Message> {
-    let notification = &new.notification;
-    let mut message = wake(new.id, &notification.tenant, notification.priority, &new.life, now)?;
-    message.content = Some(new.content.clone());
-    message.fresh = Some(Box::new(new.life.clone()));
-    Some(message)
-}
-
-/// The queue message that brings a notification to a worker; `None` when its wait is the log's.
-pub(super) fn wake(
-    id: NotificationId,
-    tenant: &str,
-    priority: Priority,
-    life: &Life,
-    now: Timestamp,
-) -> Option<Message> {
-    let delay = life.queue_delay(now)?;
-    Some(Message { id, tenant: tenant.to_owned(), priority, delay, content: None, fresh: None })
-}
-
-/// Puts messages on the queue, within the time that an answer waits for it. A failure changes no answer: what is
-/// recorded is the obligation, and the sweeper brings what the queue did not take.
-pub(super) async fn send(door: &Door, messages: &[Message]) {
-    if messages.is_empty() {
-        return;
-    }
-    let sent =
-        tokio::time::timeout(door.state.config.queue_timeout, door.state.queue.send_batch(messages)).await;
-    let failed: Vec<QueueError> = match sent {
-        Ok(results) => results.into_iter().filter_map(Result::err).collect(),
-        Err(_elapsed) => vec![QueueError::Unavailable("no answer in time".into())],
-    };
-    if let Some(error) = failed.first() {
-        tracing::warn!(
-            %error,
-            failed = failed.len(),
-            messages = messages.len(),
-            "the queue did not take every message; the sweeper will bring them"
-        );
     }
 }

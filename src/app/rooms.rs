@@ -152,6 +152,7 @@ pub(super) fn api_state(
     (clock, bell): (Clock, Bell),
 ) -> ApiState {
     ApiState {
+        intake: storage.intake.clone(),
         log: storage.log.clone(),
         unmatched: storage.unmatched.clone(),
         queue: storage.queue.clone(),

@@ -16,6 +16,8 @@ use crate::feed::sqlite::SqliteFeed;
 use crate::inbox::Inbox;
 use crate::inbox::sqlite::{self as inbox_sqlite, SqliteInbox};
 use crate::inbox::sqs::SqsInbox;
+use crate::intake::sqlite::SqliteIntake;
+use crate::intake::{InTurn, Intake};
 use crate::jobs::Bell;
 use crate::journal::Journal;
 use crate::journal::dynamodb::DynamoJournal;
@@ -45,6 +47,7 @@ pub struct Locked(pub PathBuf);
 
 /// The ports on their backend.
 pub(super) struct Storage {
+    pub(super) intake: Arc<dyn Intake>,
     pub(super) log: Arc<dyn MessageLog>,
     pub(super) unmatched: Arc<dyn UnmatchedEvents>,
     pub(super) queue: Arc<dyn Queue>,
@@ -99,6 +102,7 @@ impl Storage {
         let log = SqliteLog::new(engine.clone());
         let journal = SqliteJournal::new(engine.clone(), clock.clone());
         Ok(Self {
+            intake: Arc::new(SqliteIntake::new(engine.clone(), queue.clone())),
             log: Arc::new(log.clone()),
             unmatched: Arc::new(log),
             queue: Arc::new(queue),
@@ -139,10 +143,12 @@ impl Storage {
             settled: config.settled,
         };
         let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)).telling(telling));
+        let queue: Arc<dyn Queue> = Arc::new(queue);
         Ok(Self {
+            intake: Arc::new(InTurn::new(log.clone(), queue.clone(), rooms::api(settings).queue_timeout)),
             log: log.clone(),
             unmatched: log.clone(),
-            queue: Arc::new(queue),
+            queue,
             journal,
             feed: Arc::new(DynamoFeed::new(log.clone(), tenants, clock.clone(), config)),
             inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),

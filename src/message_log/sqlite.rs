@@ -23,6 +23,7 @@ use crate::notification::NotificationId;
 use crate::notification::status::{Fact, Life};
 use crate::provider::ProviderEvent;
 use crate::sqlite::{Engine, EngineError};
+pub(crate) use accept::Accepting;
 
 /// [`MessageLog`] on the embedded engine. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,8 +41,8 @@ impl SqliteLog {
 #[async_trait]
 impl MessageLog for SqliteLog {
     async fn accept(&self, new: &[NewNotification]) -> Vec<Result<Acceptance, LogError>> {
-        let rows: Vec<accept::NewRow> = new.iter().map(accept::NewRow::of).collect();
-        each(self.engine.write(move |tx| accept::accept(tx, &rows)).await, new.len())
+        let accepting = Accepting::of(new);
+        each(self.engine.write(move |tx| accepting.run(tx)).await, new.len())
     }
 
     async fn claim(&self, claims: &[ClaimRequest], now: Timestamp) -> Vec<Result<Claim, LogError>> {

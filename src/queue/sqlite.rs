@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{
     DeadEnd, DeadHandle, DeadLetter, Delivery, Depth, Message, Origin, Queue, QueueError, Receipt, Settlement,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::sqlite::{Engine, EngineError};
 use lanes::Lanes;
@@ -43,8 +44,8 @@ impl Default for Config {
 
 /// [`Queue`] on the embedded engine. An id has at most one message: sending it again merges.
 ///
-/// With a manual clock `receive` does not wait: nothing but the caller can turn that clock.
-#[derive(Debug)]
+/// Cheap to clone. With a manual clock `receive` does not wait: nothing but the caller can turn that clock.
+#[derive(Clone, Debug)]
 pub struct SqliteQueue {
     engine: Engine,
     clock: Clock,
@@ -63,6 +64,24 @@ struct Shared {
 impl Shared {
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Messages on their way into the queue.
+pub(crate) struct Sending {
+    shared: Arc<Shared>,
+    rows: Vec<Option<store::Sent>>,
+    now: Timestamp,
+}
+
+impl Sending {
+    /// Enqueues those whose place `is_sent`, inside the caller's transaction. `None` has a place and no message.
+    pub(crate) fn run(&self, tx: &Connection, is_sent: impl Fn(usize) -> bool) -> rusqlite::Result<()> {
+        let rows = self.rows.iter().enumerate().filter(|(place, _)| is_sent(*place));
+        store::send(tx, &mut self.shared.lanes(), rows.filter_map(|(_, row)| row.as_ref()), self.now)?;
+        // Before the commit: a receiver's command then queues up behind this one, maybe in the same commit.
+        self.shared.arrived.notify_waiters();
+        Ok(())
     }
 }
 
@@ -91,6 +110,13 @@ impl SqliteQueue {
         Ok(purged.await?)
     }
 
+    /// Enqueues as a part of somebody's transaction.
+    pub(crate) fn sending<'a>(&self, messages: impl Iterator<Item = Option<&'a Message>>) -> Sending {
+        let (shared, now) = (Arc::clone(&self.shared), self.clock.now());
+        let rows = messages.map(|message| message.map(|message| store::Sent::new(message, now))).collect();
+        Sending { shared, rows, now }
+    }
+
     async fn shut_down(&self) {
         match &self.shutdown {
             Some(shutdown) => shutdown.pulled().await,
@@ -112,18 +138,10 @@ impl Queue for SqliteQueue {
         if messages.is_empty() {
             return Vec::new();
         }
-        let count = messages.len();
-        let (shared, now) = (Arc::clone(&self.shared), self.clock.now());
-        let rows: Vec<store::Sent> = messages.iter().map(|message| store::Sent::new(message, now)).collect();
-        let sent = self.engine.write(move |tx| {
-            store::send(tx, &mut shared.lanes(), &rows, now)?;
-            // Before the commit: a receiver's command then queues up behind this one, maybe in the same commit.
-            shared.arrived.notify_waiters();
-            Ok(())
-        });
-        match sent.await {
-            Ok(()) => vec![Ok(()); count],
-            Err(error) => vec![Err(error.into()); count],
+        let sending = self.sending(messages.iter().map(Some));
+        match self.engine.write(move |tx| sending.run(tx, |_| true)).await {
+            Ok(()) => vec![Ok(()); messages.len()],
+            Err(error) => vec![Err(error.into()); messages.len()],
         }
     }
 

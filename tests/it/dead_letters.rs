@@ -12,6 +12,7 @@ use kakitome::cli::output::Output;
 use kakitome::cli::{Cli, Exit};
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::feed::sqlite::SqliteFeed;
+use kakitome::intake::InTurn;
 use kakitome::jobs::Bell;
 use kakitome::journal::dynamodb::DynamoJournal;
 use kakitome::journal::sqlite::SqliteJournal;
@@ -67,7 +68,9 @@ impl House {
         let feed = Arc::new(SqliteFeed::new(engine));
         let keeper =
             Keeper::new(log.clone(), queue.clone(), journal.clone(), clock.clone(), Config::default());
+        let config = api::Config::default();
         let state = ApiState {
+            intake: Arc::new(InTurn::new(log.clone(), queue.clone(), config.queue_timeout)),
             log: log.clone(),
             queue: queue.clone(),
             inbox: None,
@@ -85,7 +88,7 @@ impl House {
             health: HealthBoard::default(),
             worker_expected: false,
             metrics: None,
-            config: api::Config::default(),
+            config,
         };
         let client = Client::in_process(api::router(state), Some(Secret::new(KEY)));
         Self { log, queue, journal, keeper, client, aws, _home: home }

@@ -20,6 +20,7 @@ mod emulator;
 mod engine;
 mod flow;
 mod folding;
+mod intake;
 mod kill;
 mod killing;
 mod names;

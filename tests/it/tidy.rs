@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by layer. A room imports its own layer only where [`SIDEWAYS`] says so, and nothing above.
-const LAYERS: [(&str, u8); 38] = [
+const LAYERS: [(&str, u8); 39] = [
     ("clock", 0),
     ("background", 0),
     ("shutdown", 0),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 38] = [
     ("provider", 1),
     ("feed", 1),
     ("inbox", 1),
+    ("intake", 1),
     ("tracking", 1),
     ("engagement", 1),
     ("unconfirmed", 1),
@@ -48,7 +49,7 @@ const LAYERS: [(&str, u8); 38] = [
 
 /// Imports within a layer: the ground builds on itself, the log speaks of providers' events, the adapters share an
 /// engine, the top composes.
-const SIDEWAYS: [(&str, &str); 50] = [
+const SIDEWAYS: [(&str, &str); 53] = [
     ("notification", "clock"),
     ("notification", "named"),
     ("message_log", "provider"),
@@ -78,6 +79,9 @@ const SIDEWAYS: [(&str, &str); 50] = [
     ("inbox", "aws"),
     ("inbox", "queue"),
     ("inbox", "journal"),
+    ("intake", "message_log"),
+    ("intake", "queue"),
+    ("intake", "sqlite"),
     ("tracking", "inbox"),
     ("feed", "journal"),
     ("feed", "message_log"),

@@ -51,17 +51,24 @@ impl NewRow {
     }
 }
 
-pub(super) fn accept(
-    tx: &Connection,
-    rows: &[NewRow],
-) -> rusqlite::Result<Vec<Result<Acceptance, LogError>>> {
-    let mut tally = Tally::default();
-    let mut found = Vec::with_capacity(rows.len());
-    for new in rows {
-        found.push(accept_one(tx, new, &mut tally)?);
+/// Notifications on their way into the log.
+pub(crate) struct Accepting(Vec<NewRow>);
+
+impl Accepting {
+    pub(crate) fn of(new: &[NewNotification]) -> Self {
+        Self(new.iter().map(NewRow::of).collect())
     }
-    tally.write(tx)?;
-    Ok(found)
+
+    /// Records them inside the caller's transaction. One result per entry, in order.
+    pub(crate) fn run(&self, tx: &Connection) -> rusqlite::Result<Vec<Result<Acceptance, LogError>>> {
+        let mut tally = Tally::default();
+        let mut found = Vec::with_capacity(self.0.len());
+        for new in &self.0 {
+            found.push(accept_one(tx, new, &mut tally)?);
+        }
+        tally.write(tx)?;
+        Ok(found)
+    }
 }
 
 pub(super) fn accept_one(

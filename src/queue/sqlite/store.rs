@@ -73,10 +73,10 @@ pub(super) fn load(tx: &Connection) -> rusqlite::Result<Lanes> {
     Ok(lanes)
 }
 
-pub(super) fn send(
+pub(super) fn send<'a>(
     tx: &Connection,
     lanes: &mut Lanes,
-    rows: &[Sent],
+    rows: impl Iterator<Item = &'a Sent>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(

@@ -7,7 +7,7 @@ use crate::jobs::{Action, Job, JobState};
 use crate::message_log::{Applied, LogError, Record};
 use crate::notification::NotificationId;
 use crate::notification::status::{Life, Refusal, State};
-use crate::queue::{Message, QueueError};
+use crate::queue::{self, Message};
 
 /// Listings in one turn of the page: where hardly any belong, the lease must be renewed in between.
 const LISTINGS: usize = 10;
@@ -95,7 +95,7 @@ impl Runner {
                 Acted::Refused(code) => work.refuse(code),
             }
         }
-        self.bring(&messages).await;
+        queue::bring(self.queue.as_ref(), &messages, self.config.queue_timeout).await;
         work.job.page.clear();
         work.is_page_done = true;
         match work.job.behind.take() {
@@ -183,22 +183,6 @@ impl Runner {
         }
         Ok(answers)
     }
-
-    /// Has the queue bring these; what it does not take, the sweeper brings.
-    async fn bring(&self, messages: &[Message]) {
-        if messages.is_empty() {
-            return;
-        }
-        let sent = tokio::time::timeout(self.config.queue_timeout, self.queue.send_batch(messages)).await;
-        let failed: Vec<QueueError> = match sent {
-            Ok(results) => results.into_iter().filter_map(Result::err).collect(),
-            Err(_elapsed) => vec![QueueError::Unavailable("no answer in time".into())],
-        };
-        if let Some(error) = failed.first() {
-            let (failed, of) = (failed.len(), messages.len());
-            tracing::warn!(%error, failed, of, "the queue did not take every message; the sweeper brings them");
-        }
-    }
 }
 
 /// What came of one of a page.
@@ -220,7 +204,5 @@ fn message(record: &Record, now: Timestamp) -> Option<Message> {
     if matches!(record.life.state, State::Attempting) && record.life.lease_until > now {
         return None;
     }
-    let delay = record.life.queue_delay(now)?;
-    let (id, tenant, priority) = (record.id, record.tenant.clone(), record.priority);
-    Some(Message { id, tenant, priority, delay, content: None, fresh: None })
+    Message::waking(record.id, &record.tenant, record.priority, &record.life, now)
 }

@@ -217,7 +217,7 @@ async fn a_source_that_does_not_answer_is_never_converged() {
     assert_eq!(open(&proof), ["unread:queue:null"]);
     assert_eq!(proof["evidence"]["dead_letters"]["in_queue"], Value::Null);
 
-    let world = world_with(|state| state.log = Arc::new(super::outage::Broken)).await;
+    let world = world_with(super::outage::break_log).await;
     let proof = prove(&world, ADMIN).await;
     assert_eq!(open(&proof), ["unread:log:null"]);
     assert_eq!((&proof["by_status"], &proof["drain_seconds"]), (&json!({}), &Value::Null));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use kakitome::api::ApiState;
 use kakitome::clock::Timestamp;
 use kakitome::message_log::{
     Acceptance, Applied, Claim, ClaimRequest, Counts, Due, Filter, Group, Heard, HeardPage, Lacks, LogError,
@@ -18,7 +19,7 @@ use kakitome::queue::{Delivery, Depth, Message, Queue, QueueError, Receipt, Sett
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::world::{ADMIN, World, booking, world_with};
+use super::world::{ADMIN, World, booking, take_in_turn, world_with};
 
 /// A queue that cannot be reached, or that never answers.
 #[derive(Default)]
@@ -63,6 +64,12 @@ impl Queue for Unreachable {
 
 /// A log that cannot be reached; looking one up panics.
 pub struct Broken;
+
+/// The door's log is [`Broken`].
+pub fn break_log(state: &mut ApiState) {
+    state.log = Arc::new(Broken);
+    take_in_turn(state);
+}
 
 fn full() -> LogError {
     LogError::Unavailable("disk full at /secret/path".into())
@@ -130,6 +137,7 @@ async fn what_is_recorded_is_acknowledged_although_the_queue_is_away() {
         let world = world_with(|state| {
             state.queue = Arc::new(Unreachable { hangs, ..Unreachable::default() });
             state.config.queue_timeout = Duration::from_millis(50);
+            take_in_turn(state);
         })
         .await;
         let reply = world.post(ADMIN, "/v1/notifications", &booking("b-1")).await;
@@ -143,7 +151,7 @@ async fn what_is_recorded_is_acknowledged_although_the_queue_is_away() {
 
 #[tokio::test]
 async fn nothing_is_acknowledged_that_the_log_did_not_take() {
-    let world = world_with(|state| state.log = Arc::new(Broken)).await;
+    let world = world_with(break_log).await;
     let reply = world.post(ADMIN, "/v1/notifications", &booking("b-1")).await;
     assert_eq!((reply.status, reply.header("retry-after")), (503, "1"));
     let batch = world.post_raw(ADMIN, "/v1/notifications/batch", &[], booking("b-1").to_string()).await;
@@ -159,7 +167,7 @@ async fn nothing_is_acknowledged_that_the_log_did_not_take() {
 
 #[tokio::test]
 async fn a_panic_is_one_failed_request() {
-    let world = world_with(|state| state.log = Arc::new(Broken)).await;
+    let world = world_with(break_log).await;
     let path = "/v1/notifications/11111111-1111-1111-1111-111111111111";
     for _ in 0..3 {
         let reply = world.get(ADMIN, path).await;
@@ -181,6 +189,7 @@ async fn a_redrive_killed_midway_is_resumed_and_nothing_is_lost() {
     let world = world_with(|state| {
         state.queue = queue;
         state.config.queue_timeout = Duration::from_millis(50);
+        take_in_turn(state);
     })
     .await;
     for i in 0..10 {

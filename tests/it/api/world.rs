@@ -12,6 +12,8 @@ use kakitome::api::{ApiState, Config, router};
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::feed::Feed;
 use kakitome::feed::sqlite::SqliteFeed;
+use kakitome::intake::InTurn;
+use kakitome::intake::sqlite::SqliteIntake;
 use kakitome::jobs::{Bell, Rings};
 use kakitome::journal::Journal;
 use kakitome::journal::sqlite::SqliteJournal;
@@ -93,13 +95,21 @@ pub async fn api_world() -> World {
     world_with(|_| {}).await
 }
 
+/// Has the door take in through its log and its queue, which do not share their storage any more.
+pub fn take_in_turn(state: &mut ApiState) {
+    let (log, queue) = (Arc::clone(&state.log), Arc::clone(&state.queue));
+    state.intake = Arc::new(InTurn::new(log, queue, state.config.queue_timeout));
+}
+
 /// A world whose door is changed before it opens.
 pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::manual(Timestamp::parse("2026-11-21T09:00:00Z").unwrap());
     let engine = Engine::open(directory.path(), kakitome::sqlite::Config::default()).unwrap();
     let queue = SqliteQueue::open(engine.clone(), clock.clone(), kakitome::queue::sqlite::Config::default());
-    let queue: Arc<dyn Queue> = Arc::new(queue.await.unwrap());
+    let queue = queue.await.unwrap();
+    let intake = Arc::new(SqliteIntake::new(engine.clone(), queue.clone()));
+    let queue: Arc<dyn Queue> = Arc::new(queue);
     let sqlite = SqliteLog::new(engine.clone());
     let log: Arc<dyn MessageLog> = Arc::new(sqlite.clone());
     let feed: Arc<dyn Feed> = Arc::new(SqliteFeed::new(engine.clone()));
@@ -110,6 +120,7 @@ pub async fn world_with(change: impl FnOnce(&mut ApiState)) -> World {
     let stops = Stops::new(Arc::clone(&journal));
     let mut state = ApiState {
         bell,
+        intake,
         log: Arc::clone(&log),
         unmatched: Arc::new(sqlite),
         queue: Arc::clone(&queue),
