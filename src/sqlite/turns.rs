@@ -7,9 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Patient work has at least so long, also while others wait: a busy house folds its events as well.
-const LEAST: Duration = Duration::from_micros(500);
-/// And no longer than this alone, since what it wrote is to be made durable before the next.
-const MOST: Duration = Duration::from_millis(2);
+const LEAST: Duration = Duration::from_micros(250);
+/// And no longer than this alone: the more it wrote, the longer the commit takes for which the next one waits.
+const MOST: Duration = Duration::from_millis(1);
 
 /// How long a piece of patient work may go on.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ fn is_over(elapsed: Duration, is_waited_for: bool) -> bool {
 pub(super) enum Turn<C> {
     /// These share a commit.
     Prompt(Vec<C>),
-    /// This, and what of the others there is time for.
+    /// This, what of the others there is time for, and the prompt ones that came meanwhile.
     Patient(C, Pace),
 }
 
@@ -142,6 +142,11 @@ impl<C> Turns<C> {
         group
     }
 
+    /// The prompt ones that wait, up to `most`, for the commit of a patient turn.
+    pub(super) fn joining(&self, most: usize) -> Vec<C> {
+        self.group(self.waiting(), most, None)
+    }
+
     /// Another patient one for the same turn.
     pub(super) fn another(&self) -> Option<C> {
         let mut waiting = self.waiting();
@@ -222,6 +227,19 @@ mod tests {
         assert!(!turns.push(5, true), "closed");
         assert_eq!(next(&turns), Some((true, vec![4])));
         assert_eq!(next(&turns), None);
+    }
+
+    #[test]
+    fn prompt_ones_that_come_meanwhile_join_a_patient_turn() {
+        let turns = Turns::new();
+        turns.push(1, true);
+        assert_eq!(next(&turns), Some((true, vec![1])));
+        assert!(turns.joining(10).is_empty());
+        for command in 2..5 {
+            turns.push(command, false);
+        }
+        assert_eq!(turns.joining(2), [2, 3], "bounded as any other group");
+        assert_eq!(next(&turns), Some((false, vec![4])));
     }
 
     #[test]

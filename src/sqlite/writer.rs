@@ -186,10 +186,10 @@ impl Desk {
         }
     }
 
-    /// Runs a group in one transaction, with `more` while there is time for it, and answers everybody. Whether the
-    /// engine is still well.
-    fn settle(&mut self, mut group: Group, pace: &Pace, more: Option<&Commands>) -> bool {
-        let committed = self.commit(&mut group, pace, more).map_err(EngineError::Broken);
+    /// Runs a group in one transaction and answers everybody; a `patient` one with what else of its kind there is time
+    /// for, and with the prompt ones that came meanwhile. Whether the engine is still well.
+    fn settle(&mut self, mut group: Group, pace: &Pace, patient: Option<&Commands>) -> bool {
+        let committed = self.commit(&mut group, pace, patient).map_err(EngineError::Broken);
         if let Err(error) = &committed {
             tracing::error!(%error, "nothing is written any more");
             if !self.connection.is_autocommit()
@@ -210,22 +210,23 @@ impl Desk {
         committed.is_ok()
     }
 
-    fn commit(&mut self, group: &mut Group, pace: &Pace, more: Option<&Commands>) -> Result<(), String> {
+    fn commit(&mut self, group: &mut Group, pace: &Pace, patient: Option<&Commands>) -> Result<(), String> {
         let sql = |error: rusqlite::Error| error.to_string();
         let connection = &self.connection;
         let before = connection.total_changes();
         connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map_err(sql)?;
-        let mut done = 0;
-        while let Some(command) = group.get_mut(done) {
-            match catch_unwind(AssertUnwindSafe(|| command.run(connection, pace))) {
-                Ok(done) => done.map_err(sql)?,
-                Err(_) => return Err("a command panicked".into()),
+        run(connection, group, 0, pace)?;
+        if let Some(turns) = patient {
+            while group.last().is_some_and(|last| last.is_done())
+                && !pace.is_over()
+                && let Some(another) = turns.another()
+            {
+                group.push(another);
+                run(connection, group, group.len() - 1, pace)?;
             }
-            done += 1;
-            let is_ahead = group.last().is_some_and(|last| last.is_done()) && !pace.is_over();
-            if done == group.len() && is_ahead {
-                group.extend(more.and_then(Turns::another));
-            }
+            let first = group.len();
+            group.extend(turns.joining(self.config.group_max));
+            run(connection, group, first, pace)?;
         }
         connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(sql)?;
         if connection.total_changes() != before {
@@ -257,6 +258,17 @@ impl Drop for Desk {
         // Nobody waits for what is not written any more.
         self.turns.end();
     }
+}
+
+/// Runs what the group has from place `first` on, inside its transaction.
+fn run(connection: &Connection, group: &mut Group, first: usize, pace: &Pace) -> Result<(), String> {
+    for command in group.iter_mut().skip(first) {
+        match catch_unwind(AssertUnwindSafe(|| command.run(connection, pace))) {
+            Ok(ran) => ran.map_err(|error| error.to_string())?,
+            Err(_) => return Err("a command panicked".into()),
+        }
+    }
+    Ok(())
 }
 
 /// One waiting piece of work.

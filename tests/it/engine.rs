@@ -161,6 +161,38 @@ async fn many_commands_share_a_commit_and_a_lone_one_does_not_wait() {
     assert_eq!(engine.commits(), commits + 5);
 }
 
+#[tokio::test]
+async fn what_somebody_waits_for_joins_the_commit_of_patient_work_that_is_under_way() {
+    let home = home();
+    let engine = open(&home);
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let (started, running) = tokio::sync::oneshot::channel();
+    let mut started = Some(started);
+    let patient = tokio::spawn({
+        let engine = engine.clone();
+        async move {
+            let work = move |tx: &rusqlite::Connection, _: &Pace| {
+                tx.execute("INSERT INTO witness (provider, at) VALUES ('patient', 1)", [])?;
+                Ok((started.take().is_some_and(|started| started.send(()).is_ok()) && gate.recv().is_err())
+                    .then_some(()))
+            };
+            engine.write_between(work).await
+        }
+    });
+    running.await.unwrap();
+    let mut waiting: [BoxFuture<'_, _>; 2] =
+        [Box::pin(mark(&engine, "one")), Box::pin(mark(&engine, "other"))];
+    for write in &mut waiting {
+        assert!(futures::poll!(write.as_mut()).is_pending());
+    }
+    drop(release);
+    for write in waiting {
+        write.await.unwrap();
+    }
+    patient.await.unwrap().unwrap();
+    assert_eq!((engine.commits(), marks(&engine).await), (1, 3));
+}
+
 /// A first command keeps the writer busy until the others wait behind it, so that they form one group.
 async fn one_group(
     engine: &Engine,
