@@ -11,8 +11,6 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::OpenError;
 
-/// Where a checkpoint did not come to its end, the next is tried after so many further frames.
-const AGAIN_FRAMES: u32 = 1000;
 /// Each copies what was written during the one before.
 const PASSES: u32 = 8;
 
@@ -28,7 +26,7 @@ struct Log {
     changed: Condvar,
     /// All but what came last is copied.
     has_rest: AtomicBool,
-    /// Frames above which it is copied.
+    /// Frames above which it is copied; where that did not come to its end, so many further ones are waited for.
     due: u32,
 }
 
@@ -129,7 +127,7 @@ fn run(log: &Log, connection: &Connection, pause: &dyn Fn(bool)) {
         }
         is_ill = copied.is_err();
         let mut size = log.size();
-        size.again_at = size.frames + AGAIN_FRAMES;
+        size.again_at = size.frames + log.due;
     }
 }
 
