@@ -43,6 +43,15 @@ impl House {
         assert_eq!(status, 202, "{answer}");
         answer["id"].as_str().unwrap().to_owned()
     }
+
+    /// Waits until the provider, which dies with the house, has told everything of it.
+    async fn until_delivered(&self, id: &str) {
+        let end = std::time::Instant::now() + Duration::from_secs(90);
+        while self.get(&format!("/v1/notifications/{id}")).await["recipients"][0]["status"] != "delivered" {
+            assert!(std::time::Instant::now() < end, "{id} was never delivered");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 fn statuses(receiver: &Receiver, id: &str) -> Vec<String> {
@@ -86,6 +95,9 @@ async fn after_kill_9_everything_is_told_in_order_and_a_message_again_under_its_
     receiver.is(Mood::Hanging);
     for n in 0..5 {
         ids.push(house.hand_in(&format!("before-{n}")).await);
+    }
+    for id in &ids {
+        house.until_delivered(id).await;
     }
     until("a post is under way", || !receiver.posts().is_empty()).await;
     house.server.kill();
