@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
 use rustix::process::{getpriority_process, setpriority_process};
@@ -14,6 +15,9 @@ const NICE: i32 = 10;
 
 /// Posts and reads at once; further ones wait.
 const BLOCKING_THREADS: usize = 8;
+
+/// How long it goes on without looking whether somebody waits for the processor.
+const MOMENT: Duration = Duration::from_micros(100);
 
 /// Where such work runs. Cheap to clone; it ends with the last clone.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +49,20 @@ impl Background {
             None => tokio::spawn(work),
         }
     }
+}
+
+/// The same items; every [`MOMENT`], between two of them, whoever waits for this processor has it first.
+///
+/// The nice value alone does not do that: a thread that wakes up waits until the time slice of the one that runs is
+/// over, some milliseconds, however little that one's share is.
+pub fn patiently<I: IntoIterator>(items: I) -> impl Iterator<Item = I::Item> {
+    let mut since = Instant::now();
+    items.into_iter().inspect(move |_| {
+        if since.elapsed() >= MOMENT {
+            std::thread::yield_now();
+            since = Instant::now();
+        }
+    })
 }
 
 impl Drop for Own {
@@ -83,6 +101,13 @@ mod tests {
         let there = background.spawn(work).await.unwrap();
         assert_eq!(there, (before.max(NICE), before.max(NICE)));
         assert_eq!(own(), before);
+    }
+
+    #[test]
+    fn what_is_done_patiently_is_all_done_and_in_its_order() {
+        // Longer than several moments.
+        let done: Vec<u32> = patiently(0..20).inspect(|_| std::thread::sleep(MOMENT / 4)).collect();
+        assert_eq!(done, (0..20).collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use metrics::{counter, histogram};
 
+use crate::background::patiently;
 use crate::clock::{Clock, Timestamp};
 use crate::message_log::{LogError, MessageLog, Recorded};
 use crate::metrics::{ACCEPT_TO_SENT_SECONDS, EVENTS_TOTAL, UNKNOWN_TOTAL, WEBHOOK_LAG_SECONDS};
@@ -98,7 +99,7 @@ impl Tracker {
         let durable_at = self.clock.now();
         let mut failure = missing(events.len(), results.len());
         let mut told = Vec::with_capacity(events.len());
-        for (event, result) in events.iter().zip(results) {
+        for (event, result) in patiently(events.iter().zip(results)) {
             match result {
                 Ok(recorded) => {
                     tally.count(event, &recorded, durable_at);

@@ -2,10 +2,14 @@
 //! events repeat each other nearly word for word.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
 
 use bytes::Bytes;
+use serde::Deserializer;
+use serde::de::{SeqAccess, Visitor};
 
+use crate::background::patiently;
 use crate::clock::Timestamp;
 use crate::provider::ProviderEvent;
 
@@ -66,7 +70,7 @@ fn pack_lane(lane: &str, events: &[&ProviderEvent], now: Timestamp) -> Vec<Parce
         let body = compress(&std::mem::take(json));
         Parcel { lane: lane.to_owned(), received_at: now, events: std::mem::take(count), body }
     };
-    for event in events {
+    for event in patiently(events) {
         let before = json.len();
         json.push(if count == 0 { b'[' } else { b',' });
         // Nothing in an event can refuse to be written; one that does is cut out rather than half written.
@@ -110,9 +114,25 @@ impl Parcel {
         if u64::try_from(json.len()).unwrap_or(u64::MAX) > MOST_UNPACKED_BYTES {
             return Err(Unreadable("it is too large".into()));
         }
+        let mut reader = serde_json::Deserializer::from_slice(&json);
+        let events = reader.deserialize_seq(Events).and_then(|events| reader.end().map(|()| events));
         // serde's words could repeat a piece of it.
-        serde_json::from_slice(&json)
-            .map_err(|error| Unreadable(format!("line {}, column {}", error.line(), error.column())))
+        events.map_err(|error| Unreadable(format!("line {}, column {}", error.line(), error.column())))
+    }
+}
+
+/// A list of events that is read patiently.
+struct Events;
+
+impl<'de> Visitor<'de> for Events {
+    type Value = Vec<ProviderEvent>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        patiently(std::iter::from_fn(|| seq.next_element().transpose())).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::{EVENTS_PER_CALL, TrackError, Tracker};
+use crate::background::patiently;
 use crate::clock::{Clock, Timestamp};
 use crate::inbox::{Inbox, Receipt, Taken};
 use crate::journal::Journal;
@@ -91,6 +92,12 @@ struct Batch {
     tries: u32,
 }
 
+impl Drop for Batch {
+    fn drop(&mut self) {
+        patiently(self.events.drain(..)).for_each(drop);
+    }
+}
+
 /// Why events were not folded.
 enum Trouble {
     /// It may go better later.
@@ -163,7 +170,7 @@ impl Folder {
     /// release may have written it.
     fn batches(&self, taken: Vec<Taken>) -> Vec<Batch> {
         let mut batches: Vec<Batch> = Vec::new();
-        for Taken { parcel, receipt, tries } in taken {
+        for Taken { parcel, receipt, tries } in patiently(taken) {
             let events = match parcel.open() {
                 Ok(events) => events,
                 Err(error) => {

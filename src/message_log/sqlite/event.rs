@@ -12,6 +12,7 @@ mod witness;
 use rusqlite::Connection;
 
 use super::row;
+use crate::background::patiently;
 use crate::clock::Timestamp;
 use crate::message_log::{LogError, Recorded};
 use crate::provider::ProviderEvent;
@@ -70,7 +71,7 @@ pub(super) async fn record(
     now: Timestamp,
 ) -> Vec<Result<Recorded, LogError>> {
     let count = events.len();
-    let heard: Vec<Heard> = events.iter().map(Heard::of).collect();
+    let heard: Vec<Heard> = patiently(events).map(Heard::of).collect();
     let newest = witness::newest(&heard, now);
     let folded = match engine.read(move |tx| find::all(tx, heard)).await {
         Ok((placed, strays)) => {
@@ -86,6 +87,13 @@ pub(super) async fn record(
             results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
         }
         Err(error) => (0..count).map(|_| Err(error.clone().into())).collect(),
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // Some milliseconds, for thousands of events.
+        patiently(self.placed.drain(..)).for_each(drop);
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::request::{ID_ARGUMENT, LANE_ARGUMENT};
 use super::signature::{self, KeyError, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use crate::background::patiently;
 use crate::clock::Timestamp;
 use crate::notification::address::Address;
 use crate::provider::detail::{MAX_DETAIL_BYTES, bounded, cut};
@@ -92,7 +93,7 @@ fn parse(provider: &str, body: &[u8], now: Timestamp) -> Result<Vec<ProviderEven
     if entries.len() > MAX_EVENTS {
         return Err(WebhookError::Malformed(format!("more than {MAX_EVENTS} events")));
     }
-    Ok(entries.into_iter().map(|entry| read_entry(provider, entry.get(), now)).collect())
+    Ok(patiently(entries).map(|entry| read_entry(provider, entry.get(), now)).collect())
 }
 
 /// Where the JSON breaks; serde's own text could repeat a piece of it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Heard;
+use crate::background::patiently;
 use crate::clock::Timestamp;
 use crate::message_log::matched::{self, Send};
 use crate::message_log::sqlite::row;
@@ -62,7 +63,7 @@ pub(super) fn all(
     let mut placed = Vec::with_capacity(heard.len());
     let mut strays = Vec::new();
     let mut known: HashMap<NotificationId, Option<Found>> = HashMap::with_capacity(heard.len());
-    for (ix, mut heard) in heard.into_iter().enumerate() {
+    for (ix, mut heard) in patiently(heard).enumerate() {
         match one(tx, &mut heard, &mut known)? {
             Some(found) => placed.push(Placed { ix, n: found.n, heard, found }),
             None => strays.push((ix, heard)),
