@@ -27,7 +27,7 @@ pub struct World {
 
 /// Where the house runs.
 enum House {
-    Inside(Running),
+    Inside(Box<Running>),
     Process { server: Kakitome, sandbox: Sandbox, stop: ShutdownTrigger },
 }
 
@@ -151,7 +151,7 @@ impl World {
         let roles = place.map_or(Roles::ALL, |place| place.roles);
         let running = app::start(&settings, roles, faults.parse().unwrap()).await.unwrap();
         let (url, key) = (running.url.clone(), running.operator_key.reveal().to_owned());
-        Self { house: Some(House::Inside(running)), http, url, key, home: Some(home) }
+        Self { house: Some(House::Inside(Box::new(running))), http, url, key, home: Some(home) }
     }
 
     pub fn sandbox(&self) -> &Sandbox {
