@@ -51,7 +51,7 @@ impl Background {
     }
 }
 
-/// The same items; every [`MOMENT`], between two of them, whoever waits for this processor has it first.
+/// The same items; every 100 µs or so, between two of them, whoever waits for this processor has it first.
 ///
 /// The nice value alone does not do that: a thread that wakes up waits until the time slice of the one that runs is
 /// over, some milliseconds, however little that one's share is.
