@@ -10,15 +10,13 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Json;
-use super::auth::Scope;
 use super::guard::Caller;
-use super::{Shared, trouble};
+use super::{Shared, query, trouble};
 use crate::clock::Timestamp;
 use crate::server::problem::Problem;
 use crate::tracking::aside::{self, Count, Ended, Found, is_key};
 
-const DEFAULT_LIMIT: usize = 100;
-/// Events of one page, and events that one call concerns.
+/// Events that one call concerns.
 const MOST: usize = 1000;
 
 /// What is asked of them.
@@ -115,11 +113,6 @@ impl From<Found> for AsideView {
     }
 }
 
-/// They belong to no tenant.
-fn admit(caller: &Caller) -> Result<(), Problem> {
-    if caller.0.allows(Scope::Admin) { Ok(()) } else { Err(trouble::foreign_tenant("")) }
-}
-
 fn cursor_of(cursor: Option<String>) -> Result<Option<String>, Problem> {
     let cursor = cursor.filter(|cursor| !cursor.is_empty());
     match cursor {
@@ -147,18 +140,11 @@ pub(super) async fn aside(
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Json<AsidePageView>, Problem> {
-    admit(&caller)?;
+    caller.must_see_all()?;
     let Ok(Query(Asked { cursor, limit, all })) = Query::<Asked>::try_from_uri(&uri) else {
         return Err(trouble::invalid_at("", "the parameters are cursor, limit and all, each once"));
     };
-    let limit = match limit.filter(|limit| !limit.is_empty()) {
-        None => DEFAULT_LIMIT,
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MOST).contains(limit))
-            .ok_or_else(|| trouble::invalid_at("/limit", "must be a whole number from 1 to 1000"))?,
-    };
+    let limit = query::limit(limit).map_err(|wrong| trouble::invalid_at("/limit", wrong))?;
     let all = match all.as_deref() {
         None | Some("" | "false") => false,
         Some("true") => true,

@@ -30,6 +30,11 @@ impl Caller {
         }
     }
 
+    /// Refuses whoever may not see what belongs to no tenant.
+    pub(super) fn must_see_all(&self) -> Result<(), Problem> {
+        if self.0.allows(Scope::Admin) { Ok(()) } else { Err(trouble::foreign_tenant("")) }
+    }
+
     /// The one tenant to act for: the one asked for if the key may, and the key's own where none is.
     pub(super) fn acts_for(&self, asked: Option<String>) -> Result<String, Problem> {
         match asked {

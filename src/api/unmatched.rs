@@ -8,15 +8,11 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Json;
-use super::auth::Scope;
 use super::guard::Caller;
-use super::{Shared, trouble};
+use super::{Shared, query, trouble};
 use crate::clock::Timestamp;
 use crate::message_log::unmatched::Unmatched;
 use crate::server::problem::Problem;
-
-const DEFAULT_LIMIT: usize = 100;
-const MOST: usize = 1000;
 
 /// What is asked of them.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -109,20 +105,11 @@ pub(super) async fn unmatched(
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Json<UnmatchedPageView>, Problem> {
-    if !caller.0.allows(Scope::Admin) {
-        return Err(trouble::foreign_tenant(""));
-    }
+    caller.must_see_all()?;
     let Ok(Query(asked)) = Query::<Asked>::try_from_uri(&uri) else {
         return Err(trouble::invalid_at("", "the parameters are cursor and limit, each once"));
     };
-    let limit = match asked.limit.filter(|limit| !limit.is_empty()) {
-        None => DEFAULT_LIMIT,
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MOST).contains(limit))
-            .ok_or_else(|| trouble::invalid_at("/limit", "must be a whole number from 1 to 1000"))?,
-    };
+    let limit = query::limit(asked.limit).map_err(|wrong| trouble::invalid_at("/limit", wrong))?;
     let cursor = asked.cursor.filter(|cursor| !cursor.is_empty());
     let log = &door.state.unmatched;
     let page = log.list(cursor.as_deref(), limit).await?;
