@@ -4,45 +4,49 @@
 pub mod sqlite;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::message_log::{Acceptance, LogError, MessageLog, NewNotification};
-use crate::queue::{self, Message, Queue};
+use crate::queue::Message;
 
 /// Where notifications are taken in.
 #[async_trait]
 pub trait Intake: Send + Sync {
-    /// Records each, and puts what is new and due on the queue. One result per entry, in order; one that is `Ok` is
-    /// durable, whatever became of its message: what the queue did not take, the sweeper brings.
-    async fn take(&self, new: &[NewNotification], now: Timestamp) -> Vec<Result<Acceptance, LogError>>;
+    /// Records each, and enqueues what is new and due where it can do both at once.
+    async fn take(&self, new: &[NewNotification], now: Timestamp) -> Taken;
 }
 
-/// [`Intake`] over a log and a queue that know nothing of each other: one call to each.
+/// What became of them.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// One per entry, in order; one that is `Ok` is durable.
+    pub answers: Vec<Result<Acceptance, LogError>>,
+    /// What is not on the queue yet: the caller's to bring there.
+    pub messages: Vec<Message>,
+}
+
+/// [`Intake`] into a log that knows nothing of the queue.
 #[derive(Clone)]
 pub struct InTurn {
     log: Arc<dyn MessageLog>,
-    queue: Arc<dyn Queue>,
-    queue_timeout: Duration,
 }
 
 impl InTurn {
-    /// Through `log` and `queue`, for which an answer waits so long.
-    pub fn new(log: Arc<dyn MessageLog>, queue: Arc<dyn Queue>, queue_timeout: Duration) -> Self {
-        Self { log, queue, queue_timeout }
+    /// Into `log`.
+    pub fn new(log: Arc<dyn MessageLog>) -> Self {
+        Self { log }
     }
 }
 
 #[async_trait]
 impl Intake for InTurn {
-    async fn take(&self, new: &[NewNotification], now: Timestamp) -> Vec<Result<Acceptance, LogError>> {
+    async fn take(&self, new: &[NewNotification], now: Timestamp) -> Taken {
         let answers = self.log.accept(new).await;
         let created = new.iter().zip(&answers).filter(|(_, answer)| is_created(answer));
-        let messages: Vec<Message> = created.filter_map(|(one, _)| message(one, now)).collect();
-        queue::bring(self.queue.as_ref(), &messages, self.queue_timeout).await;
-        answers
+        let messages = created.filter_map(|(one, _)| message(one, now)).collect();
+        Taken { answers, messages }
     }
 }
 

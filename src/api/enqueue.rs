@@ -14,10 +14,12 @@ use super::body::Media;
 use super::guard::Caller;
 use super::{Config, Door, Shared, body, trouble};
 use crate::clock::Timestamp;
+use crate::intake::Taken;
 use crate::message_log::{Acceptance, LogError, NewNotification};
 use crate::metrics::ACCEPTED_TOTAL;
 use crate::notification::status::Status;
 use crate::notification::{Notification, NotificationId, content};
+use crate::queue;
 use crate::server::problem::Problem;
 
 /// The header that may carry the idempotency key instead of the body. Its value is taken to the letter.
@@ -189,13 +191,14 @@ pub(super) async fn record(
             Ok(id)
         })
         .collect();
-    let answers = take(door, &new, now).await;
+    let Taken { answers, messages } = take(door, &new, now).await;
 
     let created = new.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ok(Acceptance::Created(_))));
     let created: Vec<&NewNotification> = created.map(|(one, _)| one).collect();
     metrics::counter!(ACCEPTED_TOTAL, "door" => at_door).increment(created.len() as u64);
     door.backlog.add(created.len() as u64);
     measure(door, &created);
+    queue::bring(state.queue.as_ref(), &messages, state.config.queue_timeout).await;
 
     let mut answers = answers.into_iter();
     let mut enqueued = |id| {
@@ -217,19 +220,19 @@ fn measure(door: &Door, created: &[&NewNotification]) {
     }
 }
 
-/// One answer for each. Failures are written down as one.
-async fn take(door: &Door, new: &[NewNotification], now: Timestamp) -> Vec<Result<Acceptance, LogError>> {
+/// With one answer for each. Failures are written down as one.
+async fn take(door: &Door, new: &[NewNotification], now: Timestamp) -> Taken {
     if new.is_empty() {
-        return Vec::new();
+        return Taken::default();
     }
-    let mut answers = door.state.intake.take(new, now).await;
+    let mut taken = door.state.intake.take(new, now).await;
     // An adapter that answers too few has not said that the rest is durable.
-    answers.resize_with(new.len(), || Err(silent()));
-    let failed = answers.iter().filter(|answer| answer.is_err()).count();
-    if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+    taken.answers.resize_with(new.len(), || Err(silent()));
+    let failed = taken.answers.iter().filter(|answer| answer.is_err()).count();
+    if let Some(error) = taken.answers.iter().find_map(|answer| answer.as_ref().err()) {
         tracing::error!(%error, failed, of = new.len(), "notifications could not be recorded");
     }
-    answers
+    taken
 }
 
 fn silent() -> LogError {

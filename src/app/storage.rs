@@ -143,12 +143,11 @@ impl Storage {
             settled: config.settled,
         };
         let log = Arc::new(DynamoLog::open(&connected, &aws::log(from)).telling(telling));
-        let queue: Arc<dyn Queue> = Arc::new(queue);
         Ok(Self {
-            intake: Arc::new(InTurn::new(log.clone(), queue.clone(), rooms::api(settings).queue_timeout)),
+            intake: Arc::new(InTurn::new(log.clone())),
             log: log.clone(),
             unmatched: log.clone(),
-            queue,
+            queue: Arc::new(queue),
             journal,
             feed: Arc::new(DynamoFeed::new(log.clone(), tenants, clock.clone(), config)),
             inbox: inbox.map(|inbox| Arc::new(inbox) as Arc<dyn Inbox>),

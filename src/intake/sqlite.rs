@@ -3,10 +3,10 @@
 
 use async_trait::async_trait;
 
-use super::{Intake, is_created, message};
+use super::{Intake, Taken, is_created, message};
 use crate::clock::Timestamp;
+use crate::message_log::NewNotification;
 use crate::message_log::sqlite::Accepting;
-use crate::message_log::{Acceptance, LogError, NewNotification};
 use crate::queue::sqlite::SqliteQueue;
 use crate::sqlite::Engine;
 
@@ -26,9 +26,9 @@ impl SqliteIntake {
 
 #[async_trait]
 impl Intake for SqliteIntake {
-    async fn take(&self, new: &[NewNotification], now: Timestamp) -> Vec<Result<Acceptance, LogError>> {
+    async fn take(&self, new: &[NewNotification], now: Timestamp) -> Taken {
         if new.is_empty() {
-            return Vec::new();
+            return Taken::default();
         }
         let accepting = Accepting::of(new);
         let messages: Vec<_> = new.iter().map(|one| message(one, now)).collect();
@@ -38,9 +38,10 @@ impl Intake for SqliteIntake {
             sending.run(tx, |place| answers.get(place).is_some_and(is_created))?;
             Ok(answers)
         });
-        match taken.await {
+        let answers = match taken.await {
             Ok(answers) => answers,
             Err(error) => new.iter().map(|_| Err(error.clone().into())).collect(),
-        }
+        };
+        Taken { answers, messages: Vec::new() }
     }
 }

@@ -68,9 +68,8 @@ impl House {
         let feed = Arc::new(SqliteFeed::new(engine));
         let keeper =
             Keeper::new(log.clone(), queue.clone(), journal.clone(), clock.clone(), Config::default());
-        let config = api::Config::default();
         let state = ApiState {
-            intake: Arc::new(InTurn::new(log.clone(), queue.clone(), config.queue_timeout)),
+            intake: Arc::new(InTurn::new(log.clone())),
             log: log.clone(),
             queue: queue.clone(),
             inbox: None,
@@ -88,7 +87,7 @@ impl House {
             health: HealthBoard::default(),
             worker_expected: false,
             metrics: None,
-            config,
+            config: api::Config::default(),
         };
         let client = Client::in_process(api::router(state), Some(Secret::new(KEY)));
         Self { log, queue, journal, keeper, client, aws, _home: home }

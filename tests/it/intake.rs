@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kakitome::clock::{Clock, Timestamp};
 use kakitome::intake::sqlite::SqliteIntake;
-use kakitome::intake::{InTurn, Intake};
+use kakitome::intake::{InTurn, Intake, Taken};
 use kakitome::message_log::sqlite::SqliteLog;
 use kakitome::message_log::{Acceptance, MessageLog, NewNotification};
 use kakitome::notification::NotificationId;
@@ -41,8 +41,7 @@ async fn benches() -> [Bench; 2] {
         let intake: Arc<dyn Intake> = if is_at_once {
             Arc::new(SqliteIntake::new(engine.clone(), queue.clone()))
         } else {
-            let (log, queue) = (Arc::new(log.clone()), Arc::new(queue.clone()));
-            Arc::new(InTurn::new(log, queue, Duration::from_secs(10)))
+            Arc::new(InTurn::new(Arc::new(log.clone())))
         };
         benches.push(Bench { intake, log, queue, engine, _home: home });
     }
@@ -50,8 +49,11 @@ async fn benches() -> [Bench; 2] {
 }
 
 impl Bench {
+    /// Takes in, and brings to the queue what is not there yet.
     async fn take(&self, new: &[NewNotification]) -> Vec<Acceptance> {
-        self.intake.take(new, now()).await.into_iter().map(Result::unwrap).collect()
+        let Taken { answers, messages } = self.intake.take(new, now()).await;
+        assert!(self.queue.send_batch(&messages).await.iter().all(Result::is_ok));
+        answers.into_iter().map(Result::unwrap).collect()
     }
 
     /// What comes to a worker, which is done with it.
@@ -121,7 +123,8 @@ async fn what_a_broken_storage_did_not_take_is_neither_recorded_nor_enqueued() {
     let broken = at_once.engine.write(|_| Err::<(), _>(rusqlite::Error::InvalidQuery)).await;
     assert!(broken.is_err());
     let one = keyed("1", "one");
-    assert!(at_once.intake.take(std::slice::from_ref(&one), now()).await.remove(0).is_err());
+    let taken = at_once.intake.take(std::slice::from_ref(&one), now()).await;
+    assert!(taken.answers[0].is_err() && taken.messages.is_empty());
     assert!(at_once.log.get(one.id).await.unwrap().is_none());
     assert_eq!(at_once.queue.depth().await.unwrap().live(), 0);
 }

@@ -97,8 +97,7 @@ pub async fn api_world() -> World {
 
 /// Has the door take in through its log and its queue, which do not share their storage any more.
 pub fn take_in_turn(state: &mut ApiState) {
-    let (log, queue) = (Arc::clone(&state.log), Arc::clone(&state.queue));
-    state.intake = Arc::new(InTurn::new(log, queue, state.config.queue_timeout));
+    state.intake = Arc::new(InTurn::new(Arc::clone(&state.log)));
 }
 
 /// A world whose door is changed before it opens.
