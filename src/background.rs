@@ -56,10 +56,18 @@ impl Background {
 /// The nice value alone does not do that: a thread that wakes up waits until the time slice of the one that runs is
 /// over, some milliseconds, however little that one's share is.
 pub fn patiently<I: IntoIterator>(items: I) -> impl Iterator<Item = I::Item> {
+    giving_way(items, MOMENT, std::thread::yield_now)
+}
+
+fn giving_way<I: IntoIterator>(
+    items: I,
+    moment: Duration,
+    give_way: impl Fn(),
+) -> impl Iterator<Item = I::Item> {
     let mut since = Instant::now();
     items.into_iter().inspect(move |_| {
-        if since.elapsed() >= MOMENT {
-            std::thread::yield_now();
+        if since.elapsed() >= moment {
+            give_way();
             since = Instant::now();
         }
     })
@@ -103,18 +111,13 @@ mod tests {
         assert_eq!(own(), before);
     }
 
-    fn work_for(span: Duration) {
-        let begun = Instant::now();
-        while begun.elapsed() < span {
-            std::hint::spin_loop();
-        }
-    }
-
     #[test]
-    fn what_is_done_patiently_is_all_done_and_in_its_order() {
-        // Longer than several moments.
-        let done: Vec<u32> = patiently(0..20).inspect(|_| work_for(MOMENT / 4)).collect();
-        assert_eq!(done, (0..20).collect::<Vec<_>>());
+    fn who_waits_goes_first_between_two_items_and_none_is_left_out() {
+        for (moment, ways) in [(Duration::ZERO, 20), (Duration::MAX, 0)] {
+            let given = std::cell::Cell::new(0);
+            let done: Vec<u32> = giving_way(0..20, moment, || given.set(given.get() + 1)).collect();
+            assert_eq!((done, given.get()), ((0..20).collect(), ways));
+        }
     }
 
     #[tokio::test]

@@ -126,8 +126,8 @@ const PAGE_BYTES: u32 = 8192;
 /// Negative: in KiB. The log's hot pages are few; 200,000 waiting notifications must not show in memory.
 const WRITER_CACHE_KIB: i64 = -24_576;
 
-/// What the write-ahead log is cut back to when it starts anew: what it usually grows to, as a file that grows again takes
-/// longer to be made durable.
+/// What the write-ahead log is cut back to when it starts anew: more than it usually grows to, as a file that grows again
+/// takes longer to be made durable.
 const WAL_KEPT_BYTES: u32 = 32 << 20;
 
 impl Engine {

@@ -110,7 +110,6 @@ async fn after_kill_9_everything_is_told_in_order_and_a_message_again_under_its_
     until("all were told", || ids.iter().all(|id| statuses(&receiver, id).len() >= 2)).await;
     let message_ids = receiver.ids();
     assert!(posted >= 1 && message_ids[posted] == message_ids[posted - 1], "{message_ids:?}");
-    tokio::time::sleep(Duration::ZERO).await;
     let pulled = house.get("/v1/events?limit=1000").await;
     assert_eq!(pulled["items"], Value::from(receiver.events()));
 }
