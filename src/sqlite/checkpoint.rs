@@ -14,6 +14,9 @@ use super::OpenError;
 /// Each copies what was written during the one before.
 const PASSES: u32 = 8;
 
+/// Copied in parts beside everybody, it is made to start anew when it is so many parts long: patient work pauses for that.
+const ANEW: u32 = 10;
+
 /// Lets the log be copied whenever it has grown.
 pub(super) struct Checkpointer {
     log: Arc<Log>,
@@ -131,18 +134,20 @@ fn run(log: &Log, connection: &Connection, pause: &dyn Fn(bool)) {
     }
 }
 
-/// Copies the log, and then what was written meanwhile, until that is nothing. Where others write without a pause, it is
-/// left to the writer once the log is twice as long as it should be.
+/// Copies the log; a long one, and then what was written meanwhile, until that is nothing. Where others write without a
+/// pause, it is left to the writer once the log is twice as long as it should be.
 fn copy(log: &Log, connection: &Connection, pause: &dyn Fn(bool)) -> rusqlite::Result<()> {
     for pass in 0..PASSES {
         pause(pass > 0);
         let (frames, copied) = checkpoint(connection)?;
         let is_held_by_a_reader = copied < frames;
-        if is_held_by_a_reader || i64::from(log.size().frames) <= frames {
+        let length = log.size().frames;
+        let is_short = length < log.due.saturating_mul(ANEW);
+        if is_held_by_a_reader || is_short || i64::from(length) <= frames {
             return Ok(());
         }
     }
-    let is_long = log.size().frames >= log.due.saturating_mul(2);
+    let is_long = log.size().frames >= log.due.saturating_mul(2 * ANEW);
     log.has_rest.store(is_long, Ordering::Relaxed);
     Ok(())
 }

@@ -11,31 +11,41 @@ const LEAST: Duration = Duration::from_micros(250);
 /// And no longer than this alone: the more it wrote, the longer the commit takes for which the next one waits.
 const MOST: Duration = Duration::from_millis(1);
 
-/// How long a piece of patient work may go on.
+/// A read that can do without one snapshot holds none for longer: meanwhile the log only grows, and then all of it is copied
+/// at once, for which commits wait.
+const SNAPSHOT: Duration = Duration::from_millis(10);
+
+/// How long a piece of work may go on.
 #[derive(Debug)]
 pub struct Pace {
     begun: Instant,
+    most: Duration,
     prompt: Arc<AtomicUsize>,
 }
 
 impl Pace {
-    /// Of work that nobody else waits for.
+    /// Of writing that nobody else waits for.
     pub(super) fn start() -> Self {
-        Self { begun: Instant::now(), prompt: Arc::default() }
+        Self { begun: Instant::now(), most: MOST, prompt: Arc::default() }
+    }
+
+    /// Of a read that is asked again.
+    pub(super) fn of_snapshot() -> Self {
+        Self { most: SNAPSHOT, ..Self::start() }
     }
 
     /// Whether to come to an end and ask for another turn. A piece that asks has done something before.
     pub fn is_over(&self) -> bool {
-        is_over(self.begun.elapsed(), self.is_waited_for())
+        self.is_over_after(self.begun.elapsed())
+    }
+
+    fn is_over_after(&self, elapsed: Duration) -> bool {
+        elapsed >= if self.is_waited_for() { LEAST } else { self.most }
     }
 
     fn is_waited_for(&self) -> bool {
         self.prompt.load(Ordering::Relaxed) > 0
     }
-}
-
-fn is_over(elapsed: Duration, is_waited_for: bool) -> bool {
-    elapsed >= if is_waited_for { LEAST } else { MOST }
 }
 
 /// What the writer does next.
@@ -111,10 +121,7 @@ impl<C> Turns<C> {
             }
             if is_patient_ready && let Some(command) = waiting.patient.pop_front() {
                 waiting.is_patients_turn = false;
-                return Some(Turn::Patient(
-                    command,
-                    Pace { begun: Instant::now(), prompt: self.prompt.clone() },
-                ));
+                return Some(Turn::Patient(command, Pace { prompt: self.prompt.clone(), ..Pace::start() }));
             }
             if waiting.is_closed && waiting.prompt.is_empty() && waiting.patient.is_empty() {
                 return None;
@@ -250,10 +257,14 @@ mod tests {
         assert!(!pace.is_waited_for());
         turns.push(2, false);
         assert!(pace.is_waited_for());
-        assert!(!is_over(Duration::ZERO, true));
-        assert!(is_over(LEAST, true));
-        assert!(!is_over(LEAST, false));
-        assert!(is_over(MOST, false));
+        assert!(!pace.is_over_after(Duration::ZERO));
+        assert!(pace.is_over_after(LEAST));
+        let alone = Pace::start();
+        assert!(!alone.is_over_after(LEAST));
+        assert!(alone.is_over_after(MOST));
+        let reading = Pace::of_snapshot();
+        assert!(!reading.is_over_after(MOST));
+        assert!(reading.is_over_after(SNAPSHOT));
     }
 
     #[test]

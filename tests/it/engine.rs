@@ -3,6 +3,7 @@
 mod migration;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -137,6 +138,43 @@ async fn the_log_starts_anew_although_somebody_always_writes() {
     let written = marks(&engine).await;
     engine.close().await;
     assert_eq!(marks(&open(&home)).await, written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_copied_although_somebody_reads_on_and_on() {
+    let home = home();
+    let engine = Engine::open(home.path(), Config { checkpoint_frames: 50, ..Config::default() }).unwrap();
+    let begun = Instant::now();
+    let copied = || std::fs::metadata(home.path().join("kakitome.db")).unwrap().len();
+    let is_enough = Arc::new(AtomicBool::new(false));
+    let (reader, enough) = (engine.clone(), is_enough.clone());
+    let (begin, has_begun) = tokio::sync::oneshot::channel();
+    let mut begin = Some(begin);
+    let reading = tokio::spawn(async move {
+        let count =
+            |tx: &rusqlite::Connection| tx.query_row("SELECT count(*) FROM witness", [], |row| row.get(0));
+        let read = reader.read_on(move |tx, pace| {
+            let seen: i64 = count(tx)?;
+            if let Some(begin) = begin.take() {
+                begin.send(()).unwrap();
+            }
+            while !pace.is_over() {
+                assert_eq!(count(tx)?, seen, "a turn has one snapshot");
+            }
+            Ok(enough.load(Ordering::Relaxed).then_some(seen))
+        });
+        read.await
+    });
+    has_begun.await.unwrap();
+    let (mut written, first) = (0, copied());
+    while copied() < first + (1 << 20) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "a snapshot keeps it from being copied");
+        mark(&engine, &format!("p{written}{}", "x".repeat(4000))).await.unwrap();
+        written += 1;
+    }
+    is_enough.store(true, Ordering::Relaxed);
+    assert!(reading.await.unwrap().unwrap() > 0, "a later turn sees what was written since the first");
+    assert_eq!(marks(&engine).await, written);
 }
 
 #[tokio::test(flavor = "multi_thread")]

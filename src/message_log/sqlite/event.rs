@@ -18,7 +18,7 @@ use crate::message_log::{LogError, Recorded};
 use crate::provider::ProviderEvent;
 use crate::sqlite::heard::{EventKeys, Said};
 use crate::sqlite::{Engine, Pace};
-use find::Placed;
+use find::{Placed, Search};
 pub(super) use fold::recipient_status;
 pub(super) use strays::{count, due, list, looked};
 pub(super) use witness::witness;
@@ -73,7 +73,8 @@ pub(super) async fn record(
     let count = events.len();
     let heard: Vec<Heard> = patiently(events).map(Heard::of).collect();
     let newest = witness::newest(&heard, now);
-    let folded = match engine.read(move |tx| find::all(tx, heard)).await {
+    let mut search = Search::of(heard);
+    let folded = match engine.read_on(move |tx, pace| search.go_on(tx, pace)).await {
         Ok((placed, strays)) => {
             let mut work =
                 Work { placed, strays, newest, results: (0..count).map(|_| None).collect(), at: 0 };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{mem, vec};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -13,6 +14,7 @@ use crate::message_log::matched::{self, Send};
 use crate::message_log::sqlite::row;
 use crate::notification::NotificationId;
 use crate::notification::status::State;
+use crate::sqlite::Pace;
 use crate::sqlite::heard::HeardList;
 
 /// Of a recipient's notifications, so many are looked at for an event without our id, newest first: bounded, as a shop's
@@ -54,24 +56,46 @@ pub(super) struct Placed {
     pub(super) found: Found,
 }
 
-/// Every event that matches, in the order in which the notifications lie; and the others.
-#[expect(clippy::type_complexity, reason = "the two kinds, taken apart at once")]
-pub(super) fn all(
-    tx: &Connection,
-    heard: Vec<Heard>,
-) -> rusqlite::Result<(Vec<Placed>, Vec<(usize, Heard)>)> {
-    let mut placed = Vec::with_capacity(heard.len());
-    let mut strays = Vec::new();
-    let mut known: HashMap<NotificationId, Option<Found>> = HashMap::with_capacity(heard.len());
-    for (ix, mut heard) in patiently(heard).enumerate() {
-        match one(tx, &mut heard, &mut known)? {
-            Some(found) => placed.push(Placed { ix, n: found.n, heard, found }),
-            None => strays.push((ix, heard)),
+/// Every event that matches, in the order in which the notifications lie; and the others with their places in the call.
+pub(super) type Matched = (Vec<Placed>, Vec<(usize, Heard)>);
+
+/// The events of a call, and where those belong that were looked for.
+pub(super) struct Search {
+    /// In the order of the index in which they are looked up.
+    left: vec::IntoIter<(usize, Heard)>,
+    known: HashMap<NotificationId, Option<Found>>,
+    placed: Vec<Placed>,
+    strays: Vec<(usize, Heard)>,
+}
+
+impl Search {
+    pub(super) fn of(heard: Vec<Heard>) -> Self {
+        let count = heard.len();
+        let mut left: Vec<_> = heard.into_iter().enumerate().collect();
+        // Their places are sorted, not they themselves: each is some hundred bytes.
+        left.sort_by_cached_key(|(_, heard)| heard.event.id);
+        Self {
+            left: left.into_iter(),
+            known: HashMap::with_capacity(count),
+            placed: Vec::with_capacity(count),
+            strays: Vec::new(),
         }
     }
-    // Their places are sorted, not they themselves: each is some hundred bytes.
-    placed.sort_by_cached_key(|placed| placed.n);
-    Ok((placed, strays))
+
+    /// Looks on until its pace is over; all that was found when nothing is left.
+    pub(super) fn go_on(&mut self, tx: &Connection, pace: &Pace) -> rusqlite::Result<Option<Matched>> {
+        for (ix, mut heard) in patiently(self.left.by_ref()) {
+            match one(tx, &mut heard, &mut self.known)? {
+                Some(found) => self.placed.push(Placed { ix, n: found.n, heard, found }),
+                None => self.strays.push((ix, heard)),
+            }
+            if pace.is_over() {
+                return Ok(None);
+            }
+        }
+        self.placed.sort_by_cached_key(|placed| (placed.n, placed.ix));
+        Ok(Some((mem::take(&mut self.placed), mem::take(&mut self.strays))))
+    }
 }
 
 /// Where one belongs, for the writer, which sees what the reader did not see yet.
