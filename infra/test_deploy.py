@@ -394,7 +394,7 @@ class Image(unittest.TestCase):
             version = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
             host = re.search(r"^host: (.+)$", version, re.M).group(1)
             # Reads the manifest as a build does; `metadata` passes over a bench that is not there.
-            command = [cargo, "fetch", "--offline", "--locked", "--target", host]
+            command = [cargo, "fetch", "--locked", "--target", host]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, done.stderr)
 
